@@ -1,0 +1,68 @@
+# `make` alone lists what there is. Everything runs in .venv, which `make setup` (called by the others) creates.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+RUN_DIR ?= runs/demo
+SEED   ?= 0
+# One thread a process: two busy processes on two cores lose more to spinning than they win (BENCHMARKS.md).
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo serve test lint format types check judge-table bench-demo pins clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+	  || { echo "Edit-R1 needs Python 3.11 or 3.12; name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.cpu: pyproject.toml constraints.txt | $(UV)
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(UV)
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $(VENV)/.cpu $@
+
+setup: $(VENV)/.cpu ## make .venv with both programs for a laptop
+setup-dev: $(VENV)/.dev ## the same, with what tests and lint need (adds vLLM's CPU build)
+
+demo: setup ## train the tiny editor against the tiny judge and write a report (at most 6 minutes)
+	@$(BIN)/python -m worlds.shapes.demo run_dir=$(RUN_DIR) seed=$(SEED)
+
+serve: setup ## start the reward service with the tiny judge on http://127.0.0.1:8000
+	$(BIN)/edit-r1 serve
+
+test: setup-dev ## run all tests
+	$(BIN)/python -m pytest
+
+lint: setup-dev ## ruff: lint and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup-dev ## mypy over all packages
+	$(BIN)/mypy
+
+check: lint types test ## what CI runs
+
+judge-table: setup ## accuracy of every scoring method against the oracle (README, BENCHMARKS.md)
+	$(BIN)/python -m worlds.shapes.judge_table
+
+bench-demo: setup ## the demo over three seeds, for BENCHMARKS.md
+	$(BIN)/python benchmarks/demo_seeds.py
+
+pins: setup-dev ## write constraints.txt anew
+	$(UV) pip compile --quiet pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+
+clean: ## remove .venv, caches and runs
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache runs

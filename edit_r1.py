@@ -1,0 +1,74 @@
+"""The command `edit-r1`: one thin function a subcommand, each importing its program only when it is called.
+
+So `edit-r1 score` needs neither torch nor vllm, and a trainer node needs nothing of the service.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from shared.errors import EditR1Error
+
+app = typer.Typer(
+    name="edit-r1",
+    help="Post-train instruction-based image editors with reinforcement learning from a multimodal judge.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+# The programs read their own arguments: a settings field and its flag are declared once, in their settings models.
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASS_ON)
+def serve(context: typer.Context) -> None:
+    """Start the reward service. `edit-r1 serve --help` lists its settings."""
+    try:
+        from reward_service.cli import serve as run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _missing(error, "cpu` (laptop) or `reward` (GPU node)")
+    run(context.args)
+
+
+@app.command(context_settings=_PASS_ON)
+def train(context: typer.Context) -> None:
+    """Train an editor: `edit-r1 train CONFIG [dotted.key=value ...]`."""
+    try:
+        from trainer.cli import train as run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _missing(error, "trainer` (or `cpu`)")
+    run(context.args)
+
+
+@app.command(context_settings=_PASS_ON)
+def score(context: typer.Context) -> None:
+    """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
+    from shared.score_cli import score as run  # noqa: PLC0415
+
+    run(context.args)
+
+
+def main() -> None:
+    """Entry point: our own errors end in one line on stderr and exit status 1, never in a traceback."""
+    try:
+        app()
+    except EditR1Error as error:
+        print(f"edit-r1: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _missing(error: ModuleNotFoundError, extra: str) -> NoReturn:
+    print(  # noqa: T201
+        f"edit-r1: this command needs the package {error.name!r}; install the extra `{extra}:"
+        " uv pip install 'edit-r1[EXTRA]'",
+        file=sys.stderr,
+    )
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""RewardClient: groups of candidate edits go out over HTTP, scores or typed failures come back.
+
+    async with RewardClient("http://127.0.0.1:8000") as client:
+        await client.wait_ready(300)
+        scores = await client.score(EditGroup(instruction="make it red", sources=(a,), candidates=(b, c)))
+
+Passing trouble (connection lost, 429, 503) is tried again here, so that callers see only scores, a refusal
+(`RewardRequestRejected`) or a service that stayed away (`RewardServiceUnavailable`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import httpx
+import stamina
+from pydantic import ValidationError
+
+from shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
+from shared.images import mime_type
+from shared.schemas import EditGroup, GroupScores, MethodInfo, Problem, PromptResponse, ScoreOptions, ServiceInfo
+
+_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+_POLL_SECONDS = 0.5
+
+
+class _TryAgainLaterError(RewardServiceError):
+    """The service asked to be tried again."""
+
+    def __init__(self, problem: Problem, retry_after_seconds: float | None) -> None:
+        super().__init__(f"{problem.status} {problem.code}: {problem.detail}")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RewardClient:
+    """A connection to one reward service; an async context manager.
+
+    Args:
+        url: the service's root, e.g. `http://127.0.0.1:8000`.
+        api_key: sent as `Authorization: Bearer` when given.
+        timeout_seconds: of one try of one request, from its last byte sent to the first byte of its answer.
+        max_in_flight: groups on the wire at once; further `score` calls wait their turn.
+        retry_seconds: how long passing trouble is tried again before `RewardServiceUnavailable`.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 300.0,
+        max_in_flight: int = 16,
+        retry_seconds: float = 120.0,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._retry_seconds = retry_seconds
+        self._slots = asyncio.Semaphore(max_in_flight)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        limits = httpx.Limits(max_connections=max_in_flight + 2, max_keepalive_connections=max_in_flight + 2)
+        timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds))
+        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, limits=limits, timeout=timeout)
+
+    async def __aenter__(self) -> RewardClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        await self._http.aclose()
+
+    async def wait_ready(self, limit_seconds: float, on_wait: Callable[[str], None] | None = None) -> ServiceInfo:
+        """Wait until the service is ready to score.
+
+        Args:
+            limit_seconds: how long to wait at most.
+            on_wait: called with a sentence for people each time the reason for waiting changes.
+
+        Raises:
+            RewardServiceUnavailable: still not ready after the limit; the message names URL, limit and reason.
+            RewardRequestRejected: the service is up but refuses us (e.g. a wrong key).
+
+        """
+        deadline = time.monotonic() + limit_seconds
+        told = None
+        while (reason := await self._why_not_ready()) is not None:
+            if time.monotonic() >= deadline:
+                raise RewardServiceUnavailable(
+                    f"reward service at {self.url} not ready after {limit_seconds:g} s: {reason}; "
+                    f"is it running? start one with: edit-r1 serve"
+                )
+            if on_wait and reason != told:
+                on_wait(f"waiting for the reward service at {self.url}: {reason}")
+            told = reason
+            await asyncio.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+        return await self.info()
+
+    async def score(self, group: EditGroup) -> GroupScores:
+        """Score one group; `results` are in the order of `group.candidates`, failed ones included as errors.
+
+        Raises:
+            RewardRequestRejected: the request as a whole was refused (unreadable source, unknown method, ...).
+            RewardServiceUnavailable: the service stayed unreachable, busy or unready for `retry_seconds`.
+
+        """
+        answer = await self._post("/v1/score", group)
+        return GroupScores.model_validate_json(answer.content)
+
+    async def prompt(self, group: EditGroup) -> PromptResponse:
+        """What the judge would be asked about the group's first candidate. Raises like `score`."""
+        answer = await self._post("/v1/prompt", group)
+        return PromptResponse.model_validate_json(answer.content)
+
+    async def info(self) -> ServiceInfo:
+        """The service's model, engine, limits, methods and tasks. Raises like `score`."""
+        return ServiceInfo.model_validate_json((await self._request("GET", "/v1/info")).content)
+
+    async def methods(self) -> list[MethodInfo]:
+        """The scoring methods the service knows. Raises like `score`."""
+        return [MethodInfo.model_validate(item) for item in (await self._request("GET", "/v1/methods")).json()]
+
+    async def _post(self, path: str, group: EditGroup) -> httpx.Response:
+        async with self._slots:
+            return await self._request("POST", path, data=_fields(group), files=_files(group))
+
+    async def _request(self, verb: str, path: str, **content: Any) -> httpx.Response:
+        """One exchange, tried again on passing trouble."""
+        started = time.monotonic()
+        try:
+            async for attempt in stamina.retry_context(
+                on=_backoff, attempts=None, timeout=self._retry_seconds, wait_initial=0.2, wait_max=10.0
+            ):
+                with attempt:
+                    return _checked(await self._http.request(verb, path, **content))
+        except (httpx.TransportError, _TryAgainLaterError) as error:
+            waited = time.monotonic() - started
+            raise RewardServiceUnavailable(
+                f"reward service at {self.url} gave no answer to {verb} {path} in {waited:.0f} s: {_reason(error)}"
+            ) from error
+        raise AssertionError("unreachable: retry_context ends by return or raise")
+
+    async def _why_not_ready(self) -> str | None:
+        """None when ready, else the reason in a few words."""
+        try:
+            answer = await self._http.get("/readyz")
+        except httpx.TransportError as error:
+            return _reason(error)
+        if answer.status_code in _TRANSIENT_STATUSES:
+            return _problem(answer).detail
+        _checked(answer)
+        return None
+
+
+def _fields(group: EditGroup) -> dict[str, str]:
+    """The form's text fields; what is None is left to the service."""
+    options = group.model_dump(include=set(ScoreOptions.model_fields), exclude_none=True)
+    return {name: str(value) for name, value in options.items()}
+
+
+def _files(group: EditGroup) -> list[tuple[str, tuple[str, bytes, str]]]:
+    named = [("source", data) for data in group.sources] + [("candidates", data) for data in group.candidates]
+    return [(name, (f"{name}-{i}", data, mime_type(data))) for i, (name, data) in enumerate(named)]
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    """The answer when it is a success; else the typed error. Redirects count as refusals: a proxy is in the way."""
+    if answer.is_success:
+        return answer
+    problem = _problem(answer)
+    if answer.status_code in _TRANSIENT_STATUSES:
+        raise _TryAgainLaterError(problem, _retry_after(answer))
+    raise RewardRequestRejected(problem)
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    """The problem document of a refusal; built from the status line when something else answered."""
+    try:
+        return Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return Problem(
+            title=answer.reason_phrase,
+            status=answer.status_code,
+            detail=answer.text[:200] or answer.reason_phrase,
+            code="not_a_problem_document",
+        )
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Seconds of a Retry-After header; its date form is left to our own backoff."""
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None
+
+
+def _backoff(error: Exception) -> bool | float:
+    """Stamina's hook: True for its own backoff, seconds for the service's wish, False to give up."""
+    if isinstance(error, _TryAgainLaterError) and error.retry_after_seconds is not None:
+        # Spread the clients that were all told the same number.
+        return error.retry_after_seconds * (1 + random.random() / 4)  # noqa: S311
+    return isinstance(error, httpx.TransportError | _TryAgainLaterError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return "no connection (nothing listens there)"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return str(error) or type(error).__name__

@@ -1,0 +1,129 @@
+"""Configuration: a YAML file and dotted overrides enter; a frozen model leaves, or one error that lists every fault.
+
+    load_config(TrainConfig, Path("nft.yaml"), ["reward.url=http://127.0.0.1:8000", "epochs=4"])
+
+Every program loads its configuration here, so that a typing mistake reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ConfigModel(BaseModel):
+    """Base of every configuration section: frozen, unknown keys are errors, defaults are checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the floats of YAML 1.2: `3e-4` is a number, not a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def load_config(model: type[Model], path: Path | None, overrides: Sequence[str] = ()) -> Model:
+    """Read a YAML file, apply `dotted.key=value` overrides in order, and validate.
+
+    Override values are read as YAML, so `epochs=4` is a number, `resume=null` is None and `tasks=[add, remove]` a list.
+
+    Raises:
+        ConfigError: unreadable file, malformed override, unknown key (with the nearest known name), or wrong value.
+
+    """
+    values = {} if path is None else _read_yaml(path)
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        where = "configuration" if path is None else str(path)
+        faults = [f"  {_describe(model, fault)}" for fault in error.errors()]
+        raise ConfigError("\n".join([f"{where} is not valid:", *faults])) from error
+
+
+def dump_config(config: BaseModel) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to an equal model."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read configuration {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold keys and values, found a {type(values).__name__}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *sections, key = name.strip().split(".")
+    if not equals or not key or not all(sections):
+        raise ConfigError(f"override {override!r} must read dotted.key=value")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {section!r} is a value, not a section")
+    try:
+        values[key] = yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value: {error}") from error
+
+
+def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
+    """One line for one fault, e.g. `reward.ulr: unknown key; did you mean 'url'?`."""
+    name = ".".join(str(part) for part in fault["loc"]) or "(whole)"
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: unknown key; {_suggest(str(fault['loc'][-1]), _names_at(model, fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"{name}: required, but not given"
+    message = fault["msg"].removeprefix("Value error, ")
+    found = f" (found {fault['input']!r})" if not isinstance(fault["input"], dict) else ""
+    return f"{name}: {message}{found}"
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+
+
+def _names_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Field names of the section(s) at a validation error's location."""
+    models = {model}
+    for part in location:
+        # A part that is no field is an index, a dict key or a union's tag: the candidates stay.
+        fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
+        models = {found for field in fields for found in _models_in(field.annotation)} or models
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,132 @@
+"""Bytes <-> RGB images: the only place that names a codec.
+
+Encoded bytes of unknown origin enter; an upright RGB `PIL.Image` leaves, or an `ImageError` that says what is wrong.
+Images travel as lossless WebP: a lossy codec between editor and judge changes the reward.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from shared.errors import ImageError
+
+ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP")
+_MIME_OF_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+_REFUSED_MAGIC = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"%PDF": "PDF",
+    b"8BPS": "PSD",
+    b"\x00\x00\x01\x00": "ICO",
+}
+_WEBP_MAX_SIDE = 16_383
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What `decode` accepts."""
+
+    max_bytes: int = 32 * 2**20
+    """Encoded size, in bytes."""
+    max_pixels: int = 4096 * 4096
+    """Width times height; checked from the header, before any pixel is decoded."""
+    max_side_ratio: float = 100.0
+    """Longer side over shorter side; vision towers refuse ribbons."""
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+# The same limit for every caller, checked below from the header; Pillow's own would only add a warning.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def encode(image: Image.Image) -> bytes:
+    """Lossless bytes of an RGB image (WebP, fastest setting). Raises ImageError for sides over 16,383 pixels."""
+    if max(image.size) > _WEBP_MAX_SIDE:
+        raise ImageError("image_too_large", f"image is {_size(image)}; its sides may have {_WEBP_MAX_SIDE} pixels")
+    buffer = io.BytesIO()
+    # With lossless=True `quality` is effort, not loss.
+    _to_rgb(image).save(buffer, "WEBP", lossless=True, quality=0, method=0)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
+    """An upright RGB image from PNG, JPEG or WebP bytes; transparency is laid on white.
+
+    Raises:
+        ImageError: `image_too_large`, `unsupported_image_type` or `invalid_image`.
+
+    """
+    if len(data) > limits.max_bytes:
+        raise ImageError("image_too_large", f"image has {len(data):,} bytes; the limit is {limits.max_bytes:,}")
+    try:
+        with Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS) as image:
+            _check_size(image, limits)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        reason = str(error).partition(" exceeds")[0]
+        raise ImageError("image_too_large", f"{reason}; the limit is {limits.max_pixels:,} pixels") from error
+    except Exception as error:
+        # Decoders of hostile bytes fail in many ways (OSError, struct.error, zlib.error, ...): all mean unreadable.
+        raise _unreadable(data, error) from error
+
+
+def content_hash(data: bytes) -> str:
+    """A short name for encoded bytes, the same on every machine; equal bytes, equal name."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def mime_type(data: bytes) -> str:
+    """The media type that encoded bytes announce; `application/octet-stream` when unknown."""
+    found = (mime for magic, mime in _MIME_OF_MAGIC.items() if data.startswith(magic))
+    return next(found, "application/octet-stream")
+
+
+def _check_size(image: Image.Image, limits: ImageLimits) -> None:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise ImageError(
+            "image_too_large",
+            f"image is {_size(image)} = {width * height:,} pixels; the limit is {limits.max_pixels:,}",
+        )
+    if max(width, height) > limits.max_side_ratio * min(width, height):
+        raise ImageError(
+            "image_too_large",
+            f"image is {_size(image)}; one side may be at most {limits.max_side_ratio:g} times the other",
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16-bit grey: `convert` would clip instead of scale
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")
+
+
+def _unreadable(data: bytes, error: Exception) -> ImageError:
+    refused = next((name for magic, name in _REFUSED_MAGIC.items() if data.startswith(magic)), None)
+    if refused:
+        return ImageError("unsupported_image_type", f"{refused} is not accepted; send PNG, JPEG or WebP")
+    if mime_type(data) == "application/octet-stream":
+        return ImageError("invalid_image", f"not a readable image: {len(data):,} bytes that are no PNG, JPEG or WebP")
+    reason = "damaged header" if isinstance(error, UnidentifiedImageError) else error
+    return ImageError("invalid_image", f"not a readable image: {reason}")
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"

@@ -1,0 +1,216 @@
+"""The wire: pydantic models of the HTTP API, version 1, used by the service, the trainer's client and the tests.
+
+An `EditGroup` enters the service (as multipart or as a `JsonScoreRequest`); a `ScoreResponse` or a `Problem` leaves it.
+All models are frozen. Unknown keys in a request are errors; in an answer they are ignored (the service may be newer).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+API_VERSION = "1"
+DEFAULT_METHOD = "score_logit"
+DEFAULT_TASK = "default"
+
+
+class WireModel(BaseModel):
+    """Base of everything the service answers with."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class RequestModel(BaseModel):
+    """Base of everything a client sends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class ScoreOptions(RequestModel):
+    """What a scoring request says besides its images."""
+
+    instruction: str = Field(min_length=1, description="What the edit was asked to do.")
+    task: str | None = Field(None, description="Edit type; picks the task prompt. None: `default`.")
+    requirement: str | None = Field(None, min_length=1, description="Replaces the task prompt's text.")
+    method: str = Field(DEFAULT_METHOD, description="Scoring method, one of GET /v1/methods.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling methods; the same request gives the same score.")
+    num_passes: int = Field(
+        1, ge=1, le=64, description="Answers averaged per candidate; above 1 only for sampling methods."
+    )
+    temperature: float | None = Field(None, ge=0, le=2, description="Of sampling methods; None: the method's own.")
+    reasoning: bool = Field(False, description="Return the judge's reasoning text, for methods that have one.")
+
+
+class EditGroup(ScoreOptions):
+    """One source, one instruction, 1..N candidate edits; images are encoded bytes (PNG, JPEG or WebP)."""
+
+    sources: tuple[bytes, ...] = Field(
+        min_length=1, repr=False, description="Original image(s), in the order the judge sees them."
+    )
+    candidates: tuple[bytes, ...] = Field(min_length=1, repr=False, description="Edited images to score.")
+
+
+def _decode_base64(value: object) -> object:
+    """Base64 text or a `data:` URL to bytes. Raises ValueError on anything else: no URL is ever fetched."""
+    if not isinstance(value, str):
+        raise ValueError("expected base64 text or a data: URL")
+    text = value
+    if text.startswith("data:"):
+        header, _, text = text.partition(",")
+        if not header.endswith(";base64"):
+            raise ValueError("expected a data: URL with ;base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from error
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Base64Image = Annotated[bytes, BeforeValidator(_decode_base64, json_schema_input_type=str)]
+Base64Images = Annotated[tuple[Base64Image, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+
+
+class JsonScoreRequest(ScoreOptions):
+    """The JSON form of an `EditGroup`: images as base64 text or `data:` URLs."""
+
+    source: Base64Images = Field(min_length=1, repr=False, description="One image, or several in order.")
+    candidates: Base64Images = Field(min_length=1, repr=False, description="Edited images to score.")
+
+    def to_group(self) -> EditGroup:
+        """The same request with the names used inside."""
+        options = self.model_dump(exclude={"source", "candidates"})
+        return EditGroup(sources=self.source, candidates=self.candidates, **options)
+
+
+class CandidateScore(WireModel):
+    """The score of one candidate."""
+
+    index: int = Field(description="Position in the request, from 0.")
+    status: Literal["ok"] = "ok"
+    score: float = Field(ge=0, le=1, description="Normalised score (paper Eq. 11).")
+    raw_score: float = Field(description="On the method's own scale, e.g. 0..5.")
+    distribution: dict[str, float] | None = Field(
+        None, description="Softmax over the label tokens; sums to 1. None: the method reads text."
+    )
+    score_mass: float | None = Field(
+        None, description="Probability of all label tokens together in the full vocabulary."
+    )
+    reasoning: str | None = Field(None, description="The judge's reasoning, when asked for.")
+    details: dict[str, Any] = Field(default_factory=dict, description="What else the method has to say.")
+
+
+class ErrorBody(WireModel):
+    """Why a candidate has no score."""
+
+    code: str = Field(description="A stable word for programs, e.g. `invalid_image`, `unparsable_answer`.")
+    message: str = Field(description="A sentence for people.")
+
+
+class CandidateError(WireModel):
+    """A candidate that could not be scored. It has no score; it is never 0."""
+
+    index: int
+    status: Literal["error"] = "error"
+    error: ErrorBody
+
+
+CandidateResult = Annotated[CandidateScore | CandidateError, Field(discriminator="status")]
+
+
+class Timing(WireModel):
+    """Milliseconds spent on a request."""
+
+    queue: float = Field(description="Mean wait of a candidate before the engine took it up.")
+    engine: float = Field(description="From handing the first candidate to the engine to the last answer.")
+    total: float = Field(description="From the first byte of the request read to the answer built.")
+
+
+class ScoreResponse(WireModel):
+    """The scores of one group; `results[i]` belongs to candidate i."""
+
+    id: str
+    model: str
+    method: str
+    results: tuple[CandidateResult, ...]
+    timing_ms: Timing
+
+
+GroupScores = ScoreResponse
+
+
+class PromptPart(WireModel):
+    """A piece of a message: text, or where an image stands."""
+
+    type: Literal["text", "image"]
+    text: str | None = None
+    image: str | None = Field(None, description="`source 0`, ..., `candidate 0`, ...")
+
+
+class PromptMessage(WireModel):
+    """One turn of the conversation the judge sees."""
+
+    role: Literal["system", "user", "assistant"]
+    content: tuple[PromptPart, ...]
+
+
+class PromptResponse(WireModel):
+    """What the judge would be asked about candidate 0, unscored."""
+
+    model: str
+    method: str
+    messages: tuple[PromptMessage, ...]
+    text: str = Field(description="The messages through the model's chat template.")
+
+
+class MethodInfo(WireModel):
+    """A scoring method."""
+
+    name: str
+    description: str
+    raw_score_min: float
+    raw_score_max: float
+    labels: tuple[str, ...] = Field(description="Label tokens whose distribution is read; empty: text is parsed.")
+    sampled: bool = Field(description="Takes seed, temperature and num_passes.")
+    reasoning: bool = Field(description="Can return reasoning text.")
+
+
+class Limits(WireModel):
+    """What the service accepts; going over one is answered with its name and value."""
+
+    max_body_bytes: int
+    max_image_bytes: int
+    max_image_pixels: int
+    max_candidates: int
+    max_sources: int
+    max_text_chars: int
+
+
+class ServiceInfo(WireModel):
+    """GET /v1/info."""
+
+    api_version: str
+    model: str
+    engine: str
+    ready: bool
+    versions: dict[str, str]
+    limits: Limits
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details, the one shape of every refusal."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="A stable word for programs.")

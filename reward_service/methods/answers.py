@@ -1,0 +1,82 @@
+"""Reading answers: numbers and reasoning from text, the score's position from tokens. Pure.
+
+Judges write the same thing in several ways; accepted are, in this order: `[[4]]`, `"Score": 4`, and a number alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+from reward_service.expectation import expectation
+from reward_service.types import Answer, Score
+from shared.errors import UnparsableAnswerError
+
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+_BRACKETED = re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]")
+_KEYED = re.compile(rf"\"?\bscore\"?\s*:\s*[\"\[]*\s*{_NUMBER}", re.IGNORECASE)
+_ALONE = re.compile(rf"\W*?{_NUMBER}(?:\s*(?:/|out of)\s*5)?\W*")
+_REASONING = re.compile(r"\"?Reasoning\"?\s*:\s*\"?(.*?)\"?\s*,?\s*\"?Score\"?\s*:", re.DOTALL | re.IGNORECASE)
+_BETWEEN_MARKER_AND_SCORE = re.compile(r"[\s\"\[]*")
+
+
+def parse_score(text: str, lowest: float, highest: float) -> float:
+    """The score an answer states.
+
+    Raises:
+        UnparsableAnswerError: no score, or one outside [lowest, highest].
+
+    """
+    found = _BRACKETED.findall(text) or _KEYED.findall(text)
+    if not found and (alone := _ALONE.fullmatch(text)):
+        found = [alone[1]]
+    if not found:
+        raise UnparsableAnswerError(f"no score in the judge's answer {_quote(text)}")
+    score = float(found[-1])
+    if not lowest <= score <= highest:
+        raise UnparsableAnswerError(f"score {score:g} is not in {lowest:g}..{highest:g} in the answer {_quote(text)}")
+    return score
+
+
+def parse_reasoning(text: str) -> str:
+    """The reasoning before the score; the whole text when it is not marked."""
+    found = _REASONING.search(text)
+    return (found[1] if found else text).strip()
+
+
+def score_position(pieces: Sequence[str], marker: str, labels: Sequence[str]) -> int | None:
+    """Index of the token that names the score: the first label token after the marker.
+
+    Only blanks, quotes and brackets may stand between the two. Works on the generated tokens' own texts, so that
+    nothing is tokenised again. None when there is no marker or no label follows it.
+    """
+    ends = list(itertools.accumulate(len(piece) for piece in pieces))
+    text = "".join(pieces)
+    for match in re.finditer(re.escape(marker.rstrip()), text):
+        following = (i for i, end in enumerate(ends) if end > match.end())
+        for index in following:
+            if pieces[index] in labels and ends[index] - len(pieces[index]) >= match.end():
+                return index
+            begins = max(match.end(), ends[index] - len(pieces[index]))
+            if not _BETWEEN_MARKER_AND_SCORE.fullmatch(text, begins, ends[index]):
+                break
+    return None
+
+
+def closing_text(text: str, marker: str) -> str:
+    """What to append to an answer without a score so that a label must come next: the rest of the marker."""
+    if _BETWEEN_MARKER_AND_SCORE.fullmatch(text.rpartition(marker.rstrip())[2]) and marker.rstrip() in text:
+        return "" if text.endswith((marker, "[")) else marker[len(marker.rstrip()) :]
+    return f'", {marker}'
+
+
+def read_expectation(answer: Answer, position: int, labels: Sequence[str], values: Sequence[float]) -> Score:
+    """The expected value of the label distribution at one position of an answer."""
+    found = expectation(answer.label_logprobs[position], values)
+    distribution = dict(zip(labels, found.probabilities, strict=True))
+    return Score(found.value, distribution=distribution, score_mass=found.mass)
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")

@@ -1,0 +1,26 @@
+"""`score_logit`, the paper's method: the expected score under the first token's distribution over 0..5 (Eq. 10)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from reward_service.methods.answers import read_expectation
+from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method
+from reward_service.methods.templates import ask, load_template
+from reward_service.types import Answer, SamplingSpec, Score
+
+
+def parse(answer: Answer) -> Score:
+    """Read the distribution at the first generated position."""
+    return read_expectation(answer, 0, SCORE_LABELS, SCORE_VALUES)
+
+
+METHOD = Method(
+    name="score_logit",
+    description="Expected score under the probabilities of the tokens 0..5 at the first generated position.",
+    build_messages=partial(ask, load_template("score")),
+    parse=parse,
+    spec=SamplingSpec(labels=SCORE_LABELS),
+    raw_score_min=0.0,
+    raw_score_max=5.0,
+)

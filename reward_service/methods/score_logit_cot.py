@@ -1,0 +1,40 @@
+"""`score_logit_cot`: the judge reasons; then the expected score at the position after its marker (Appendix B.1).
+
+The distribution comes from the generation that wrote the reasoning, at the token where the score stands. The service
+closes a reasoning that never gets there (`SamplingSpec.score_marker`), on token ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from reward_service.methods.answers import parse_reasoning, read_expectation, score_position
+from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method
+from reward_service.methods.templates import ask, load_template
+from reward_service.types import Answer, SamplingSpec, Score
+from shared.errors import UnparsableAnswerError
+
+MARKER = '"Score": '
+
+
+def parse(answer: Answer) -> Score:
+    """Read the distribution at the token that names the score."""
+    position = score_position(answer.pieces, MARKER, SCORE_LABELS)
+    if position is None:
+        raise UnparsableAnswerError(f"the judge's reasoning never reached {MARKER!r}: {answer.text[:200]!r}")
+    score = read_expectation(answer, position, SCORE_LABELS, SCORE_VALUES)
+    return replace(score, reasoning=parse_reasoning(answer.text), details={"score_position": position})
+
+
+METHOD = Method(
+    name="score_logit_cot",
+    description="The judge reasons first; expected score under the probabilities of 0..5 where it then names one.",
+    build_messages=partial(ask, load_template("score_cot")),
+    parse=parse,
+    spec=SamplingSpec(max_tokens=256, labels=SCORE_LABELS, score_marker=MARKER),
+    raw_score_min=0.0,
+    raw_score_max=5.0,
+    sampled=True,
+    reasoning=True,
+)

@@ -1,0 +1,27 @@
+"""`score_sampling`: the score that the judge writes, parsed from its text (Eq. 9; Appendix B.1, S.D)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from reward_service.methods.answers import parse_score
+from reward_service.methods.base import Method
+from reward_service.methods.templates import ask, load_template
+from reward_service.types import Answer, SamplingSpec, Score
+
+
+def parse(answer: Answer) -> Score:
+    """Parse the stated score."""
+    return Score(parse_score(answer.text, 0.0, 5.0), details={"answer": answer.text})
+
+
+METHOD = Method(
+    name="score_sampling",
+    description="The score 0..5 that the judge writes, parsed from its text.",
+    build_messages=partial(ask, load_template("score")),
+    parse=parse,
+    spec=SamplingSpec(max_tokens=16, temperature=1.0),
+    raw_score_min=0.0,
+    raw_score_max=5.0,
+    sampled=True,
+)

@@ -1,0 +1,92 @@
+"""What an engine is, and how the service builds one.
+
+Messages and a sampling spec enter; an `Answer` with token ids, text and full-vocabulary label log-probabilities leaves.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from reward_service.engines.chat import Chat
+from reward_service.types import Answer, Messages, SamplingSpec
+from shared.errors import ConfigError
+
+EngineName = Literal["auto", "transformers", "vllm"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What engines need to know; the service's settings fill it in."""
+
+    model: str
+    """A checkpoint directory, or a model's name on the hub."""
+    dtype: DtypeName = "auto"
+    """`auto`: float32 on a CPU, the checkpoint's own on a GPU."""
+    max_batch: int = 32
+    """Candidates in one forward pass at most."""
+    max_images: int = 8
+    """Images in one conversation at most."""
+    max_model_len: int | None = None
+    """Tokens of prompt and answer at most; None: what the model was made for."""
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    max_image_pixels: int | None = None
+    """Larger images are scaled down to this many pixels before the judge sees them; None: the processor's own."""
+
+
+class Engine(Protocol):
+    """A loaded judge."""
+
+    name: str
+    chat: Chat
+    """Its chat template and tokenizer."""
+
+    async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
+        """Answer one conversation. Concurrent calls share forward passes; none changes another's answer.
+
+        Raises:
+            EngineError: this conversation could not be answered.
+
+        """
+        ...
+
+    def healthy(self) -> bool:
+        """Whether it can still answer; False is final."""
+        ...
+
+    def close(self) -> None:
+        """Release the model. Unanswered calls fail with EngineError."""
+        ...
+
+
+def choose_engine(name: EngineName) -> Literal["transformers", "vllm"]:
+    """Resolve `auto`: vLLM where it is installed and a GPU is there, else transformers."""
+    if name != "auto":
+        return name
+    import torch  # noqa: PLC0415 - heavy, and settings must parse without it
+
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    return "vllm" if has_vllm and torch.cuda.is_available() else "transformers"
+
+
+def build_engine(name: EngineName, options: EngineOptions) -> Engine:
+    """Load the model; blocks for as long as that takes.
+
+    Raises:
+        ConfigError: no such checkpoint directory.
+        UnsuitableModelError: not a model that can judge.
+
+    """
+    if options.model.startswith((".", "/", "~")) and not Path(options.model).is_dir():
+        raise ConfigError(f"model: no directory {options.model}")
+    if choose_engine(name) == "vllm":
+        from reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
+
+        return VllmEngine(options)
+    from reward_service.engines.transformers import TransformersEngine  # noqa: PLC0415
+
+    return TransformersEngine.load(options)

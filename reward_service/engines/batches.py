@@ -1,0 +1,136 @@
+"""Conversations -> padded model inputs, for the transformers engine.
+
+Images are turned into patches once each (a group's source is shared by its candidates); text is padded on the left, so
+that the last position of every row is where the answer begins. Legend: B rows, S tokens, N patches, D values a patch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from reward_service.engines.chat import Chat, images_of
+from reward_service.types import JudgeImage, Messages
+from shared.errors import EngineError
+
+_CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """One image as the vision tower takes it."""
+
+    values: torch.Tensor
+    """[N, D]"""
+    grid: torch.Tensor
+    """[3]: frames, rows, columns of patches."""
+    placeholder: str
+    """The text that stands for the image in the prompt."""
+
+    @property
+    def num_bytes(self) -> int:
+        return self.values.numel() * self.values.element_size()
+
+
+class BatchBuilder:
+    """Turns conversations into the keyword arguments of a Qwen-VL model."""
+
+    def __init__(self, chat: Chat, device: torch.device, max_tokens: int, max_image_pixels: int | None) -> None:
+        self._chat = chat
+        self._processor = chat.processor
+        self._device = device
+        self._max_tokens = max_tokens
+        size = dict(self._processor.image_processor.size)
+        if max_image_pixels is not None:
+            size["longest_edge"] = max_image_pixels
+            size["shortest_edge"] = min(size["shortest_edge"], max_image_pixels)
+        self._size = size
+        self._image_id: int = self._processor.image_token_id
+        self._pad_id: int = self._chat.tokenizer.pad_token_id or 0
+        self._cache: OrderedDict[str, _Patches] = OrderedDict()
+        self._cached_bytes = 0
+        self._lock = threading.Lock()
+
+    def build(self, conversations: Sequence[Messages], prefixes: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+        """Model inputs for conversations whose answers begin with the given token ids.
+
+        Raises:
+            EngineError: a conversation is longer than the model can read.
+
+        """
+        images = [images_of(messages) for messages in conversations]
+        with self._lock:
+            patches = self._patches([image for row in images for image in row])
+        rows = [
+            self._row(messages, [patches[image.digest] for image in row], prefix)
+            for messages, row, prefix in zip(conversations, images, prefixes, strict=True)
+        ]
+        flat = [patches[image.digest] for row in images for image in row]
+        return {
+            **self._pad(rows),
+            "pixel_values": torch.cat([item.values for item in flat]).to(self._device),
+            "image_grid_thw": torch.stack([item.grid for item in flat]).to(self._device),
+        }
+
+    def _row(self, messages: Messages, images: list[_Patches], prefix: tuple[int, ...]) -> list[int]:
+        """Ids of one conversation with each placeholder as wide as its image."""
+        widths = iter(images)
+        ids: list[int] = []
+        for token in self._chat.token_ids(messages):
+            ids += self._placeholder_ids(next(widths)) if token == self._image_id else [token]
+        ids += prefix
+        if len(ids) > self._max_tokens:
+            raise EngineError(f"the prompt has {len(ids)} tokens; this model reads {self._max_tokens}")
+        return ids
+
+    def _placeholder_ids(self, image: _Patches) -> list[int]:
+        return [self._image_id] * image.placeholder.count(self._processor.image_token)
+
+    def _pad(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+        """[B, S] ids, mask (1: a token) and modality (1: image), padded on the left."""
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), self._pad_id)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, longest - len(row) :] = torch.tensor(row)
+            mask[i, longest - len(row) :] = 1
+        modality = (ids == self._image_id).long()
+        inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": modality}
+        return {name: tensor.to(self._device) for name, tensor in inputs.items()}
+
+    def _patches(self, images: list[JudgeImage]) -> dict[str, _Patches]:
+        """Patches by digest; only images that the cache does not hold are processed, together."""
+        found = {image.digest: self._cache[image.digest] for image in images if image.digest in self._cache}
+        missing = {image.digest: image for image in images if image.digest not in found}
+        if missing:
+            found |= zip(missing, self._process(list(missing.values())), strict=True)
+        for digest, patches in found.items():
+            self._remember(digest, patches)
+        return found
+
+    def _process(self, images: list[JudgeImage]) -> list[_Patches]:
+        inputs = self._processor.image_processor(
+            images=[image.pixels for image in images], size=self._size, return_tensors="pt", device=self._device
+        )
+        grids = inputs["image_grid_thw"]
+        values = inputs["pixel_values"].split(grids.prod(-1).tolist())
+        return [
+            _Patches(value, grid, self._processor.replace_image_token(inputs, index))
+            for index, (value, grid) in enumerate(zip(values, grids, strict=True))
+        ]
+
+    def _remember(self, digest: str, patches: _Patches) -> None:
+        if digest not in self._cache:
+            # A slice would keep its whole batch alive.
+            patches = _Patches(patches.values.clone(), patches.grid, patches.placeholder)
+            self._cached_bytes += patches.num_bytes
+            self._cache[digest] = patches
+        self._cache.move_to_end(digest)
+        while self._cached_bytes > _CACHE_BYTES:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.num_bytes

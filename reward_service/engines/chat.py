@@ -1,0 +1,104 @@
+"""A model's words: chat template, tokenizer, ids of labels. Both engines speak through it, so they say the same.
+
+Messages enter; token ids with one placeholder an image leave. Engines widen the placeholders themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from reward_service.types import JudgeImage, Messages
+from shared.errors import UnsuitableModelError
+
+_Skeleton = tuple[tuple[str, tuple[str | None, ...]], ...]
+"""Messages with None in place of images: what the text depends on."""
+
+
+class Chat:
+    """The text side of a processor (an `AutoProcessor` with tokenizer and chat template)."""
+
+    def __init__(self, processor: Any, model: str) -> None:
+        if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
+            raise UnsuitableModelError(f"model {model} has no processor for text and images; a judge needs both")
+        if not getattr(processor, "chat_template", None):
+            raise UnsuitableModelError(f"model {model} has no chat template")
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.model = model
+        self._render = lru_cache(maxsize=1024)(self._render_uncached)
+        self._tokenise = lru_cache(maxsize=1024)(self._tokenise_uncached)
+        self._labels = lru_cache(maxsize=64)(self._label_ids_uncached)
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Texts that the tokenizer reads as structure; they must not come from a client."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        return frozenset(token.content for token in added if token.special) | {self.processor.image_token}
+
+    def text(self, messages: Messages) -> str:
+        """The prompt up to where the judge's answer begins, with one placeholder an image."""
+        return self._render(_skeleton(messages))
+
+    def token_ids(self, messages: Messages) -> tuple[int, ...]:
+        """The ids of `text`."""
+        return self._tokenise(_skeleton(messages))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of a piece of text, nothing added."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of ids, without special tokens."""
+        decoded: str = self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return decoded
+
+    def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Text of each id on its own."""
+        return tuple(self.tokenizer.batch_decode([[i] for i in token_ids], clean_up_tokenization_spaces=False))
+
+    def label_ids(self, labels: tuple[str, ...]) -> tuple[int, ...]:
+        """The id of each label.
+
+        Raises:
+            UnsuitableModelError: a label is not exactly one token, so its probability cannot be read.
+
+        """
+        return self._labels(labels)
+
+    def _label_ids_uncached(self, labels: tuple[str, ...]) -> tuple[int, ...]:
+        encoded = {label: self.encode(label) for label in labels}
+        wrong = [label for label, ids in encoded.items() if len(ids) != 1 or self.decode(ids) != label]
+        if wrong:
+            found = "; ".join(f"{label!r} is {list(self.pieces(encoded[label]))}" for label in wrong)
+            raise UnsuitableModelError(
+                f"model {self.model} cannot be a judge: each score label must be one token of its own, but {found}"
+            )
+        return tuple(ids[0] for ids in encoded.values())
+
+    def _render_uncached(self, skeleton: _Skeleton) -> str:
+        conversation = [{"role": role, "content": [_part(part) for part in parts]} for role, parts in skeleton]
+        text: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _tokenise_uncached(self, skeleton: _Skeleton) -> tuple[int, ...]:
+        return self.encode(self._render(skeleton))
+
+
+def images_of(messages: Messages) -> list[JudgeImage]:
+    """The images of a conversation in reading order."""
+    return [part for message in messages for part in message.content if isinstance(part, JudgeImage)]
+
+
+def _skeleton(messages: Messages) -> _Skeleton:
+    return tuple(
+        (message.role, tuple(part if isinstance(part, str) else None for part in message.content))
+        for message in messages
+    )
+
+
+def _part(part: str | None) -> dict[str, str]:
+    return {"type": "image"} if part is None else {"type": "text", "text": part}

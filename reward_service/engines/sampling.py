@@ -1,0 +1,53 @@
+"""How the transformers engine picks tokens: each row by its own seed, and the label log-probabilities kept on the way.
+
+A logits processor for `generate`: what it passes on has one finite entry a row, so that greedy decoding takes it.
+Legend: B rows, V vocabulary, L label ids of the whole batch, T generated positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import LogitsProcessor
+
+from reward_service.types import SamplingSpec
+
+
+class SeededSampler(LogitsProcessor):  # type: ignore[misc]
+    """Draws each row's token from its own random stream, so that no row depends on its neighbours."""
+
+    def __init__(self, specs: Sequence[SamplingSpec], label_ids: torch.Tensor) -> None:
+        self._specs = specs
+        self._label_ids = label_ids
+        self._streams = [torch.Generator().manual_seed(spec.seed) for spec in specs]
+        self._logprobs: list[torch.Tensor] = []
+
+    def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """[B, V] logits -> [B, V] with 0 at the token drawn and -inf elsewhere."""
+        tokens = self.draw(scores)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """[B] tokens for [B, V] logits; records the label log-probabilities of this position."""
+        # float32: log-probabilities of a bfloat16 model would be rounded to three digits.
+        logits = logits.float()
+        if self._label_ids.numel():
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            self._logprobs.append((logits[:, self._label_ids] - normaliser).cpu())
+        tokens = logits.argmax(-1)
+        for row, spec in enumerate(self._specs):
+            if spec.temperature > 0:
+                tokens[row] = self._draw_row(logits[row], spec.temperature, self._streams[row])
+        return tokens
+
+    def label_logprobs(self) -> torch.Tensor:
+        """[B, T, L], as recorded so far."""
+        return torch.stack(self._logprobs, dim=1)
+
+    @staticmethod
+    def _draw_row(logits: torch.Tensor, temperature: float, stream: torch.Generator) -> torch.Tensor:
+        """Inverse transform sampling: one uniform number a token, drawn on the CPU, the same on every device."""
+        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+        uniform = torch.rand((), dtype=torch.float64, generator=stream).to(logits.device)
+        return torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp(max=len(logits) - 1)

@@ -1,0 +1,237 @@
+"""The transformers engine: any Qwen-VL checkpoint, on a laptop's CPU or on a GPU; conversations share forward passes.
+
+Two threads: one gathers waiting conversations and prepares their inputs while the other runs the model, so that
+batches form by themselves under load. A batch that fails is split in halves, so that one bad conversation fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, LogitsProcessorList
+
+from reward_service.engines.base import EngineOptions
+from reward_service.engines.batches import BatchBuilder
+from reward_service.engines.chat import Chat
+from reward_service.engines.sampling import SeededSampler
+from reward_service.types import Answer, Messages, SamplingSpec
+from shared.errors import EngineError
+
+log = structlog.get_logger(__name__)
+
+_GATHER_SECONDS = 0.001
+"""After the first conversation of a batch, how long to look for company when the model idles."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One conversation waiting for its answer."""
+
+    messages: Messages
+    spec: SamplingSpec
+    answer: Future[Answer]
+    arrived: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Conversations ready for one run of the model."""
+
+    jobs: list[_Job]
+    inputs: dict[str, Any]
+    started: float
+
+
+class TransformersEngine:
+    """A judge run by transformers. See `Engine` for the meaning of the methods."""
+
+    name = "transformers"
+
+    def __init__(self, model: Any, chat: Chat, options: EngineOptions) -> None:
+        self.chat = chat
+        self._model = model
+        self._max_batch = options.max_batch
+        self._eos_ids = _eos_ids(model, chat)
+        limit = options.max_model_len or model.config.get_text_config().max_position_embeddings
+        self._max_tokens = limit
+        self._builder = BatchBuilder(chat, model.device, limit, options.max_image_pixels)
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._prepared: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=target, name=f"judge-{target.__name__.strip('_')}", daemon=True)
+            for target in (self._prepare_loop, self._run_loop)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> TransformersEngine:
+        """Load processor and weights; blocks."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = options.dtype
+        if dtype == "auto" and device.type == "cpu":
+            dtype = "float32"
+        processor = AutoProcessor.from_pretrained(options.model)
+        chat = Chat(processor, options.model)
+        model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype).to(device).eval()
+        model.requires_grad_(False)
+        return cls(model, chat, options)
+
+    async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
+        """Answer one conversation. Raises EngineError."""
+        if self._closed:
+            raise EngineError("the engine is shut down")
+        job = _Job(messages, spec, Future())
+        self._waiting.put(job)
+        return await asyncio.wrap_future(job.answer)
+
+    def healthy(self) -> bool:
+        """Whether both threads are alive."""
+        return not self._closed and all(thread.is_alive() for thread in self._threads)
+
+    def close(self) -> None:
+        """Answer what is waiting, then stop the threads."""
+        if not self._closed:
+            self._closed = True
+            self._waiting.put(None)
+            for thread in self._threads:
+                thread.join()
+
+    # Thread one: gather and prepare.
+
+    def _prepare_loop(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            jobs, ended = self._gather(first)
+            # From here on a job counts as running: its caller going away no longer cancels it.
+            kept = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+            for alike in _alike(kept):
+                self._prepare(alike, self._prepared.put)
+            if ended:
+                break
+        self._prepared.put(None)
+
+    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+        """Up to a batch of waiting jobs; whether the engine was told to end meanwhile."""
+        jobs = [first]
+        deadline = time.monotonic() + _GATHER_SECONDS
+        while len(jobs) < self._max_batch:
+            try:
+                job = self._waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+        return jobs, False
+
+    def _prepare(self, jobs: list[_Job], then: Callable[[_Batch], None]) -> None:
+        """Build the inputs of these jobs and hand them on; what cannot be built is told its error."""
+        started = time.monotonic()
+        try:
+            inputs = self._builder.build([job.messages for job in jobs], [job.spec.prefix_ids for job in jobs])
+        except Exception as error:
+            for half in _halves(jobs, error):
+                self._prepare(half, then)
+        else:
+            then(_Batch(jobs, inputs, started))
+
+    # Thread two: run the model.
+
+    def _run_loop(self) -> None:
+        while (batch := self._prepared.get()) is not None:
+            self._run(batch)
+
+    def _run(self, batch: _Batch) -> None:
+        try:
+            answers = self._answer(batch)
+        except Exception as error:
+            for half in _halves(batch.jobs, error):
+                self._prepare(half, self._run)
+            return
+        for job, answer in zip(batch.jobs, answers, strict=True):
+            job.answer.set_result(answer)
+
+    @torch.inference_mode()
+    def _answer(self, batch: _Batch) -> list[Answer]:
+        specs = [job.spec for job in batch.jobs]
+        labels = tuple(dict.fromkeys(label for spec in specs for label in spec.labels))
+        label_ids = torch.tensor(self.chat.label_ids(labels), dtype=torch.long, device=self._model.device)
+        sampler = SeededSampler(specs, label_ids)
+        if specs[0].max_tokens == 1:
+            logits = self._model(**batch.inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
+            tokens = sampler.draw(logits)[:, None]
+        else:
+            tokens = self._generate(batch.inputs, specs[0].max_tokens, sampler)
+        logprobs = sampler.label_logprobs() if labels else None
+        return [
+            self._read(row.tolist(), None if logprobs is None else logprobs[i], labels, batch, i)
+            for i, row in enumerate(tokens)
+        ]
+
+    def _generate(self, inputs: dict[str, Any], max_tokens: int, sampler: SeededSampler) -> torch.Tensor:
+        """[B, T] new tokens, padded on the right after a row's end."""
+        prompt_tokens = inputs["input_ids"].shape[1]
+        room = max(1, min(max_tokens, self._max_tokens - prompt_tokens))
+        config = GenerationConfig(
+            max_new_tokens=room, do_sample=False, eos_token_id=list(self._eos_ids), pad_token_id=self._eos_ids[0]
+        )
+        output = self._model.generate(
+            **inputs, generation_config=config, logits_processor=LogitsProcessorList([sampler])
+        )
+        tokens: torch.Tensor = output[:, prompt_tokens:]
+        return tokens
+
+    def _read(
+        self, tokens: list[int], logprobs: torch.Tensor | None, labels: tuple[str, ...], batch: _Batch, row: int
+    ) -> Answer:
+        """One row's answer, cut after its first closing token."""
+        job = batch.jobs[row]
+        end = next((i + 1 for i, token in enumerate(tokens) if token in self._eos_ids), None)
+        kept = tokens[:end]
+        wanted = [labels.index(label) for label in job.spec.labels]
+        found = () if logprobs is None or not wanted else tuple(map(tuple, logprobs[: len(kept), wanted].tolist()))
+        return Answer(
+            text=self.chat.decode(kept),
+            token_ids=tuple(kept),
+            pieces=self.chat.pieces(kept),
+            label_logprobs=found,
+            finished=end is not None,
+            queue_seconds=batch.started - job.arrived,
+        )
+
+
+def _eos_ids(model: Any, chat: Chat) -> tuple[int, ...]:
+    """Ids that end an answer. The rest of the checkpoint's generation settings (penalties, ...) is not for judges."""
+    found = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig()
+    ids = [found] if isinstance(found, int) else list(found or [])
+    return tuple(dict.fromkeys([*ids, chat.tokenizer.eos_token_id]))
+
+
+def _alike(jobs: Iterable[_Job]) -> Iterable[list[_Job]]:
+    """Jobs that can share a run: the same number of tokens to generate."""
+    groups: dict[int, list[_Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.spec.max_tokens, []).append(job)
+    return groups.values()
+
+
+def _halves(jobs: list[_Job], error: Exception) -> list[list[_Job]]:
+    """The two halves of a failed batch to try again; a single job is told its error instead."""
+    if len(jobs) > 1:
+        log.warning("batch failed, trying its halves", size=len(jobs), error=repr(error))
+        middle = len(jobs) // 2
+        return [jobs[:middle], jobs[middle:]]
+    failure = error if isinstance(error, EngineError) else EngineError(f"the engine failed: {error!r}")
+    jobs[0].answer.set_exception(failure)
+    return []

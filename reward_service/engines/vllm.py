@@ -1,0 +1,127 @@
+"""The vLLM engine, in process and asynchronous: the same checkpoint, prompts and log-probabilities, at GPU speed.
+
+Label log-probabilities come from `logprob_token_ids`: full-vocabulary values of exactly the label tokens. Requests with
+`logprobs=k` are never mixed in: they come back corrupted beside those (vllm issue 51789).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import torch
+from transformers import AutoProcessor
+
+from reward_service.engines.base import EngineOptions
+from reward_service.engines.chat import Chat, images_of
+from reward_service.types import Answer, Messages, SamplingSpec
+from shared.errors import EngineError
+
+_CPU_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "TORCHDYNAMO_DISABLE": "1",  # compiling costs more than a small model's run
+}
+
+
+class VllmEngine:
+    """A judge run by vLLM. See `Engine` for the meaning of the methods."""
+
+    name = "vllm"
+
+    def __init__(self, options: EngineOptions) -> None:
+        on_cpu = not torch.cuda.is_available()
+        if on_cpu:
+            for name, value in _CPU_ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+        # After the environment is set: vLLM reads it when imported.
+        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+
+        processor = AutoProcessor.from_pretrained(options.model)
+        self.chat = Chat(processor, options.model)
+        arguments = AsyncEngineArgs(
+            model=options.model,
+            dtype="float32" if on_cpu and options.dtype == "auto" else options.dtype,
+            max_model_len=options.max_model_len,
+            max_num_seqs=options.max_batch,
+            tensor_parallel_size=options.tensor_parallel_size,
+            gpu_memory_utilization=options.gpu_memory_utilization,
+            limit_mm_per_prompt={"image": options.max_images, "video": 0},
+            mm_processor_kwargs=_processor_arguments(processor, options.max_image_pixels),
+            enforce_eager=on_cpu,
+            generation_config="vllm",  # no penalties or temperature from the checkpoint
+        )
+        self._engine: Any = AsyncLLM.from_engine_args(arguments)
+        self._request_numbers = itertools.count()
+
+    async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
+        """Answer one conversation. Raises EngineError."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
+
+        images = images_of(messages)
+        prompt = {
+            "prompt_token_ids": [*self.chat.token_ids(messages), *spec.prefix_ids],
+            "multi_modal_data": {"image": [image.pixels for image in images]},
+            "multi_modal_uuids": {"image": [image.digest for image in images]},
+        }
+        request = f"edit-{next(self._request_numbers)}"
+        final = None
+        try:
+            async for output in self._engine.generate(prompt, self._sampling(spec), request):
+                final = output
+        except (EngineDeadError, EngineGenerateError, ValueError) as error:
+            raise EngineError(f"the engine failed: {error!r}") from error
+        if final is None or not final.finished:
+            raise EngineError("the engine ended the answer early")
+        return self._read(final, spec)
+
+    def healthy(self) -> bool:
+        """Whether the engine's process is alive."""
+        return not self._engine.errored
+
+    def close(self) -> None:
+        """Stop the engine's process."""
+        self._engine.shutdown()
+
+    def _sampling(self, spec: SamplingSpec) -> Any:
+        from vllm import SamplingParams  # noqa: PLC0415
+        from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+        return SamplingParams(
+            temperature=spec.temperature,
+            max_tokens=spec.max_tokens,
+            seed=spec.seed % 2**63 if spec.temperature > 0 else None,
+            logprob_token_ids=list(self.chat.label_ids(spec.labels)) or None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,
+        )
+
+    def _read(self, output: Any, spec: SamplingSpec) -> Answer:
+        completion = output.outputs[0]
+        token_ids = tuple(completion.token_ids)
+        label_ids = self.chat.label_ids(spec.labels)
+        rows = completion.logprobs if label_ids else ()
+        return Answer(
+            text=self.chat.decode(token_ids),
+            token_ids=token_ids,
+            pieces=self.chat.pieces(token_ids),
+            label_logprobs=tuple(tuple(row[i].logprob for i in label_ids) for row in rows),
+            finished=completion.finish_reason == "stop",
+            queue_seconds=_queue_seconds(output.metrics),
+        )
+
+
+def _processor_arguments(processor: Any, max_image_pixels: int | None) -> dict[str, Any] | None:
+    if max_image_pixels is None:
+        return None
+    smallest = min(dict(processor.image_processor.size)["shortest_edge"], max_image_pixels)
+    return {"size": {"longest_edge": max_image_pixels, "shortest_edge": smallest}}
+
+
+def _queue_seconds(metrics: Any) -> float:
+    """Time between entering the engine's queue and leaving it; 0 where the engine keeps no statistics."""
+    if metrics is None or not metrics.scheduled_ts:
+        return 0.0
+    return max(0.0, float(metrics.scheduled_ts - metrics.queued_ts))

@@ -1,0 +1,116 @@
+"""A small reward service over real HTTP, for tests that need a reward but not a judge: how red is the edit?
+
+    with serving(ColorJudge()) as url: ...
+
+It speaks the wire format of `shared.schemas`, and fails on request.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, File, Form, Response, UploadFile
+
+from shared import images
+from shared.schemas import (
+    CandidateError,
+    CandidateResult,
+    CandidateScore,
+    ErrorBody,
+    Limits,
+    Problem,
+    ScoreResponse,
+    ServiceInfo,
+    Timing,
+)
+
+
+class ColorJudge:
+    """Scores redness. Candidates in `failing` get an error; `ready` and `refuse` change its answers while it runs."""
+
+    def __init__(self, *, failing: frozenset[int] = frozenset(), ready: bool = True, refuse: bool = False) -> None:
+        self.failing, self.ready, self.refuse = failing, ready, refuse
+        self.num_groups = 0
+        self.tasks_seen: list[str | None] = []
+        self.app = FastAPI()
+        self.app.get("/readyz")(self._readyz)
+        self.app.get("/v1/info")(self._info)
+        self.app.post("/v1/score")(self._score)
+
+    async def _readyz(self, response: Response) -> dict[str, object]:
+        if self.ready:
+            return {"ready": True}
+        response.status_code = 503
+        return Problem(title="not ready", status=503, detail="the model is still loading", code="loading").model_dump()
+
+    async def _info(self) -> ServiceInfo:
+        return ServiceInfo(
+            api_version="1",
+            model="color-judge",
+            engine="numpy",
+            ready=True,
+            versions={},
+            limits=Limits(
+                max_body_bytes=2**26,
+                max_image_bytes=2**25,
+                max_image_pixels=2**24,
+                max_candidates=64,
+                max_sources=4,
+                max_text_chars=4096,
+            ),
+            methods=("score_logit",),
+            tasks=("default",),
+        )
+
+    async def _score(
+        self,
+        response: Response,
+        source: Annotated[list[UploadFile], File()],  # noqa: ARG002 - the form requires it
+        candidates: Annotated[list[UploadFile], File()],
+        instruction: Annotated[str, Form()],  # noqa: ARG002
+        task: Annotated[str | None, Form()] = None,
+    ) -> dict[str, object]:
+        if self.refuse:
+            response.status_code = 422
+            return Problem(title="refused", status=422, detail="instruction is not wanted", code="refused").model_dump()
+        self.num_groups += 1
+        self.tasks_seen.append(task)
+        results = [self._result(index, await upload.read()) for index, upload in enumerate(candidates)]
+        return ScoreResponse(
+            id="0",
+            model="color-judge",
+            method="score_logit",
+            results=tuple(results),
+            timing_ms=Timing(queue=0.0, engine=0.0, total=0.0),
+        ).model_dump()
+
+    def _result(self, index: int, data: bytes) -> CandidateResult:
+        if index in self.failing:
+            return CandidateError(index=index, error=ErrorBody(code="unparsable_answer", message="no score in there"))
+        score = redness(np.asarray(images.decode(data), np.float64))
+        return CandidateScore(index=index, score=score, raw_score=5 * score)
+
+
+def redness(pixels: np.ndarray) -> float:
+    """In [0, 1]: how much the red channel leads the other two, spread so that random edits differ visibly."""
+    red, green, blue = pixels.reshape(-1, 3).mean(0) / 255
+    return float(1 / (1 + np.exp(-20 * (red - (green + blue) / 2))))
+
+
+@contextmanager
+def serving(judge: ColorJudge) -> Iterator[str]:
+    """Run the judge on a free port; yields its URL."""
+    server = uvicorn.Server(uvicorn.Config(judge.app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

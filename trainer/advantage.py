@@ -1,0 +1,70 @@
+"""Rewards to advantages to optimality.
+
+Enters: the rewards of an epoch, gathered over all processes, NaN where a score is missing.
+Leaves: advantages and optimality of the same shape, NaN in the same places. A missing score takes no part in any mean
+or standard deviation: its group's other members get what they would have got had it never been sampled.
+Legend: P groups of an epoch, G candidates a group.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+StdScope = Literal["global", "group"]
+AdvantageMode = Literal["all", "positive_only", "negative_only", "one_only", "binary"]
+STD_FLOOR = 1e-4
+
+
+def advantages(
+    rewards_P_G: Float[Tensor, "P G"], *, std: StdScope = "global", in_global_std_P: Bool[Tensor, " P"] | None = None
+) -> Float[Tensor, "P G"]:
+    """A = (r - mean of the group) / (std + 1e-4), in float64; std is the population's (divided by n).
+
+    `std="global"` takes one std over all rewards of the epoch, or of the groups named by `in_global_std_P`;
+    `std="group"` takes each group's own. Source: arXiv:2510.16888 Section 2.1, Eq. 7 with Z_c = adv_clip std.
+    """
+    rewards = rewards_P_G.double()
+    mean = rewards.nanmean(dim=1, keepdim=True)
+    if std == "group":
+        scale = group_std(rewards)[:, None]
+    else:
+        scale = global_std(rewards if in_global_std_P is None else rewards[in_global_std_P])
+    return (rewards - mean) / (scale + STD_FLOOR)
+
+
+def optimality(
+    advantages_P_G: Float[Tensor, "P G"], *, adv_clip: float = 5.0, mode: AdvantageMode = "all"
+) -> Float[Tensor, "P G"]:
+    """The weight of the positive branch, rho = clip(A / adv_clip / 2 + 1/2, 0, 1). Source: arXiv:2510.16888 Eq. 7.
+
+    Modes reshape A first: `positive_only` and `negative_only` zero the other sign, `one_only` is 1 where A > 0 and else
+    0, `binary` is the sign of A.
+    """
+    shaped = _shape(advantages_P_G, mode)
+    return (shaped / adv_clip / 2.0 + 0.5).clamp(0.0, 1.0)
+
+
+def group_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, " P"]:
+    """Population standard deviation of each group's present rewards; NaN for a group without any."""
+    centred = rewards_P_G - rewards_P_G.nanmean(dim=1, keepdim=True)
+    return centred.square().nanmean(dim=1).sqrt()
+
+
+def global_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, ""]:
+    """Population standard deviation of all present rewards; 0 when there are none."""
+    present = rewards_P_G[~rewards_P_G.isnan()]
+    return present.std(correction=0) if present.numel() else rewards_P_G.new_zeros(())
+
+
+def _shape(advantage: Tensor, mode: AdvantageMode) -> Tensor:
+    if mode == "positive_only":
+        return advantage.clamp(min=0.0)
+    if mode == "negative_only":
+        return advantage.clamp(max=0.0)
+    if mode == "binary":
+        return advantage.sign()
+    if mode == "one_only":
+        return torch.where(advantage.isnan(), advantage, (advantage > 0).to(advantage.dtype))
+    return advantage

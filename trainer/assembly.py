@@ -1,0 +1,225 @@
+"""The parts of a run, built from its configuration: the one place where configuration turns into objects and numbers.
+
+Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know nothing of the configuration.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from shared.config import dump_config
+from trainer import checkpoint, records
+from trainer.checkpoint import RunState
+from trainer.config import TrainConfig, check_world_size
+from trainer.data import GroupSampler, SamplerState
+from trainer.filtering import FilterThresholds
+from trainer.models import family_class
+from trainer.models.base import LoadOptions, ModelFamily
+from trainer.monitors import MetricsLog
+from trainer.policy import LoraPolicy
+from trainer.preflight import Inputs
+from trainer.processes import Processes
+from trainer.progress import Display
+from trainer.resuming import find_start
+from trainer.rewarding import RewardQueue
+from trainer.schedule import num_trained_timesteps
+from trainer.seeding import derived_seed
+from trainer.update import UpdateSettings
+
+
+@dataclass
+class Run:
+    """Everything an epoch needs. The last two fields count on."""
+
+    config: TrainConfig
+    inputs: Inputs
+    processes: Processes
+    display: Display
+    family: ModelFamily
+    policy: LoraPolicy
+    optimizer: torch.optim.AdamW
+    sampler: GroupSampler
+    queue: RewardQueue
+    log: MetricsLog | None
+    """None off the main process."""
+    timesteps: Tensor
+    """The rollout's grid without its end, float64 [steps]."""
+    filter_thresholds: FilterThresholds
+    update_settings: UpdateSettings
+    evaluated: set[int]
+    """Epochs whose evaluation is on record."""
+    started_at: float
+    """time.monotonic() at which a run without interruptions would have started."""
+    epoch: int = 0
+    """Epochs finished."""
+    optimizer_steps: int = 0
+    """Optimizer steps taken so far."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of edits in pixels."""
+        return self.config.model.width, self.config.model.height
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, over all resumptions."""
+        return time.monotonic() - self.started_at
+
+
+@contextmanager
+def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[Run]:
+    """Build the run, fresh or from a checkpoint; everything is closed when the block ends."""
+    started_at = time.monotonic()
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    if config.cpu_threads is not None:
+        torch.set_num_threads(config.cpu_threads)
+    with ExitStack() as stack:
+        processes = Processes()
+        stack.callback(processes.close)
+        check_world_size(config, processes.count)
+        start = find_start(config, display.say)
+        evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
+        processes.wait()  # nobody writes before everybody has looked
+        family = _load_family(config, processes)
+        policy = _build_policy(config, family)
+        run = Run(
+            config=config,
+            inputs=inputs,
+            processes=processes,
+            display=display,
+            family=family,
+            policy=policy,
+            optimizer=_build_optimizer(config, policy),
+            sampler=GroupSampler(inputs.train, config.groups_per_epoch, config.seed),
+            queue=stack.enter_context(_build_queue(config)),
+            log=None,
+            timesteps=family.sigmas(config.rollout.steps)[:-1],
+            filter_thresholds=_thresholds(config),
+            update_settings=_update_settings(config),
+            evaluated=evaluated,
+            started_at=started_at,
+        )
+        if start is not None:
+            _continue(run, checkpoint.restore(start, policy, run.optimizer, processes.rank))
+            display.say(f"resuming from {start} after {run.epoch} epochs")
+        if processes.is_main:
+            run.log = stack.enter_context(_open_run_dir(config, run.epoch if start else -1))
+        yield run
+
+
+def save_checkpoint(run: Run) -> None:
+    """Write step-N for the epochs finished so far; every process has to call this."""
+    states = run.processes.gather([(run.processes.rank, torch.get_rng_state())])
+    if run.processes.is_main:
+        checkpoint.save(
+            run.config.run_dir / "checkpoints",
+            run.policy,
+            run.optimizer,
+            RunState(
+                epoch=run.epoch,
+                optimizer_steps=run.optimizer_steps,
+                sampler=run.sampler.state,
+                seconds=run.seconds,
+            ),
+            random_states=checkpoint.RandomStates(dict(states)),
+            config_yaml=dump_config(run.config),
+            keep=run.config.checkpoint.keep,
+        )
+    run.processes.wait()
+
+
+def _continue(run: Run, state: RunState) -> None:
+    run.epoch, run.optimizer_steps = state.epoch, state.optimizer_steps
+    run.sampler.restore(SamplerState(state.sampler.num_passes, state.sampler.position, tuple(state.sampler.banned)))
+    run.started_at -= state.seconds
+    run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
+
+
+def _open_run_dir(config: TrainConfig, start_epoch: int) -> MetricsLog:
+    """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    records.forget_after(config.run_dir, start_epoch)
+    Path(config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    return MetricsLog(config.run_dir, start_epoch)
+
+
+def _load_family(config: TrainConfig, processes: Processes) -> ModelFamily:
+    model = config.model
+    options = LoadOptions(
+        width=model.width,
+        height=model.height,
+        guidance=config.rollout.guidance,
+        device=processes.device,
+        precision=model.precision,
+        max_text_tokens=model.max_text_tokens,
+        gradient_checkpointing=model.gradient_checkpointing,
+    )
+    return family_class(model.family).load(model.path, options)
+
+
+def _build_policy(config: TrainConfig, family: ModelFamily) -> LoraPolicy:
+    return LoraPolicy(
+        family.transformer,
+        rank=config.lora.rank,
+        alpha=config.lora.alpha,
+        targets=config.lora.targets or family.lora_targets,
+        seed=derived_seed(config.seed, "lora"),
+    )
+
+
+def _build_optimizer(config: TrainConfig, policy: LoraPolicy) -> torch.optim.AdamW:
+    settings = config.optimizer
+    return torch.optim.AdamW(
+        policy.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        eps=settings.eps,
+    )
+
+
+def _build_queue(config: TrainConfig) -> RewardQueue:
+    reward = config.reward
+    return RewardQueue(
+        reward.url,
+        method=reward.method,
+        num_passes=reward.num_passes,
+        api_key=reward.api_key,
+        timeout_seconds=reward.timeout_seconds,
+        retry_seconds=reward.retry_seconds,
+        max_in_flight=reward.max_in_flight,
+    )
+
+
+def _thresholds(config: TrainConfig) -> FilterThresholds:
+    settings = config.filter
+    return FilterThresholds(
+        tau_mean=settings.tau_mean,
+        tau_spread=settings.tau_spread,
+        spread=settings.spread,
+        min_range=settings.min_range,
+        quorum=settings.quorum,
+    )
+
+
+def _update_settings(config: TrainConfig) -> UpdateSettings:
+    return UpdateSettings(
+        nft_beta=config.nft.beta,
+        kl_weight=config.nft.kl_weight,
+        weighting=config.nft.weighting,
+        adv_clip=config.adv_clip,
+        num_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
+        micro_batch_size=config.micro_batch_size,
+        max_grad_norm=config.optimizer.max_grad_norm,
+        seed=config.seed,
+    )

@@ -1,0 +1,98 @@
+"""Line charts as inline SVG. Enters: named series of (x, y). Leaves: one self-contained <svg> element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+_WIDTH, _HEIGHT = 460, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 14, 34
+_COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626")
+_NUM_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    """(x, y), by x."""
+    marked: bool = False
+    """Draw a dot at every point: for series with few of them."""
+
+
+@dataclass(frozen=True)
+class _Axes:
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        """Pixels from the left."""
+        return _LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        return _TOP + (self.y_high - value) / (self.y_high - self.y_low) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def line_chart(series: Sequence[Series], x_label: str) -> str:
+    """An <svg> of all series that have points, with axes and a legend; "" when none has."""
+    drawn = [one for one in series if one.points]
+    if not drawn:
+        return ""
+    axes = _fit(drawn)
+    parts = [_grid(axes, x_label)]
+    for index, one in enumerate(drawn):
+        parts.append(_line(one, axes, _COLORS[index % len(_COLORS)]))
+        parts.append(_legend(one.name, index))
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+
+
+def _fit(series: Sequence[Series]) -> _Axes:
+    xs = [x for one in series for x, _ in one.points]
+    ys = [y for one in series for _, y in one.points]
+    step = _nice_step(max(ys) - min(ys) or abs(max(ys)) or 1.0)
+    y_low, y_high = math.floor(min(ys) / step) * step, math.ceil(max(ys) / step) * step
+    return _Axes(min(xs), max(*xs, min(xs) + 1), y_low, max(y_high, y_low + step))
+
+
+def _nice_step(span: float) -> float:
+    """A tick distance of 1, 2 or 5 times a power of ten that cuts `span` into about five."""
+    rough = span / _NUM_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+
+
+def _grid(axes: _Axes, x_label: str) -> str:
+    parts = []
+    step = _nice_step(axes.y_high - axes.y_low)
+    for i in range(round((axes.y_high - axes.y_low) / step) + 1):
+        value = axes.y_low + i * step
+        y = axes.y(value)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+    parts.extend(
+        f'<text x="{axes.x(value):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">{value:.4g}</text>'
+        for value in (axes.x_low, (axes.x_low + axes.x_high) / 2, axes.x_high)
+    )
+    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{escape(x_label)}</text>')
+    return "".join(parts)
+
+
+def _line(series: Series, axes: _Axes, color: str) -> str:
+    places = [(axes.x(x), axes.y(y)) for x, y in series.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    dots = places if series.marked or len(places) == 1 else []
+    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}"/>' for x, y in dots)
+    return f'<polyline fill="none" stroke="{color}" stroke-width="1.8" points="{path}"/>{circles}'
+
+
+def _legend(name: str, index: int) -> str:
+    x, y = _LEFT + index * 130, _HEIGHT - 4
+    color = _COLORS[index % len(_COLORS)]
+    return f'<circle cx="{x + 4}" cy="{y - 4}" r="4" fill="{color}"/><text x="{x + 12}" y="{y}">{escape(name)}</text>'

@@ -1,0 +1,63 @@
+"""`edit-r1 train CONFIG key=value ...`: arguments in, a trained run directory out.
+
+Everything that can be checked without a model is checked before torch is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from shared.config import load_config
+from shared.errors import ConfigError, EditR1Error
+
+USAGE = """usage: edit-r1 train CONFIG [key=value ...]
+
+Train an editor. CONFIG is a YAML file; key=value overrides one of its keys, e.g.
+    edit-r1 train worlds/shapes/nft.yaml reward.url=http://127.0.0.1:8000 run_dir=runs/x epochs=4
+Several processes: accelerate launch --num_processes 2 -m trainer CONFIG [key=value ...]"""
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def train(args: list[str]) -> None:
+    """Run a training. Raises EditR1Error for what a person can mend; exits with 130 when interrupted."""
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)  # noqa: T201
+        return
+    try:
+        _train(Path(args[0]), args[1:])
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
+        sys.exit(_INTERRUPTED)
+
+
+def main() -> None:
+    """Entry point of `python -m trainer`, once a process under `accelerate launch`; only the first one talks."""
+    try:
+        train(sys.argv[1:])
+    except EditR1Error as error:
+        if _is_main():
+            print(f"edit-r1: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _train(path: Path, overrides: list[str]) -> None:
+    from trainer.config import TrainConfig  # noqa: PLC0415 - a usage line needs no imports
+    from trainer.preflight import preflight  # noqa: PLC0415
+    from trainer.progress import Display  # noqa: PLC0415
+
+    if not path.is_file():
+        raise ConfigError(f"configuration {path} does not exist")
+    config = load_config(TrainConfig, path, overrides)
+    display = Display(visible=_is_main())
+    inputs = preflight(config, display.say)
+
+    from trainer.train import run_training  # noqa: PLC0415 - torch and diffusers come in only after the checks
+
+    run_training(config, inputs, display)
+
+
+def _is_main() -> bool:
+    """Whether we are the process that talks; `accelerate launch` sets RANK."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,271 @@
+"""The trainer's configuration: one frozen model, a sentence under every field, defaults from Table 5 of the paper.
+
+Enters: YAML and dotted overrides, by `shared.config.load_config`. Leaves: a TrainConfig. No torch here.
+Paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from shared.config import ConfigModel
+from shared.errors import ConfigError
+from shared.schemas import DEFAULT_METHOD
+from trainer.models import FAMILIES
+
+API_KEY_VARIABLE = "REWARD_API_KEY"
+
+
+class RewardConfig(ConfigModel):
+    """The reward service and how it is asked."""
+
+    url: str = "http://127.0.0.1:8000"
+    """Root of the reward service."""
+    method: str = DEFAULT_METHOD
+    """Scoring method, one that the service's GET /v1/methods lists."""
+    api_key: str | None = Field(default=None, exclude=True, repr=False)
+    """Sent as a bearer token; None takes the environment's REWARD_API_KEY. Never written to the run directory."""
+    num_passes: PositiveInt = 1
+    """Answers averaged a candidate, for sampling methods."""
+    wait_seconds: NonNegativeFloat = 600.0
+    """How long to wait at start for the service to become ready, in seconds."""
+    timeout_seconds: PositiveFloat = 300.0
+    """Limit of one try of one request, in seconds."""
+    retry_seconds: PositiveFloat = 120.0
+    """How long a lost connection or a busy service is tried again before a group's scores count as missing."""
+    max_in_flight: PositiveInt = 16
+    """Groups on the wire at once, a process."""
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _key_from_environment(cls, value: str | None) -> str | None:
+        return value if value is not None else os.environ.get(API_KEY_VARIABLE)
+
+
+class DataConfig(ConfigModel):
+    """The task lists."""
+
+    train: Path
+    """Task list (JSON lines) to train on; images stand beside it."""
+    held_out: Path | None = None
+    """Task list to evaluate on; None turns evaluation off."""
+
+
+class ModelConfig(ConfigModel):
+    """The editor."""
+
+    family: str = "flux_kontext"
+    """Model family, a key of `trainer.models.FAMILIES`."""
+    path: str
+    """Directory or hub name of the diffusers pipeline."""
+    width: PositiveInt = 512
+    """Width in pixels that sources are resized to and edits are made at (Table 5: 512)."""
+    height: PositiveInt = 512
+    """Height in pixels (Table 5: 512)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of all but the VAE (float32 always); auto is bfloat16 on an accelerator, float32 on a CPU."""
+    max_text_tokens: PositiveInt | None = None
+    """Length instructions are padded to; None takes the tokenizer's own, at most 512."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        if value not in FAMILIES:
+            raise ValueError(f"unknown model family; known: {', '.join(FAMILIES)}")
+        return value
+
+
+class RolloutConfig(ConfigModel):
+    """How candidates are generated."""
+
+    steps: PositiveInt = 6
+    """DPM-Solver++ steps (Table 5: 6)."""
+    guidance: PositiveFloat = 2.5
+    """Embedded guidance, in rollout, training and evaluation alike (Table 5: 2.5)."""
+    batch_groups: PositiveInt = 1
+    """Groups generated in one batch and sent off together; more is faster on small models."""
+
+
+class NftConfig(ConfigModel):
+    """The DiffusionNFT objective."""
+
+    beta: PositiveFloat = 1.0
+    """How far the implicit policies stand from the old one; 1/beta is the guidance strength (Table 5: 1.0)."""
+    kl_weight: NonNegativeFloat = 1e-4
+    """Weight of mean((v_theta - v_ref)^2) (Table 5: 1e-4); 0 skips the reference forward."""
+    weighting: Literal["adaptive", "velocity"] = "adaptive"
+    """`adaptive`: self-normalised in x0 space, as published code does; `velocity`: Eq. 4 to the letter."""
+
+
+class AdvantageConfig(ConfigModel):
+    """From rewards to optimality."""
+
+    std: Literal["global", "group"] = "global"
+    """Which rewards the standard deviation is over: all of the epoch, or the group's."""
+    mode: Literal["all", "positive_only", "negative_only", "one_only", "binary"] = "all"
+    """How advantages are reshaped before they become optimality."""
+
+
+class FilterConfig(ConfigModel):
+    """The group filter (Section 2.3)."""
+
+    rule: Literal["paper", "strict", "ban", "range", "none"] = "paper"
+    """Which groups are dropped; see `trainer.filtering`."""
+    tau_mean: float = 0.9
+    """Threshold for a group's mean reward (tau_mu)."""
+    tau_spread: NonNegativeFloat = 0.05
+    """Threshold for a group's spread (tau_sigma)."""
+    spread: Literal["std", "variance"] = "std"
+    """What is compared with tau_spread; published code uses std, the paper's text says variance."""
+    min_range: NonNegativeFloat = 0.05
+    """Rule `range`: drop when max - min of the group's rewards is below this."""
+    quorum: PositiveInt = 2
+    """A group with fewer scored candidates is dropped."""
+    in_global_std: bool = True
+    """Whether rewards of dropped groups still enter the global standard deviation."""
+
+
+class LoraConfig(ConfigModel):
+    """The trained adapter."""
+
+    rank: PositiveInt = 32
+    """Rank of the update matrices (Table 5: 32)."""
+    alpha: PositiveFloat = 64.0
+    """Scaling numerator: updates count alpha / rank times (Table 5: 64)."""
+    targets: tuple[str, ...] | None = None
+    """Module names (suffixes) that get an adapter; None takes the model family's attention layers."""
+
+
+class OptimizerConfig(ConfigModel):
+    """AdamW."""
+
+    learning_rate: PositiveFloat = 3e-4
+    """Constant learning rate (Table 5: 3e-4)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the first and second moment."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Decoupled weight decay (Table 5: 1e-4)."""
+    eps: PositiveFloat = 1e-8
+    """Added to the denominator."""
+    max_grad_norm: PositiveFloat = 1.0
+    """The gradient is scaled down to this norm when it is longer."""
+
+
+class EvaluationConfig(ConfigModel):
+    """Evaluation on held-out tasks with the EMA weights, at start, on the way, and at the end."""
+
+    every: NonNegativeInt = 0
+    """Epochs between evaluations on the way; 0 evaluates at start and end only."""
+    steps: PositiveInt = 15
+    """Euler steps (Table 5: 15)."""
+    tasks: PositiveInt | None = None
+    """How many held-out tasks, from the top of the list; None takes all."""
+    batch_size: PositiveInt = 8
+    """Tasks edited in one batch."""
+    seed: NonNegativeInt = 0
+    """Seed of the noise; the same in every evaluation, so that before and after are paired."""
+    metrics: dict[str, str] = Field(default_factory=dict)
+    """Name -> `package.module:function`, called with (task, edited image), returns a float."""
+    pictures: NonNegativeInt = 12
+    """How many edits are kept as pictures for the report."""
+
+
+class CheckpointConfig(ConfigModel):
+    """Checkpoints in RUN_DIR/checkpoints/step-N, N = epochs finished."""
+
+    every: NonNegativeInt = 10
+    """Epochs between checkpoints; 0 writes only the last one."""
+    keep: PositiveInt = 2
+    """How many of the newest checkpoints stay."""
+
+
+class ReportConfig(ConfigModel):
+    """The pictures that the report shows of rollouts."""
+
+    every: PositiveInt = 10
+    """Epochs between rollouts whose pictures are kept (besides the first and the last)."""
+    groups: NonNegativeInt = 4
+    """Groups kept of each."""
+
+
+class TrainConfig(ConfigModel):
+    """A training run. Defaults are Table 5 of arXiv:2510.16888."""
+
+    run_dir: Path
+    """Directory of this run: configuration, metrics, checkpoints, report."""
+    epochs: PositiveInt = 100
+    """Epochs of the whole run; a resumed run counts the ones it has behind it."""
+    seed: NonNegativeInt = 0
+    """Seed of everything random, independent of the number of processes."""
+    resume: str = "auto"
+    """auto: from the newest whole checkpoint in run_dir, if any; none: refuse a used run_dir; or a checkpoint."""
+    cpu_threads: PositiveInt | None = None
+    """Threads of torch on a CPU; None leaves torch's own choice."""
+    groups_per_epoch: PositiveInt = 24
+    """P, groups of an epoch over all processes (Table 5: 24)."""
+    group_size: int = Field(default=12, ge=2)
+    """G, candidates a group (Table 5: 12)."""
+    optimizer_steps_per_epoch: PositiveInt = 1
+    """Optimizer steps that an epoch's samples are split into."""
+    trained_timesteps: PositiveInt | None = None
+    """K, timesteps of the rollout's grid that a sample is trained on; None is int(0.99 rollout.steps)."""
+    micro_batch_size: PositiveInt = 8
+    """(sample, timestep) pairs in one forward and backward pass."""
+    adv_clip: PositiveFloat = 5.0
+    """Advantages, in standard deviations, at which optimality reaches 0 and 1."""
+    old_decay_type: Literal[0, 1, 2] = 1
+    """How the old policy follows: 0 at once, 1 min(0.001 s, 0.5), 2 late and slow; s = optimizer steps (editing: 1)."""
+    ema_decay: float = Field(default=0.9, ge=0, lt=1)
+    """Highest decay of the EMA weights."""
+
+    reward: RewardConfig = RewardConfig()
+    data: DataConfig
+    model: ModelConfig
+    rollout: RolloutConfig = RolloutConfig()
+    nft: NftConfig = NftConfig()
+    advantage: AdvantageConfig = AdvantageConfig()
+    filter: FilterConfig = FilterConfig()
+    lora: LoraConfig = LoraConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _check_geometry(self) -> TrainConfig:
+        if self.filter.quorum > self.group_size:
+            raise ValueError(f"filter.quorum = {self.filter.quorum} must be at most group_size = {self.group_size}")
+        if self.trained_timesteps is not None and self.trained_timesteps > self.rollout.steps:
+            raise ValueError(
+                f"trained_timesteps = {self.trained_timesteps} must be one of 1..{self.rollout.steps} (rollout.steps)"
+            )
+        samples = self.groups_per_epoch * self.group_size
+        if self.optimizer_steps_per_epoch > samples:
+            raise ValueError(
+                f"optimizer_steps_per_epoch = {self.optimizer_steps_per_epoch} must be one of 1..{samples} "
+                f"(groups_per_epoch x group_size)"
+            )
+        return self
+
+
+def check_world_size(config: TrainConfig, num_processes: int) -> None:
+    """Every process needs a group an epoch; shares may be uneven. Raises ConfigError with the legal values."""
+    if num_processes > config.groups_per_epoch:
+        raise ConfigError(
+            f"{num_processes} processes for groups_per_epoch = {config.groups_per_epoch}: legal are 1.."
+            f"{config.groups_per_epoch} processes (any number; {config.groups_per_epoch} need not be divisible by it)"
+        )

@@ -1,0 +1,178 @@
+"""Task lists and the group sampler.
+
+Enters: a JSON-lines file, one task a line, images beside it:
+    {"prompt": "make the car red", "image": "images/car.png", "requirement": ..., "task": ..., "metadata": {...}}
+Leaves: EditTasks, all checked before any model is loaded, and each epoch's groups.
+No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared import images
+from shared.errors import DataError, ImageError
+from trainer.types import EditTask, TaskGroup
+
+_FAULTS_SHOWN = 10
+T = TypeVar("T")
+
+
+class TaskLine(BaseModel):
+    """One line of a task list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    prompt: str = Field(min_length=1)
+    image: str | list[str] = Field(min_length=1)
+    requirement: str | None = Field(default=None, min_length=1)
+    task: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_task_list(path: Path) -> tuple[EditTask, ...]:
+    """Read and check a whole task list.
+
+    Raises DataError for an unreadable or empty list, a line that is not a task, an image file that is missing; the
+    message names line numbers, up to ten faults at once.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read task list {path}: {error}") from error
+    tasks: list[EditTask] = []
+    faults: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            tasks.append(_parse_line(line, path.parent))
+        except DataError as error:
+            faults.append(f"  line {number}: {error}")
+    if faults:
+        more = [f"  and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
+        raise DataError("\n".join([f"task list {path} is not valid:", *faults[:_FAULTS_SHOWN], *more]))
+    if not tasks:
+        raise DataError(f"task list {path} holds no task")
+    return tuple(tasks)
+
+
+def load_sources(task: EditTask, width: int, height: int) -> tuple[Image.Image, ...]:
+    """The task's source images, RGB, resized to the run's size. Raises DataError naming the file."""
+    sources = []
+    for path in task.source_paths:
+        try:
+            image = images.decode(path.read_bytes())
+        except (OSError, ImageError) as error:
+            raise DataError(f"source image {path}: {error}") from error
+        sources.append(
+            image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+        )
+    return tuple(sources)
+
+
+def share(items: Sequence[T], rank: int, num_processes: int) -> tuple[T, ...]:
+    """The items of process `rank`: every num_processes-th, so that shares differ by at most one and nothing is lost."""
+    return tuple(items[rank::num_processes])
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """Where a sampler stands; goes into checkpoints."""
+
+    num_passes: int
+    """Passes over the list that are complete."""
+    position: int
+    """Tasks of the current pass that are behind."""
+    banned: tuple[str, ...]
+    """Ids of tasks that are not sampled again, sorted."""
+
+
+class GroupSampler:
+    """Draws each epoch's P tasks: shuffled passes over the list, banned tasks left out.
+
+    Deterministic in (seed, state), the same on every process, so that a process just takes its share.
+    """
+
+    def __init__(self, tasks: Sequence[EditTask], groups_per_epoch: int, seed: int) -> None:
+        self._tasks = tuple(tasks)
+        self._groups_per_epoch = groups_per_epoch
+        self._seed = seed
+        self._state = SamplerState(0, 0, ())
+
+    @property
+    def state(self) -> SamplerState:
+        """The position and the ban list."""
+        return self._state
+
+    def restore(self, state: SamplerState) -> None:
+        """Continue from a checkpoint's state."""
+        self._state = state
+
+    def next_groups(self, epoch: int) -> tuple[TaskGroup, ...]:
+        """The epoch's P groups over all processes. Raises DataError when every task is banned."""
+        return tuple(TaskGroup(epoch, index, self._next_task()) for index in range(self._groups_per_epoch))
+
+    def ban(self, task_ids: Iterable[str]) -> None:
+        """Never sample these tasks again."""
+        banned = tuple(sorted({*self._state.banned, *task_ids}))
+        self._state = SamplerState(self._state.num_passes, self._state.position, banned)
+
+    def _next_task(self) -> EditTask:
+        state, banned = self._state, set(self._state.banned)
+        if all(task.id in banned for task in self._tasks):
+            raise DataError(f"all {len(self._tasks)} tasks are banned by the group filter: nothing is left to learn")
+        num_passes, position = state.num_passes, state.position
+        while True:
+            if position == len(self._tasks):
+                num_passes, position = num_passes + 1, 0
+            task = self._tasks[self._order(num_passes)[position]]
+            position += 1
+            if task.id not in banned:
+                self._state = SamplerState(num_passes, position, state.banned)
+                return task
+
+    def _order(self, num_pass: int) -> list[int]:
+        order = list(range(len(self._tasks)))
+        random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret
+        return order
+
+
+def _parse_line(line: str, directory: Path) -> EditTask:
+    try:
+        parsed = TaskLine.model_validate_json(line)
+    except ValidationError as error:
+        raise DataError("; ".join(_describe(fault["loc"], fault["msg"]) for fault in error.errors())) from error
+    names = [parsed.image] if isinstance(parsed.image, str) else parsed.image
+    for name in names:
+        if not (directory / name).is_file():
+            raise DataError(f"image file {directory / name} does not exist")
+    return EditTask(
+        id=_task_id(parsed, names),
+        instruction=parsed.prompt,
+        source_paths=tuple(directory / name for name in names),
+        requirement=parsed.requirement,
+        task=parsed.task,
+        metadata=parsed.metadata,
+    )
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(map(str, location))
+    if message == "Extra inputs are not permitted":
+        known = ", ".join(TaskLine.model_fields)
+        return f"unknown key {name!r}; known: {known} (put anything else under metadata)"
+    return f"{name}: {message}" if name else message
+
+
+def _task_id(parsed: TaskLine, names: Sequence[str]) -> str:
+    key = "\0".join([*names, parsed.prompt, parsed.requirement or ""])
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()

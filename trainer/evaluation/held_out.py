@@ -1,0 +1,94 @@
+"""One evaluation: every held-out task edited once with fixed noise, scored by the service and by pluggable metrics.
+
+The noise of a task depends on the evaluation seed and the task's position only: before and after are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from PIL import Image
+
+from shared.errors import RewardServiceUnavailable
+from trainer.data import load_sources, share
+from trainer.evaluation.metrics import Metric
+from trainer.models.base import ModelFamily
+from trainer.policy import LoraPolicy, PolicyName
+from trainer.processes import Processes
+from trainer.records import EvaluatedTask, Evaluation
+from trainer.rewarding import RewardQueue
+from trainer.rollout import ImageSize, velocity_given
+from trainer.seeding import generator
+from trainer.solvers import euler
+from trainer.types import EditTask
+
+Pictures = dict[int, tuple[Image.Image, Image.Image]]
+"""(source, edited) by task index."""
+
+
+def evaluate(
+    family: ModelFamily,
+    policy: LoraPolicy,
+    name: PolicyName,
+    tasks: Sequence[EditTask],
+    *,
+    queue: RewardQueue,
+    metrics: Mapping[str, Metric],
+    processes: Processes,
+    epoch: int,
+    num_steps: int,
+    size: ImageSize,
+    batch_size: int,
+    seed: int,
+    num_pictures: int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> tuple[Evaluation, Pictures]:
+    """Edit all tasks with one policy by Euler steps; the result is the same on every process.
+
+    num_pictures: how many of the first tasks' pictures come back. on_batch: called with the number of tasks done.
+    Raises RewardServiceUnavailable when not one edit got a score.
+    """
+    mine = share(list(enumerate(tasks)), processes.rank, processes.count)
+    edits: Pictures = {}
+    for start in range(0, len(mine), batch_size):
+        batch = mine[start : start + batch_size]
+        with policy.use(name):
+            edits |= _edit(family, batch, num_steps, size, seed)
+        for index, task in batch:
+            source, edited = edits[index]
+            queue.submit(task, [source], [edited], seed=index)
+        on_batch(len(batch))
+    rewards = queue.collect()
+    records = [
+        _record(index, task, reward.values[0], metrics, edits[index][1])
+        for (index, task), reward in zip(mine, rewards, strict=True)
+    ]
+    everyones = sorted(processes.gather(records), key=lambda record: record.index)
+    failures = processes.gather([failure for reward in rewards for failure in reward.failures])
+    if all(record.reward is None for record in everyones):
+        raise RewardServiceUnavailable(f"none of {len(everyones)} edits got a score; the first: {failures[0]}")
+    shown = [(index, pair) for index, pair in edits.items() if index < num_pictures]
+    return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather(shown))
+
+
+def _edit(
+    family: ModelFamily, batch: Sequence[tuple[int, EditTask]], num_steps: int, size: ImageSize, seed: int
+) -> Pictures:
+    sources = [load_sources(task, *size) for _, task in batch]
+    conditioning = family.encode([task.instruction for _, task in batch], sources)
+    noise = family.initial_noise([generator(seed, "evaluation", index) for index, _ in batch])
+    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps))
+    edited = family.decode(x0)
+    return {index: (sources[i][0], edited[i]) for i, (index, _) in enumerate(batch)}
+
+
+def _record(
+    index: int, task: EditTask, reward: float | None, metrics: Mapping[str, Metric], edited: Image.Image
+) -> EvaluatedTask:
+    return EvaluatedTask(
+        index=index,
+        instruction=task.instruction,
+        task=task.task,
+        reward=reward,
+        metrics={name: float(metric(task, edited)) for name, metric in metrics.items()},
+    )

@@ -1,0 +1,32 @@
+"""Evaluation metrics by import path: `package.module:function`, called with (task, edited image), returns a float.
+
+No torch here: a wrong path is found before any model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from PIL import Image
+
+from shared.errors import ConfigError
+from trainer.types import EditTask
+
+Metric = Callable[[EditTask, Image.Image], float]
+
+
+def load_metrics(paths: Mapping[str, str]) -> dict[str, Metric]:
+    """Import every metric. Raises ConfigError for a path that leads nowhere."""
+    return {name: _load(name, path) for name, path in paths.items()}
+
+
+def _load(name: str, path: str) -> Metric:
+    module, colon, attribute = path.partition(":")
+    if not colon:
+        raise ConfigError(f"evaluation.metrics.{name} = {path!r} must read package.module:function")
+    try:
+        metric: Metric = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"evaluation.metrics.{name} = {path!r}: {error}") from error
+    return metric

@@ -1,0 +1,137 @@
+"""What is written down of an epoch or an evaluation: metrics, the line a person reads, and pictures for the report.
+
+Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
+"""
+# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from trainer import records
+from trainer.assembly import Run
+from trainer.evaluation.held_out import Pictures
+from trainer.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
+from trainer.records import Evaluation, ShownGroup
+from trainer.types import ScoredGroup
+from trainer.update import UpdateResult
+
+
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the block towards `stage`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.monotonic() - start
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """What one epoch came to, the same on every process but for `seconds`."""
+
+    epoch: int
+    rewards_P_G: Tensor
+    keep: KeepMask
+    optimality_P_G: Tensor
+    update: UpdateResult
+    old_decay: float
+    seconds: Mapping[str, float]
+
+
+def record_epoch(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None:
+    """Metrics and line by the main process; pictures of some groups when the epoch is one of the report's."""
+    failures = run.processes.gather([failure for group in scored for failure in group.failures])
+    metrics = epoch_metrics(log, run)
+    if run.log is not None:
+        run.log.write(log.epoch, metrics)
+    if failures:
+        run.display.say(f"epoch {log.epoch}: {len(failures)} scores are missing; the first: {failures[0]}")
+    run.display.say(_line(log, metrics, run.config.epochs))
+    if log.epoch in (1, run.config.epochs) or log.epoch % run.config.report.every == 0:
+        _save_groups(run, log, scored)
+
+
+def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures) -> None:
+    """Metrics, line and pictures of one evaluation."""
+    means = evaluation.means()
+    values = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if value is not None)
+    run.display.say(f"evaluation after epoch {evaluation.epoch} on {len(evaluation.tasks)} held-out tasks: {values}")
+    if run.log is not None:
+        run.log.write(evaluation.epoch, {f"eval/{name}": value for name, value in means.items()})
+        records.save_evaluation(run.config.run_dir, evaluation, pictures)
+
+
+def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
+    """The epoch's numbers by name; see docs for the table."""
+    rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
+    rho = log.optimality_P_G[~log.optimality_P_G.isnan()]
+    dropped = num_dropped_by_rule(rewards, run.filter_thresholds)
+    result = log.update
+    return {
+        "reward/mean": float(rewards[present].mean()),
+        "reward/std": float(rewards[present].std(correction=0)),
+        "reward/missing_fraction": 1.0 - float(present.double().mean()),
+        "filter/kept_fraction": float(log.keep.kept_P.double().mean()),
+        "filter/below_quorum_groups": float(log.keep.reasons.count(BELOW_QUORUM)),
+        **{f"filter/{rule}_drops_groups": float(count) for rule, count in dropped.items()},
+        "filter/banned_tasks": float(len(run.sampler.state.banned)),
+        "optimality/std": float(rho.std(correction=0)) if rho.numel() else 0.0,
+        "nft/loss": result.loss,
+        "nft/policy_loss": result.policy,
+        "nft/kl": result.kl,
+        "nft/positive_loss": result.positive,
+        "nft/negative_loss": result.negative,
+        "optimizer/grad_norm": result.grad_norm,
+        "optimizer/steps": float(run.optimizer_steps),
+        "policy/old_decay": log.old_decay,
+        **{f"time/{stage}_seconds": seconds for stage, seconds in log.seconds.items()},
+        "time/epoch_seconds": sum(log.seconds.values()),
+    }
+
+
+def _line(log: EpochLog, metrics: Mapping[str, float], epochs: int) -> str:
+    stages = ", ".join(f"{stage.replace('_', ' ')} {seconds:.1f}" for stage, seconds in log.seconds.items())
+    return (
+        f"epoch {log.epoch:>{len(str(epochs))}}/{epochs}  reward {metrics['reward/mean']:.3f}  "
+        f"kept {metrics['filter/kept_fraction']:.0%}  {metrics['time/epoch_seconds']:.1f} s ({stages})"
+    )
+
+
+def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None:
+    """Keep pictures of a few groups: a dropped one first when there is one, then kept ones."""
+    dropped = [index for index, reason in enumerate(log.keep.reasons) if reason is not None]
+    kept = [index for index, reason in enumerate(log.keep.reasons) if reason is None]
+    wanted = {*(dropped[:1] + kept + dropped[1:])[: run.config.report.groups]}
+    mine = [group for group in scored if group.rollout.group.index in wanted]
+    everyones = run.processes.gather([_shown(group, log.keep) for group in mine])
+    if run.log is not None:
+        ordered = sorted(everyones, key=lambda pair: pair[0].index)
+        records.save_rollouts(run.config.run_dir, log.epoch, ordered)
+
+
+def _shown(group: ScoredGroup, keep: KeepMask) -> tuple[ShownGroup, records.Pictures]:
+    rollout, index = group.rollout, group.rollout.group.index
+    shown = ShownGroup(
+        index=index,
+        instruction=rollout.group.task.instruction,
+        task=rollout.group.task.task,
+        source=f"{index:03d}-source.webp",
+        candidates=tuple(f"{index:03d}-{candidate:02d}.webp" for candidate in range(len(rollout.candidates))),
+        rewards=group.rewards,
+        dropped_because=keep.reasons[index],
+    )
+    return shown, records.Pictures(rollout.sources[0], rollout.candidates)

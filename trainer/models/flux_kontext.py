@@ -1,0 +1,152 @@
+"""FLUX.1-Kontext: source latents follow the noisy latents in one token sequence; guidance is an embedding.
+
+Latents are packed 2x2: [B, S tokens, 4 C channels]. Conditioning: T5 tokens, CLIP pooled vector, source latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import FluxKontextPipeline
+from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
+from PIL import Image
+from torch import Tensor
+
+from shared.errors import ConfigError, DataError
+from trainer.models.base import Conditioning, LoadOptions, ModelFamily
+
+_LONGEST_TEXT = 512  # T5 tokens FLUX was trained with
+
+
+class FluxKontext(ModelFamily):
+    """A FluxKontextPipeline as the trainer sees it."""
+
+    lora_targets = (
+        "attn.to_q",
+        "attn.to_k",
+        "attn.to_v",
+        "attn.to_out.0",
+        "attn.add_q_proj",
+        "attn.add_k_proj",
+        "attn.add_v_proj",
+        "attn.to_add_out",
+    )
+
+    def __init__(self, pipeline: FluxKontextPipeline, options: LoadOptions) -> None:
+        self.transformer = pipeline.transformer
+        self._pipeline = pipeline
+        self._options = options
+        patch = pipeline.vae_scale_factor * 2
+        if options.width % patch or options.height % patch:
+            raise ConfigError(
+                f"model.width x model.height = {options.width}x{options.height}: both must be multiples of {patch}"
+            )
+        self._rows, self._columns = options.height // patch, options.width // patch
+        limit = options.max_text_tokens or pipeline.tokenizer_2.model_max_length
+        self._max_text_tokens = min(_LONGEST_TEXT, limit)
+
+    @classmethod
+    def load(cls, path: str, options: LoadOptions) -> FluxKontext:
+        """Load from a pipeline directory or hub name; see ModelFamily.load."""
+        try:
+            # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
+            dtypes = {"default": options.dtype, "vae": torch.float32}
+            pipeline = FluxKontextPipeline.from_pretrained(path, dtype=dtypes)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model.path = {path!r} is not a FluxKontextPipeline: {error}") from error
+        for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
+            getattr(pipeline, name).requires_grad_(False).eval().to(options.device)
+        if options.gradient_checkpointing:
+            pipeline.transformer.enable_gradient_checkpointing()
+        return cls(pipeline, options)
+
+    @torch.no_grad()
+    def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+        """Text through T5 and CLIP, one source image each through the VAE."""
+        if several := [text for text, images in zip(instructions, sources, strict=True) if len(images) != 1]:
+            raise DataError(f"FLUX Kontext takes exactly one source image; not so for the task {several[0]!r}")
+        tokens, pooled, text_ids = self._pipeline.encode_prompt(
+            prompt=list(instructions),
+            prompt_2=None,
+            device=self._options.device,
+            max_sequence_length=self._max_text_tokens,
+        )
+        batched = {"tokens": tokens, "pooled": pooled, "source": self._encode_images([one for (one,) in sources])}
+        image_ids = torch.cat([self._position_ids(0), self._position_ids(1)])
+        return Conditioning(batched, {"text_ids": text_ids, "image_ids": image_ids})
+
+    def initial_noise(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
+        shape = (1, self._pipeline.latent_channels, 2 * self._rows, 2 * self._columns)
+        noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
+        return self._pack(noise).to(self._options.device)
+
+    def sigmas(self, num_steps: int) -> Tensor:
+        """The scheduler's grid with its dynamic shift for this image size."""
+        scheduler = self._pipeline.scheduler
+        config = scheduler.config
+        mu = calculate_shift(
+            self._rows * self._columns,
+            config.base_image_seq_len,
+            config.max_image_seq_len,
+            config.base_shift,
+            config.max_shift,
+        )
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
+        sigmas: Tensor = scheduler.sigmas.double()
+        return sigmas
+
+    def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """One forward over [x_t; source]; the answer is read at x_t's tokens."""
+        dtype, given = self._options.dtype, conditioning.batched
+        guidance = None
+        if self._pipeline.transformer.config.guidance_embeds:
+            guidance = torch.full((x_t.shape[0],), self._options.guidance, device=x_t.device)
+        output = self.transformer(
+            hidden_states=torch.cat([x_t.to(dtype), given["source"].to(dtype)], dim=1),
+            timestep=t,
+            guidance=guidance,
+            encoder_hidden_states=given["tokens"],
+            pooled_projections=given["pooled"],
+            txt_ids=conditioning.shared["text_ids"],
+            img_ids=conditioning.shared["image_ids"],
+            return_dict=False,
+        )[0]
+        # Loss and solver are float32 whatever the transformer computes in: they subtract nearly equal numbers.
+        velocity: Tensor = output[:, : x_t.shape[1]].float()
+        return velocity
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor) -> list[Image.Image]:
+        """Latents to images through the VAE."""
+        vae = self._pipeline.vae
+        latents = self._unpack(x0.float()) / vae.config.scaling_factor + vae.config.shift_factor
+        pixels = vae.decode(latents, return_dict=False)[0]
+        images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
+        return images
+
+    def _encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        vae = self._pipeline.vae
+        pixels = self._pipeline.image_processor.preprocess(list(images), self._options.height, self._options.width)
+        latents = vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
+        return self._pack((latents - vae.config.shift_factor) * vae.config.scaling_factor)
+
+    def _position_ids(self, image: int) -> Tensor:
+        """[S, 3]: (0 for the edited image or 1 for the source, row, column) of each token."""
+        ids = torch.zeros(self._rows, self._columns, 3, device=self._options.device, dtype=self._options.dtype)
+        ids[..., 0] = image
+        ids[..., 1] = torch.arange(self._rows)[:, None]
+        ids[..., 2] = torch.arange(self._columns)[None, :]
+        return ids.flatten(0, 1)
+
+    def _pack(self, latents: Tensor) -> Tensor:
+        """[B, C, 2 rows, 2 columns] -> [B, rows * columns, 4 C]."""
+        patches = latents.reshape(*latents.shape[:2], self._rows, 2, self._columns, 2)
+        return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+    def _unpack(self, tokens: Tensor) -> Tensor:
+        """The inverse of `_pack`."""
+        patches = tokens.reshape(len(tokens), self._rows, self._columns, -1, 2, 2)
+        return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

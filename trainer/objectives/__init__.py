@@ -1,0 +1,1 @@
+"""Objectives: pure functions from velocities and optimality to per-sample loss terms."""

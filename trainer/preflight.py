@@ -1,0 +1,62 @@
+"""What is checked before any model is loaded: task lists, metric paths, the reward service. No torch here.
+
+Enters: the configuration. Leaves: the tasks and metrics, or one clear error within seconds (within
+reward.wait_seconds while the service is starting).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from shared.client import RewardClient
+from shared.errors import ConfigError
+from shared.schemas import ServiceInfo
+from trainer.config import TrainConfig
+from trainer.data import read_task_list
+from trainer.evaluation.metrics import Metric, load_metrics
+from trainer.types import EditTask
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on."""
+
+    train: tuple[EditTask, ...]
+    held_out: tuple[EditTask, ...]
+    """Empty when evaluation is off."""
+    metrics: Mapping[str, Metric]
+
+
+def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
+    """Check everything that can be checked cheaply; `tell` hears what is being waited for.
+
+    Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
+    """
+    train = read_task_list(config.data.train)
+    held_out = read_task_list(config.data.held_out)[: config.evaluation.tasks] if config.data.held_out else ()
+    metrics = load_metrics(config.evaluation.metrics)
+    service = asyncio.run(_wait_for_service(config, tell))
+    _check_service(config, service)
+    tell(f"reward service at {config.reward.url}: {service.model} ({service.engine}), method {config.reward.method}")
+    return Inputs(train, held_out, metrics)
+
+
+async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:
+    reward = config.reward
+    async with RewardClient(reward.url, api_key=reward.api_key, timeout_seconds=reward.timeout_seconds) as client:
+        return await client.wait_ready(reward.wait_seconds, on_wait=tell)
+
+
+def _check_service(config: TrainConfig, service: ServiceInfo) -> None:
+    if config.reward.method not in service.methods:
+        raise ConfigError(
+            f"reward.method = {config.reward.method!r}: the service at {config.reward.url} knows "
+            f"{', '.join(service.methods)}"
+        )
+    if config.group_size > service.limits.max_candidates:
+        raise ConfigError(
+            f"group_size = {config.group_size}: the service at {config.reward.url} takes at most "
+            f"{service.limits.max_candidates} candidates a group"
+        )

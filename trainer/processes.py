@@ -1,0 +1,81 @@
+"""The processes of one run: who we are, and the few things that are said between us.
+
+A run on N processes (accelerate launch) does what one process would: rewards, counts and gradients are summed over all.
+With one process every operation here is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Processes:
+    """All processes of the run, seen from this one."""
+
+    def __init__(self) -> None:
+        self._state = PartialState(cpu=not torch.cuda.is_available())
+
+    @property
+    def rank(self) -> int:
+        """Our number, from 0."""
+        return int(self._state.process_index)
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return int(self._state.num_processes)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether we are the one that writes files and talks to people."""
+        return bool(self._state.is_main_process)
+
+    @property
+    def device(self) -> torch.device:
+        """Where our model lives."""
+        device: torch.device = self._state.device
+        return device
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of everyone's `value`, the same on all; NaN anywhere stays NaN."""
+        total = value.detach().clone().to(self.device)
+        if self.count > 1:
+            torch.distributed.all_reduce(total)
+        return total.to(value.device)
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Replace every gradient by its sum over all processes, in one message."""
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if self.count == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def gather(self, items: list[T]) -> list[T]:
+        """Everyone's items in one list, by rank; small picklable objects only."""
+        gathered: list[Any] = gather_object(items) if self.count > 1 else items
+        return gathered
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self._state.wait_for_everyone()
+
+    def close(self) -> None:
+        """Leave the process group, so that no process is left waiting."""
+        if self.count > 1:
+            self._state.destroy_process_group()

@@ -1,0 +1,160 @@
+"""What a run leaves on disk for people: evaluations and rollouts, with pictures. The report is made from these alone.
+
+RUN_DIR/evaluations/epoch-0012/records.json, 000.webp, ...
+RUN_DIR/rollouts/epoch-0012/records.json, 000-source.webp, 000-00.webp, ...
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from shared import images
+
+EVALUATIONS, ROLLOUTS = "evaluations", "rollouts"
+_RECORDS = "records.json"
+
+
+class Record(BaseModel):
+    """Base of what is written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EvaluatedTask(Record):
+    """One held-out task, edited once."""
+
+    index: int
+    """Position among the held-out tasks."""
+    instruction: str
+    task: str | None
+    reward: float | None
+    """None: the score is missing."""
+    metrics: dict[str, float]
+    source: str | None = None
+    """File name of the source picture; None when no picture was kept."""
+    edited: str | None = None
+
+
+class Evaluation(Record):
+    """All held-out tasks at one epoch."""
+
+    epoch: int
+    tasks: tuple[EvaluatedTask, ...]
+
+    def means(self) -> dict[str, float | None]:
+        """Mean reward (over the scores that are there; None without any) and mean of every metric."""
+        rewards = [task.reward for task in self.tasks if task.reward is not None]
+        names = self.tasks[0].metrics if self.tasks else {}
+        means = {name: sum(task.metrics[name] for task in self.tasks) / len(self.tasks) for name in names}
+        return {"reward": sum(rewards) / len(rewards) if rewards else None, **means}
+
+
+class ShownGroup(Record):
+    """A group of candidates as the report shows it."""
+
+    index: int
+    instruction: str
+    task: str | None
+    source: str
+    candidates: tuple[str, ...]
+    """File names."""
+    rewards: tuple[float | None, ...]
+    dropped_because: str | None
+    """None: the group was kept."""
+
+
+class ShownRollouts(Record):
+    """Some groups of one epoch."""
+
+    epoch: int
+    groups: tuple[ShownGroup, ...]
+
+
+def save_evaluation(
+    run_dir: Path, evaluation: Evaluation, pictures: dict[int, tuple[Image.Image, Image.Image]]
+) -> Evaluation:
+    """Write an evaluation; `pictures` holds (source, edited) by task index. Returns it with file names filled in."""
+    directory = _fresh(run_dir / EVALUATIONS, evaluation.epoch)
+    tasks = tuple(
+        task.model_copy(update=_save_pair(directory, task.index, *pictures[task.index]))
+        if task.index in pictures
+        else task
+        for task in evaluation.tasks
+    )
+    saved = evaluation.model_copy(update={"tasks": tasks})
+    (directory / _RECORDS).write_text(saved.model_dump_json(), encoding="utf-8")
+    return saved
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A group's pictures."""
+
+    source: Image.Image
+    candidates: Sequence[Image.Image]
+
+
+def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[tuple[ShownGroup, Pictures]]) -> None:
+    """Write an epoch's shown groups and their pictures."""
+    directory = _fresh(run_dir / ROLLOUTS, epoch)
+    for group, pictures in groups:
+        (directory / group.source).write_bytes(images.encode(pictures.source))
+        for name, candidate in zip(group.candidates, pictures.candidates, strict=True):
+            (directory / name).write_bytes(images.encode(candidate))
+    shown = ShownRollouts(epoch=epoch, groups=tuple(group for group, _ in groups))
+    (directory / _RECORDS).write_text(shown.model_dump_json(), encoding="utf-8")
+
+
+def read_evaluations(run_dir: Path) -> list[tuple[Path, Evaluation]]:
+    """All evaluations with the directory of their pictures, by epoch."""
+    found = _records(run_dir / EVALUATIONS)
+    return [(path.parent, Evaluation.model_validate_json(path.read_text(encoding="utf-8"))) for path in found]
+
+
+def read_rollouts(run_dir: Path) -> list[tuple[Path, ShownRollouts]]:
+    """All shown rollouts with the directory of their pictures, by epoch."""
+    found = _records(run_dir / ROLLOUTS)
+    return [(path.parent, ShownRollouts.model_validate_json(path.read_text(encoding="utf-8"))) for path in found]
+
+
+def evaluated_epochs(run_dir: Path) -> set[int]:
+    """Epochs that have an evaluation on record."""
+    return {evaluation.epoch for _, evaluation in read_evaluations(run_dir)}
+
+
+def forget_after(run_dir: Path, epoch: int) -> None:
+    """Remove records of later epochs: a run resumed at `epoch` writes them again."""
+    for kind in (EVALUATIONS, ROLLOUTS):
+        for directory in (run_dir / kind).glob("epoch-*"):
+            number = re.fullmatch(r"epoch-(\d+)", directory.name)
+            if number and int(number[1]) > epoch:
+                shutil.rmtree(directory)
+
+
+def _save_pair(directory: Path, index: int, source: Image.Image, edited: Image.Image) -> dict[str, str]:
+    names = {"source": f"{index:03d}-source.webp", "edited": f"{index:03d}.webp"}
+    (directory / names["source"]).write_bytes(images.encode(source))
+    (directory / names["edited"]).write_bytes(images.encode(edited))
+    return names
+
+
+def _records(directory: Path) -> Iterator[Path]:
+    return iter(sorted(directory.glob(f"epoch-*/{_RECORDS}")))
+
+
+def _directory(parent: Path, epoch: int) -> Path:
+    return parent / f"epoch-{epoch:04d}"
+
+
+def _fresh(parent: Path, epoch: int) -> Path:
+    directory = _directory(parent, epoch)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory

@@ -1,0 +1,77 @@
+"""Where a run starts: fresh, or at a checkpoint that fits its configuration. No torch at import.
+
+Enters: the configuration and the run directory. Leaves: a checkpoint's path or None, or one clear error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shared.errors import CheckpointError, ConfigError
+from trainer.config import TrainConfig
+
+_FIXED = ("seed", "data.train", "model.family", "model.width", "model.height", "lora", "groups_per_epoch")
+"""Keys that a checkpoint's contents depend on: a run cannot go on with others."""
+_OF_NO_CONSEQUENCE = ("run_dir", "resume", "epochs", "reward.url", "checkpoint", "evaluation", "report", "cpu_threads")
+"""Keys whose change is not worth a word."""
+
+
+def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
+    """The checkpoint to go on from, None for a fresh start.
+
+    Raises CheckpointError when the named checkpoint is missing, damaged, or of a run with other fixed keys, and
+    ConfigError for `resume=none` in a directory that holds a run.
+    """
+    from trainer.checkpoint import damage, newest_whole  # noqa: PLC0415 - torch comes in here
+
+    if config.resume == "none":
+        _check_unused(config.run_dir)
+        return None
+    if config.resume == "auto":
+        start = newest_whole(config.run_dir / "checkpoints", tell)
+    else:
+        start = Path(config.resume)
+        if fault := damage(start):
+            raise CheckpointError(f"resume = {start}: {fault}")
+    if start is not None:
+        _compare(start, config, tell)
+    return start
+
+
+def _check_unused(run_dir: Path) -> None:
+    if (run_dir / "metrics.jsonl").exists():
+        raise ConfigError(
+            f"run_dir {run_dir} already holds a run: set resume=auto to go on with it, or choose another run_dir"
+        )
+
+
+def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None]) -> None:
+    """Refuse changes of fixed keys; tell about the others."""
+    then = _flatten(yaml.safe_load((checkpoint / "config.yaml").read_text(encoding="utf-8")))
+    now = _flatten(config.model_dump(mode="json"))
+    changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    fixed = [key for key in changed if _is_under(key, _FIXED)]
+    if fixed:
+        faults = ", ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in fixed)
+        raise CheckpointError(f"cannot resume from {checkpoint}: {faults}; choose another run_dir to start afresh")
+    for key in changed:
+        if not _is_under(key, _OF_NO_CONSEQUENCE):
+            tell(f"resuming with {key} = {now.get(key)!r}, it was {then.get(key)!r}")
+
+
+def _is_under(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

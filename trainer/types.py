@@ -1,0 +1,93 @@
+"""The values that travel along the walk of one training step, one type an arrow.
+
+    tasks -> rollout -> score -> advantage -> filter -> objective -> update
+    EditTask  RolloutGroup  ScoredGroup  rewards_P_G  KeepMask  TrainBatch
+
+Frozen; every field says its shape and what None means. Nothing here computes, and importing this imports no torch.
+Legend: P groups of an epoch (over all processes), G candidates a group, N samples of one process, [...] one latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from trainer.models.base import Conditioning
+
+
+@dataclass(frozen=True)
+class EditTask:
+    """One line of a task list: a source image (or several) and what to do with it."""
+
+    id: str
+    """Digest of source paths, instruction and requirement: equal tasks, equal id, whatever the order of the list."""
+    instruction: str
+    source_paths: tuple[Path, ...]
+    requirement: str | None
+    """Text that replaces the judge's task prompt; None leaves the choice to `task`."""
+    task: str | None
+    """Edit type, such as `remove`; None when the list does not say."""
+    metadata: Mapping[str, Any]
+    """Anything else of the line, for evaluation metrics; empty when there is none."""
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """A task's place in an epoch. Its (epoch, index) seeds its candidates' noise, on whatever process they run."""
+
+    epoch: int
+    index: int
+    """Position among the P groups of the epoch, over all processes."""
+    task: EditTask
+
+
+@dataclass(frozen=True)
+class RolloutGroup:
+    """G candidate edits of one task by the old policy."""
+
+    group: TaskGroup
+    sources: tuple[Image.Image, ...]
+    """The source images at the size the editor saw them."""
+    candidates: tuple[Image.Image, ...]
+    """G edited images."""
+    x0: Tensor
+    """[G, ...] float32, the candidates' clean latents."""
+    conditioning: Conditioning
+    """One row: what the editor was conditioned on."""
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """A rollout and its rewards."""
+
+    rollout: RolloutGroup
+    rewards: tuple[float | None, ...]
+    """G rewards in [0, 1]; None where the score is missing, which is not 0."""
+    failures: tuple[str, ...]
+    """One sentence for each missing score."""
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """The kept samples of one epoch on one process."""
+
+    x0: Tensor
+    """[N, ...] float32, clean latents."""
+    conditioning: Conditioning
+    """One row a kept group of this process."""
+    conditioning_row: Tensor
+    """[N] int64, each sample's row of `conditioning`."""
+    optimality: Tensor
+    """[N] float32, rho in [0, 1]."""
+    seeds: tuple[tuple[int, int, int], ...]
+    """N times (epoch, group index, candidate index): what the sample's noise is drawn from."""
+    optimizer_step: Tensor
+    """[N] int64, which of the epoch's optimizer steps the sample belongs to."""
+    num_samples_per_step: tuple[int, ...]
+    """Samples of each optimizer step over *all* processes: what the loss is a mean over."""

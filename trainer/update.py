@@ -1,0 +1,173 @@
+"""The update: from kept samples to optimizer steps.
+
+Enters: a TrainBatch of this process. Leaves: a changed policy and the step's loss terms.
+Gradients are accumulated over all samples and timesteps of a step and summed over the processes; the loss is the mean
+over the kept samples of the whole step, so micro-batch size and number of processes do not change it.
+Legend: R rows of a micro-batch, one (sample, timestep) each; K trained timesteps a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainer.flow import interpolate
+from trainer.models.base import ModelFamily
+from trainer.objectives.nft import NftTerms, Weighting, nft_loss
+from trainer.policy import LoraPolicy
+from trainer.processes import Processes
+from trainer.seeding import generator
+from trainer.types import TrainBatch
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """Numbers of the update; see TrainConfig for their meaning."""
+
+    nft_beta: float
+    kl_weight: float
+    weighting: Weighting
+    adv_clip: float
+    num_timesteps: int
+    micro_batch_size: int
+    max_grad_norm: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """Means over the kept samples and timesteps of an epoch, over all processes; NaN when no sample was kept."""
+
+    loss: float
+    policy: float
+    kl: float
+    positive: float
+    negative: float
+    grad_norm: float
+    """Mean over the optimizer steps, before clipping."""
+    num_steps: int
+    """Optimizer steps taken: steps without a kept sample are left out."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One micro-batch."""
+
+    sample: Tensor
+    """[R] int64, index into the TrainBatch."""
+    noise: Tensor
+    """[R, ...]."""
+    t: Tensor
+    """[R]."""
+
+
+def update(
+    family: ModelFamily,
+    policy: LoraPolicy,
+    optimizer: Optimizer,
+    batch: TrainBatch,
+    timesteps: Tensor,
+    *,
+    settings: UpdateSettings,
+    processes: Processes,
+    on_step: Callable[[], None],
+) -> UpdateResult:
+    """Take one optimizer step for each entry of `batch.num_samples_per_step` that is not 0.
+
+    batch: this process's samples; without any it still takes part in every sum.
+    timesteps: the rollout's grid without its end, float [steps], from which each sample draws K.
+    on_step: called after every optimizer step (the EMA follows there).
+    """
+    sums = torch.zeros(5, dtype=torch.float64)
+    grad_norms = []
+    for step, num_samples in enumerate(batch.num_samples_per_step):
+        if num_samples == 0:
+            continue
+        optimizer.zero_grad(set_to_none=True)
+        num_rows = num_samples * settings.num_timesteps
+        sums += _accumulate(family, policy, batch, step=step, num_rows=num_rows, timesteps=timesteps, settings=settings)
+        processes.sum_gradients(policy.parameters())
+        grad_norms.append(float(torch.nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm)))
+        optimizer.step()
+        on_step()
+    total_rows = sum(batch.num_samples_per_step) * settings.num_timesteps
+    means = (processes.sum(sums) / total_rows).tolist() if total_rows else [float("nan")] * 5
+    grad_norm = sum(grad_norms) / len(grad_norms) if grad_norms else float("nan")
+    loss, policy_loss, kl, positive, negative = means
+    return UpdateResult(loss, policy_loss, kl, positive, negative, grad_norm, len(grad_norms))
+
+
+def _accumulate(
+    family: ModelFamily,
+    policy: LoraPolicy,
+    batch: TrainBatch,
+    *,
+    step: int,
+    num_rows: int,
+    timesteps: Tensor,
+    settings: UpdateSettings,
+) -> Tensor:
+    """Add this process's gradient of one step; returns sums over its rows of loss, policy, kl, L+, L-: float64 [5]."""
+    sums = torch.zeros(5, dtype=torch.float64)
+    samples = torch.nonzero(batch.optimizer_step == step).flatten().tolist()
+    pairs = [(sample, k) for sample in samples for k in range(settings.num_timesteps)]
+    draws = {sample: draw_timesteps(batch, sample, timesteps, settings) for sample in samples}
+    for start in range(0, len(pairs), settings.micro_batch_size):
+        rows = _gather_rows(pairs[start : start + settings.micro_batch_size], draws, batch.x0.device)
+        terms = _terms(family, policy, batch, rows, settings)
+        loss_R = terms.policy_B + settings.kl_weight * terms.kl_B
+        (loss_R.sum() / num_rows).backward()  # type: ignore[no-untyped-call]
+        parts = [loss_R, terms.policy_B, terms.kl_B, terms.positive_B, terms.negative_B]
+        sums += torch.stack([part.detach().double().sum() for part in parts]).cpu()
+    return sums
+
+
+def draw_timesteps(
+    batch: TrainBatch, sample: int, timesteps: Tensor, settings: UpdateSettings
+) -> tuple[Tensor, Tensor]:
+    """A sample's K timesteps (the grid permuted, cut off) and fresh noise for each: t [K], noise [K, ...]."""
+    source = generator(settings.seed, "update", *batch.seeds[sample])
+    chosen = torch.randperm(len(timesteps), generator=source)[: settings.num_timesteps]
+    noise = torch.randn((settings.num_timesteps, *batch.x0.shape[1:]), generator=source)
+    return timesteps[chosen].float(), noise
+
+
+def _gather_rows(
+    pairs: Sequence[tuple[int, int]], draws: dict[int, tuple[Tensor, Tensor]], device: torch.device
+) -> _Rows:
+    return _Rows(
+        sample=torch.tensor([sample for sample, _ in pairs], device=device),
+        noise=torch.stack([draws[sample][1][k] for sample, k in pairs]).to(device),
+        t=torch.stack([draws[sample][0][k] for sample, k in pairs]).to(device),
+    )
+
+
+def _terms(
+    family: ModelFamily, policy: LoraPolicy, batch: TrainBatch, rows: _Rows, settings: UpdateSettings
+) -> NftTerms:
+    x0 = batch.x0[rows.sample]
+    x_t = interpolate(x0, rows.noise, rows.t)
+    conditioning = batch.conditioning.select(batch.conditioning_row[rows.sample])
+    with policy.use("old"):
+        v_old = family.velocity(x_t, rows.t, conditioning)
+    v_ref = None
+    if settings.kl_weight > 0:
+        with policy.use("reference"):
+            v_ref = family.velocity(x_t, rows.t, conditioning)
+    v_theta = family.velocity(x_t, rows.t, conditioning)
+    return nft_loss(
+        v_theta,
+        v_old,
+        v_ref,
+        x_t,
+        x0,
+        rows.t,
+        batch.optimality[rows.sample],
+        nft_beta=settings.nft_beta,
+        adv_clip=settings.adv_clip,
+        weighting=settings.weighting,
+    )

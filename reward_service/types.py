@@ -75,6 +75,8 @@ class Answer:
     temperature), at the position where token t was drawn; empty when no labels were asked for."""
     finished: bool = True
     """False: cut off at `max_tokens`."""
+    closed: bool = False
+    """True: the score marker was put in by the service; the last position is where the score stands."""
     queue_seconds: float = 0.0
     """Wait before the engine took it up."""
 

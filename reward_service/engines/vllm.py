@@ -51,6 +51,8 @@ class VllmEngine:
             limit_mm_per_prompt={"image": options.max_images, "video": 0},
             mm_processor_kwargs=_processor_arguments(processor, options.max_image_pixels),
             enforce_eager=on_cpu,
+            # On a CPU a seeded request that is prefilled in chunks kills the engine (CPU generators have no offset).
+            enable_chunked_prefill=not on_cpu,
             generation_config="vllm",  # no penalties or temperature from the checkpoint
         )
         self._engine: Any = AsyncLLM.from_engine_args(arguments)

@@ -20,11 +20,12 @@ MARKER = '"Score": '
 
 def parse(answer: Answer) -> Score:
     """Read the distribution at the token that names the score."""
-    position = score_position(answer.pieces, MARKER, SCORE_LABELS)
+    last = len(answer.pieces) - 1
+    position = last if answer.closed else score_position(answer.pieces, MARKER, SCORE_LABELS)
     if position is None:
         raise UnparsableAnswerError(f"the judge's reasoning never reached {MARKER!r}: {answer.text[:200]!r}")
     score = read_expectation(answer, position, SCORE_LABELS, SCORE_VALUES)
-    return replace(score, reasoning=parse_reasoning(answer.text), details={"score_position": position})
+    return replace(score, reasoning=parse_reasoning(answer.text), details={"closed": answer.closed})
 
 
 METHOD = Method(

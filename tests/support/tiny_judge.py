@@ -77,13 +77,13 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in _CONTROL}
     text = {
         "vocab_size": len(tokenizer),
-        "hidden_size": 64,
+        "hidden_size": 128,  # four heads of 32: the smallest that vLLM's CPU attention takes
         "intermediate_size": 128,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 1024,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0},
+        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10_000.0},
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": ids["<|im_end|>"],
@@ -98,7 +98,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
         "patch_size": _PATCH,
         "spatial_merge_size": _MERGE,
         "window_size": _MERGE * _PATCH,
-        "out_hidden_size": 64,
+        "out_hidden_size": 128,
         "fullatt_block_indexes": [1],
         "in_channels": 3,
         "temporal_patch_size": 2,

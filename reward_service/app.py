@@ -1,0 +1,189 @@
+"""create_app(settings): the routes, a few lines each. Everything they do is done elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from reward_service.methods import METHODS
+from reward_service.problems import ProblemError, install_handlers
+from reward_service.requests import BodyLimit, read_group
+from reward_service.service import Service
+from reward_service.settings import Settings
+from shared.schemas import (
+    API_VERSION,
+    JsonScoreRequest,
+    MethodInfo,
+    Problem,
+    PromptResponse,
+    ScoreOptions,
+    ScoreResponse,
+    ServiceInfo,
+)
+
+_PAGE = Path(__file__).parent / "page" / "index.html"
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
+_bearer = HTTPBearer(auto_error=False)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application of one judge; loads it when the application starts.
+
+    Raises:
+        ConfigError: a directory in the settings is wrong.
+
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Edit-R1 reward service",
+        version=API_VERSION,
+        description="Scores image edits with a multimodal judge.",
+        lifespan=lifespan,
+        responses={"default": {"model": Problem, "description": "RFC 9457 problem details"}},
+    )
+    app.state.service = service
+    app.include_router(_operation)
+    app.include_router(_open)
+    app.include_router(_scoring)
+    install_handlers(app)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def _check_key(service: ServiceDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+    """Raise 401 unless the request carries the service's key, if it has one."""
+    wanted = service.settings.api_key
+    if wanted is None:
+        return
+    found = given.credentials if given else ""
+    if not secrets.compare_digest(found.encode(), wanted.get_secret_value().encode()):
+        error = ProblemError(401, "unauthorized", "this service needs `Authorization: Bearer <key>`")
+        error.headers["WWW-Authenticate"] = "Bearer"
+        raise error
+
+
+_open = APIRouter()
+_operation = APIRouter(dependencies=[Depends(_check_key)])
+_scoring = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
+
+
+def _score_body() -> dict[str, Any]:
+    """What OpenAPI says about the body of a scoring request; it is read by `read_group`."""
+    form = ScoreOptions.model_json_schema()
+    file = {"type": "string", "format": "binary"}
+    files = {"source": {"type": "array", "items": file}, "candidates": {"type": "array", "items": file}}
+    form = {**form, "properties": {**files, **form["properties"]}, "required": [*files, *form["required"]]}
+    content = {
+        "multipart/form-data": {"schema": form},
+        "application/json": {"schema": JsonScoreRequest.model_json_schema()},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@_scoring.post("/score", openapi_extra=_score_body())
+async def score(request: Request, response: Response, service: ServiceDep) -> ScoreResponse:
+    """Score one group: one source, one instruction, 1..N candidate edits."""
+    scorer = service.scorer
+    service.admission.check()
+    request_id = _request_id(request)
+    response.headers["X-Request-ID"] = request_id
+    limit = service.settings.request_seconds
+    try:
+        async with asyncio.timeout(limit):
+            group = await read_group(request, service.settings.limits)
+            with service.admission.entered(len(group.candidates)):
+                scores = await scorer.score(group, request_id)
+    except TimeoutError as error:
+        detail = f"not scored within {limit:g} s (request_seconds)"
+        raise ProblemError(503, "deadline_exceeded", detail, retry_after_seconds=1) from error
+    service.metrics.observe(scores)
+    return scores
+
+
+@_scoring.post("/prompt", openapi_extra=_score_body())
+async def prompt(request: Request, service: ServiceDep) -> PromptResponse:
+    """The exact prompt that the judge would get for the first candidate, unscored."""
+    return await service.scorer.prompt(await read_group(request, service.settings.limits))
+
+
+@_scoring.get("/methods")
+async def methods() -> list[MethodInfo]:
+    """The scoring methods."""
+    return [
+        MethodInfo(
+            name=method.name,
+            description=method.description,
+            raw_score_min=method.raw_score_min,
+            raw_score_max=method.raw_score_max,
+            labels=method.spec.labels,
+            sampled=method.sampled,
+            reasoning=method.reasoning,
+        )
+        for method in METHODS.values()
+    ]
+
+
+@_scoring.get("/info")
+async def info(service: ServiceDep) -> ServiceInfo:
+    """The judge, its engine, versions, limits, methods and tasks."""
+    return service.info
+
+
+@_operation.get("/metrics")
+async def metrics(service: ServiceDep) -> Response:
+    """Prometheus metrics."""
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+@_open.get("/healthz")
+async def healthz(service: ServiceDep) -> dict[str, str]:
+    """200 while the process can still do its work."""
+    if service.failure:
+        raise ProblemError(503, "failed", service.failure)
+    return {"status": "up"}
+
+
+@_open.get("/readyz")
+async def readyz(service: ServiceDep) -> dict[str, str]:
+    """200 once the judge has loaded and passed its self-test; 503 with the reason before and while draining."""
+    _ = service.scorer
+    if service.admission.draining:
+        raise ProblemError(503, "draining", "the service is shutting down", retry_after_seconds=1)
+    return {"status": "ready"}
+
+
+@_open.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """The page for people."""
+    return FileResponse(_PAGE, media_type="text/html")
+
+
+def _request_id(request: Request) -> str:
+    """The client's own id when it sends a proper one, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

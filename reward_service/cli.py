@@ -1,0 +1,95 @@
+"""`edit-r1 serve`: settings -> application -> uvicorn, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from reward_service.app import create_app
+from reward_service.service import Service
+from reward_service.settings import Settings, settings_from
+from shared.errors import EditR1Error
+
+
+def serve(arguments: Sequence[str]) -> None:
+    """Run the service until a signal or a failure.
+
+    Raises:
+        EditR1Error: the settings are wrong, or the judge cannot serve; the process should end with an error.
+
+    """
+    settings = settings_from(arguments)
+    _configure_logging(settings)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=5,
+        log_config=None,
+        access_log=False,
+    )
+    service: Service = app.state.service
+    DrainingServer(config, service).run()
+    if service.failure:
+        raise EditR1Error(f"the reward service ended: {service.failure}")
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that answers what it is scoring, and 503 to new work, before it ends."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: asyncio.Task[None] | None = None
+        service.on_failure = self._end
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain, then end. A second one ends at once."""
+        if self._loop is None or self._service.admission.draining:
+            super().handle_exit(sig, frame)
+        else:
+            # A signal handler runs between any two instructions: only this call may touch the loop from there.
+            self._loop.call_soon_threadsafe(self._start_drain)
+
+    def _start_drain(self) -> None:
+        self._drain = asyncio.get_running_loop().create_task(self._drain_and_end())
+
+    async def _drain_and_end(self) -> None:
+        await self._service.admission.drain(self._service.settings.drain_seconds)
+        self._end()
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+
+def _configure_logging(settings: Settings) -> None:
+    """One line an event on stderr: for people on a terminal, JSON elsewhere when asked."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    wants_json = settings.log_format == "json"
+    for_people = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    for_machines = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(for_machines if wants_json else [for_people]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,58 @@
+"""What GET /metrics shows, in Prometheus' text format; one registry a service."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from shared.schemas import CandidateError, ScoreResponse
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_TENTHS = tuple(i / 10 for i in range(1, 11))
+
+
+class Metrics:
+    """Counts what leaves the service."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.candidates = Counter("reward_candidates", "Candidates answered.", ["method", "outcome"], registry=registry)
+        self.refusals = Counter("reward_refusals", "Requests refused.", ["code"], registry=registry)
+        self.seconds = Histogram(
+            "reward_request_seconds",
+            "Time of a scoring request by stage.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.scores = Histogram("reward_score", "Scores in [0, 1].", ["method"], buckets=_TENTHS, registry=registry)
+        self.mass = Histogram(
+            "reward_score_mass",
+            "Probability of the label tokens together.",
+            ["method"],
+            buckets=_TENTHS,
+            registry=registry,
+        )
+        self.low_mass = Counter(
+            "reward_low_score_mass", "Scores whose mass is below the limit.", ["method"], registry=registry
+        )
+        self.in_flight = Gauge("reward_candidates_in_flight", "Candidates being scored.", registry=registry)
+
+    def observe(self, response: ScoreResponse) -> None:
+        """Count one scored group."""
+        for stage, milliseconds in response.timing_ms:
+            self.seconds.labels(stage).observe(milliseconds / 1e3)
+        for result in response.results:
+            if isinstance(result, CandidateError):
+                self.candidates.labels(response.method, result.error.code).inc()
+                continue
+            self.candidates.labels(response.method, "ok").inc()
+            self.scores.labels(response.method).observe(result.score)
+            if result.score_mass is not None:
+                self.mass.labels(response.method).observe(result.score_mass)
+            if result.details.get("low_score_mass"):
+                self.low_mass.labels(response.method).inc()
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)

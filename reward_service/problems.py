@@ -1,0 +1,77 @@
+"""RFC 9457 problem details: the one shape of every refusal, and the handlers that turn every error into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from shared.errors import EditR1Error
+from shared.schemas import Problem
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemError(EditR1Error):
+    """A refusal on its way to the client."""
+
+    def __init__(self, status: int, code: str, detail: str, *, retry_after_seconds: int | None = None) -> None:
+        super().__init__(detail)
+        self.problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code)
+        self.headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+
+
+def too_large(what: str, found: str, limit: str) -> ProblemError:
+    """413 that names the limit and its value."""
+    return ProblemError(413, "too_large", f"{what}: {found}; the limit is {limit}")
+
+
+def validation_problem(faults: Sequence[Any]) -> ProblemError:
+    """422 that lists every faulty field of a pydantic validation."""
+    lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
+    return ProblemError(422, "invalid_field", "; ".join(lines))
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def problem_response(error: ProblemError) -> Response:
+    """The document of one refusal."""
+    body = error.problem.model_dump_json()
+    return Response(body, error.problem.status, media_type=MEDIA_TYPE, headers=error.headers)
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
+    return problem_response(error)
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: unknown path, wrong verb, unreadable form."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    response = problem_response(ProblemError(error.status_code, code, str(error.detail)))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
+    return problem_response(validation_problem(error.errors()))
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    log.error("bug", path=request.url.path, exc_info=error)
+    return problem_response(ProblemError(500, "internal_error", "an error of the service; its log has the details"))

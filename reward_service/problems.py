@@ -53,8 +53,10 @@ def problem_response(error: ProblemError) -> Response:
     return Response(body, error.problem.status, media_type=MEDIA_TYPE, headers=error.headers)
 
 
-async def _on_problem(_request: Request, error: Exception) -> Response:
+async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
+    if request.url.path.startswith("/v1/score"):
+        request.app.state.service.metrics.refusals.labels(error.problem.code).inc()
     return problem_response(error)
 
 

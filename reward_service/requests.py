@@ -7,6 +7,7 @@ import difflib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 
 from pydantic import ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -17,12 +18,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reward_service.problems import ProblemError, too_large, validation_problem
 from shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
 
+_LINGER_SECONDS = 0.25
 _FILES = {"source": "sources", "candidates": "candidates"}
 _TEXTS = frozenset(ScoreOptions.model_fields)
 
 
 class BodyLimit:
-    """ASGI middleware: a body over the limit raises 413 where it is read, before or while it arrives."""
+    """ASGI middleware: a body over the limit raises 413 where it is read, before or while it arrives.
+
+    The connection is closed after such a refusal, so that the client stops sending; it gets a moment to read it first.
+    """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self.app = app
@@ -34,23 +39,37 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
-        count = 0
+        # Known before the first byte is asked for: a client that waits for `100 Continue` never sends the body.
+        count = int(announced) if announced.isdigit() else 0
 
         async def counted() -> Message:
             nonlocal count
-            # Refused before the first byte is asked for: a client that waits for `100 Continue` never sends the body.
-            if announced.isdigit() and int(announced) > self.limit:
-                raise self._refusal(int(announced))
-            message = await receive()
-            count += len(message.get("body", b""))
             if count > self.limit:
-                raise self._refusal(count)
+                raise too_large("body", f"{count:,} bytes or more", f"{self.limit:,} (max_body_bytes)")
+            message = await receive()
+            if not announced:
+                count += len(message.get("body", b""))
             return message
 
-        await self.app(scope, counted, send)
+        async def closing(message: Message) -> None:
+            if count <= self.limit:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                await send({**message, "headers": [*message["headers"], (b"connection", b"close")]})
+            else:
+                await send({**message, "more_body": True})
+                await _discard(receive, _LINGER_SECONDS)
+                await send({"type": "http.response.body"})
 
-    def _refusal(self, found: int) -> ProblemError:
-        return too_large("body", f"{found:,} bytes or more", f"{self.limit:,} (max_body_bytes)")
+        await self.app(scope, counted, closing)
+
+
+async def _discard(receive: Receive, limit_seconds: float) -> None:
+    """Read a body's rest and drop it: closing on unread bytes could cut off the answer on its way."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_seconds):
+            while (await receive()).get("more_body"):
+                pass
 
 
 async def read_group(request: Request, limits: Limits) -> EditGroup:

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, LogitsProcessorList
+from transformers.utils.logging import disable_progress_bar
 
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.batches import BatchBuilder
@@ -81,6 +82,7 @@ class TransformersEngine:
         dtype = options.dtype
         if dtype == "auto" and device.type == "cpu":
             dtype = "float32"
+        disable_progress_bar()
         processor = AutoProcessor.from_pretrained(options.model)
         chat = Chat(processor, options.model)
         model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype).to(device).eval()

@@ -1,0 +1,102 @@
+"""`edit-r1 score`: score image files from the terminal against a running service; prints a table.
+
+Imports no program: it is the client, with files in and a table out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from shared.client import RewardClient
+from shared.errors import DataError
+from shared.schemas import DEFAULT_METHOD, CandidateError, EditGroup, GroupScores
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_READY_SECONDS = 5.0
+_BAR_CELLS = 20
+
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def score(arguments: Sequence[str]) -> None:
+    """Run the command with these arguments; ends the process on `--help` and wrong usage.
+
+    Raises:
+        DataError: a file cannot be read, or the edit is not valid (e.g. an empty instruction).
+        RewardServiceError: the service refused, or is not there.
+
+    """
+    _app(list(arguments), prog_name="edit-r1 score", standalone_mode=True)
+
+
+@_app.command()
+def _score(
+    *,
+    source: Annotated[list[Path], typer.Option(help="Image before the edit; several allowed, in order.")],
+    candidate: Annotated[list[Path], typer.Option(help="Image after the edit; several allowed.")],
+    instruction: Annotated[str, typer.Option(help="What the edit was asked to do.")],
+    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
+    method: Annotated[str, typer.Option(help="Scoring method, one of GET /v1/methods.")] = DEFAULT_METHOD,
+    task: Annotated[str | None, typer.Option(help="Edit type; picks the task prompt.")] = None,
+    requirement: Annotated[str | None, typer.Option(help="Replaces the task prompt's text.")] = None,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the judge's reasoning.")] = False,
+    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+) -> None:
+    """Score edits of one source image against a running reward service."""
+    try:
+        group = EditGroup(
+            instruction=instruction,
+            sources=tuple(map(_read, source)),
+            candidates=tuple(map(_read, candidate)),
+            method=method,
+            task=task,
+            requirement=requirement,
+            reasoning=reasoning,
+        )
+    except ValidationError as error:
+        raise DataError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
+    scores = asyncio.run(_ask(url, api_key, group))
+    _print(scores, candidate)
+
+
+async def _ask(url: str, api_key: str | None, group: EditGroup) -> GroupScores:
+    async with RewardClient(url, api_key=api_key) as client:
+        await client.wait_ready(_READY_SECONDS)
+        return await client.score(group)
+
+
+def _print(scores: GroupScores, candidates: Sequence[Path]) -> None:
+    """One row a candidate: its score as a number and a bar, what the judge weighed, or why there is no score."""
+    console = Console()
+    table = Table(title=f"{scores.method} by {scores.model}")
+    for heading in ("candidate", "score", "", "distribution"):
+        table.add_column(heading, overflow="fold")
+    for path, result in zip(candidates, scores.results, strict=True):
+        if isinstance(result, CandidateError):
+            table.add_row(str(path), "-", "", result.error.message, style="red")
+            continue
+        bar = "█" * round(result.score * _BAR_CELLS)
+        table.add_row(str(path), f"{result.score:.3f}", bar.ljust(_BAR_CELLS, "░"), _shares(result.distribution))
+    console.print(table, markup=False)
+    for path, result in zip(candidates, scores.results, strict=True):
+        if not isinstance(result, CandidateError) and result.reasoning:
+            console.print(f"{path}: {result.reasoning}", markup=False)
+
+
+def _shares(distribution: dict[str, float] | None) -> str:
+    return "  ".join(f"{label}: {share:.2f}" for label, share in (distribution or {}).items())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read image {path}: {error.strerror}") from error

@@ -1,0 +1,185 @@
+"""The tiny judge: a real Qwen2.5-VL checkpoint of 1 M parameters, how it is built, saved and fed.
+
+One 2x2 cell of a scene is one visual token (patch 8, merge 2), and each fixed sentence of the service's prompts is one
+added token, so a prompt has about 40 tokens where a large judge reads 200. Digits, Yes and No are single tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from reward_service.engines.chat import Chat
+from reward_service.methods import METHODS
+from reward_service.methods.templates import SYSTEM_PROMPT, TASKS_DIRECTORY, load_task_prompts, load_template
+from reward_service.types import Edit, JudgeImage
+from worlds.shapes.judge_words import REASONING_START, SCORE_MARKER, reasoning_corpus
+from worlds.shapes.scenes import SIZE, Pixels, to_image
+
+HIDDEN = 128
+NUM_LAYERS = 4
+PATCH, MERGE = 8, 2
+TOKENS_PER_IMAGE = (SIZE // PATCH // MERGE) ** 2
+REQUIREMENTS = "\nRequirements: "
+"""The token at which the whole instruction has been read."""
+END = "<|im_end|>"
+_CONTROL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    END,
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] in ('image', 'image_url') %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_processor() -> Qwen2_5_VLProcessor:
+    """Image processor (everything becomes 32x32), tokenizer and chat template."""
+    pixels = {"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE}
+    images = Qwen2VLImageProcessor(patch_size=PATCH, merge_size=MERGE, temporal_patch_size=2, size=pixels)
+    videos = Qwen2VLVideoProcessor(patch_size=PATCH, merge_size=MERGE)
+    return Qwen2_5_VLProcessor(images, build_tokenizer(), videos, chat_template=_CHAT_TEMPLATE)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the world's sentences, with the prompts' fixed sentences as added tokens."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=480, initial_alphabet=alphabet, show_progress=False)
+    core.train_from_iterator(reasoning_corpus(), trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token=END,
+        pad_token="<|endoftext|>",  # noqa: S106 - no password
+        padding_side="left",
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(_CONTROL)})
+    tokenizer.add_tokens(["Yes", "No", REASONING_START, f'", {SCORE_MARKER}', *fixed_sentences()])
+    return tokenizer
+
+
+def fixed_sentences() -> list[str]:
+    """What the service's prompts say whatever the edit: lines of the base prompts, and the task prompts."""
+    sentences = ["system\n", "user\n", "assistant\n", SYSTEM_PROMPT]
+    for name in ("score", "score_cot", "yes_no"):
+        head, rest = load_template(name).split("{instruction}")
+        between, tail = rest.split("{requirement}")
+        sentences += [head, between, *(f"\n{line}" for line in tail.split("\n") if line)]
+    return list(dict.fromkeys([*sentences, *load_task_prompts(TASKS_DIRECTORY).values()]))
+
+
+def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGeneration:
+    """An untrained judge; draws from torch's global generator."""
+    tokenizer = processor.tokenizer
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in _CONTROL}
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": HIDDEN,
+        "intermediate_size": 3 * HIDDEN,
+        "num_hidden_layers": NUM_LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10_000.0},
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": ids[END],
+        "use_sliding_window": False,
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 4,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
+        "window_size": MERGE * PATCH,
+        "out_hidden_size": HIDDEN,
+        "fullatt_block_indexes": [0, 1],
+        "in_channels": 3,
+        "temporal_patch_size": 2,
+    }
+    config = Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = ids[END]
+    model.generation_config.pad_token_id = ids["<|endoftext|>"]
+    return model
+
+
+def save(model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, directory: Path) -> None:
+    """Write a plain checkpoint directory, as hub models have it."""
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+
+
+class Prompts:
+    """The service's prompts as this judge's token ids."""
+
+    def __init__(self, processor: Qwen2_5_VLProcessor) -> None:
+        self._chat = Chat(processor, "worlds/shapes/judge")
+        self._image_id = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        blank = Image.new("RGB", (SIZE, SIZE))
+        self._source, self._candidate = JudgeImage(blank, "source"), JudgeImage(blank, "candidate")
+
+    def token_ids(self, method: str, instruction: str, requirement: str) -> list[int]:
+        """Ids up to where the answer begins, each image's placeholder widened to its tokens."""
+        edit = Edit(instruction, requirement, (self._source,), self._candidate)
+        widened: list[int] = []
+        for token in self._chat.token_ids(METHODS[method].build_messages(edit)):
+            widened += [token] * (TOKENS_PER_IMAGE if token == self._image_id else 1)
+        return widened
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a piece of an answer."""
+        return list(self._chat.encode(text))
+
+
+def patches(processor: Qwen2_5_VLProcessor, pictures: Sequence[Pixels], chunk: int = 512) -> Tensor:
+    """What the vision tower reads: float32 [N, patches, values], by the judge's own image processor."""
+    parts = []
+    for start in range(0, len(pictures), chunk):
+        images = [to_image(picture) for picture in pictures[start : start + chunk]]
+        values = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+        parts.append(values.reshape(len(images), -1, values.shape[-1]))
+    return torch.cat(parts)
+
+
+def grid(num_images: int) -> Tensor:
+    """`image_grid_thw` of 32x32 pictures, int64 [N, 3]."""
+    side = SIZE // PATCH
+    return torch.from_numpy(np.tile([1, side, side], (num_images, 1)))

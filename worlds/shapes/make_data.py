@@ -1,0 +1,108 @@
+"""Write the world's task lists and sample edits: `python -m worlds.shapes.make_data [--out worlds/shapes]`.
+
+    data/train.jsonl, data/held_out.jsonl, data/images/SPLIT-NNN.png    task lists, as a trainer reads them
+    samples/NN/{source,done,untouched,wrong}.png, instruction.txt       ten edits for people and for the self-test
+
+The same files on every machine; a test writes them anew and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
+from worlds.shapes.scenes import Pixels, Scene, render, to_image
+from worlds.shapes.tasks import TASKS, ShapesTask, Split, edit, possible_tasks, sample_scene, sample_task, wrong_edit
+
+NUM_IMAGES: dict[Split, int] = {"train": 256, "held_out": 64}
+TASKS_PER_IMAGE = 3
+NUM_SAMPLES = 10
+_SEED = 2026
+
+
+def write_data(out: Path) -> None:
+    """Write data/ under `out`, replacing what is there."""
+    directory = out / "data"
+    shutil.rmtree(directory, ignore_errors=True)
+    (directory / "images").mkdir(parents=True)
+    for number, (split, num_images) in enumerate(NUM_IMAGES.items()):
+        rng = np.random.default_rng([_SEED, number])
+        lines = []
+        for index, scene in enumerate(_distinct_scenes(rng, split, num_images)):
+            image = f"images/{split}-{index:03d}.png"
+            _write_png(directory / image, render(scene))
+            lines += [_line(image, task) for task in _tasks_of(rng, scene, TASKS_PER_IMAGE * index)]
+        (directory / f"{split}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def write_samples(out: Path) -> None:
+    """Write samples/ under `out`, replacing what is there: held-out tasks of all types."""
+    directory = out / "samples"
+    shutil.rmtree(directory, ignore_errors=True)
+    rng = np.random.default_rng([_SEED, len(NUM_IMAGES)])
+    for index in range(NUM_SAMPLES):
+        task = _task_of_type(rng, TASKS[index % len(TASKS)])
+        folder = directory / f"{index:02d}"
+        folder.mkdir(parents=True)
+        pictures = {"source": task.source, "done": task.target, "untouched": task.source, "wrong": _wrong(rng, task)}
+        for name, scene in pictures.items():
+            _write_png(folder / f"{name}.png", render(scene))
+        (folder / "instruction.txt").write_text(f"{task.instruction}\n")
+
+
+def _distinct_scenes(rng: np.random.Generator, split: Split, number: int) -> list[Scene]:
+    scenes: dict[str, Scene] = {}
+    while len(scenes) < number:
+        scene = sample_scene(rng, split)
+        scenes[scene.digest()] = scene
+    return list(scenes.values())
+
+
+def _tasks_of(rng: np.random.Generator, scene: Scene, turn: int) -> list[ShapesTask]:
+    """Three tasks of different types; the types take turns over the images."""
+    order = [TASKS[(turn + i) % len(TASKS)] for i in range(len(TASKS))]
+    possible = [name for name in order if name in possible_tasks(scene)]
+    return [edit(rng, scene, name) for name in possible[:TASKS_PER_IMAGE]]
+
+
+def _task_of_type(rng: np.random.Generator, name: str) -> ShapesTask:
+    while True:
+        task = sample_task(rng, "held_out")
+        if task.task == name:
+            return task
+
+
+def _wrong(rng: np.random.Generator, task: ShapesTask) -> Scene:
+    """An edit that did something, but not what was asked."""
+    while True:
+        scene = wrong_edit(rng, task)
+        score = score_pixels(render(task.source), render(task.target), render(scene))
+        if scene != task.source and score < SUCCESS_THRESHOLD / 2:
+            return scene
+
+
+def _line(image: str, task: ShapesTask) -> dict[str, object]:
+    scenes = {"source": task.source.to_json(), "target": task.target.to_json()}
+    return {"prompt": task.instruction, "image": image, "task": task.task, "metadata": scenes}
+
+
+def _write_png(path: Path, pixels: Pixels) -> None:
+    to_image(pixels).save(path, optimize=True)
+
+
+def main() -> None:
+    """Read the command line and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
+    arguments = parser.parse_args()
+    write_data(arguments.out)
+    write_samples(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

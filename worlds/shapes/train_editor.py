@@ -1,0 +1,296 @@
+"""Train the tiny editor: `python -m worlds.shapes.train_editor --out worlds/shapes/editor --seed 0`.
+
+Three stages, each kept in the work directory and not repeated when it is there:
+1. the VAE, on scenes;
+2. supervised fine-tuning on right edits, with auxiliary heads that must name each token's shape, colour and background
+   (thrown away afterwards): without them the transformer takes four times as long to learn the edits;
+3. a short fine-tuning on a mixture in which part of the targets is wrong, mostly unedited. It gives what reinforcement
+   learning needs: groups in which right and wrong edits both occur, instead of tasks that always fail.
+Everything trains on the side "train" of the world; success is measured on "held_out".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from diffusers import AutoencoderKL, FluxKontextPipeline
+from PIL import Image
+from torch import Tensor, nn
+
+from trainer.flow import interpolate
+from trainer.models.base import Conditioning
+from trainer.models.flux_kontext import FluxKontext
+from worlds.shapes.editor_model import (
+    MAX_TEXT_TOKENS,
+    as_family,
+    build_pipeline,
+    build_vae,
+    encode_pixels,
+    oracle_scores,
+    sample_edits,
+    summarise,
+)
+from worlds.shapes.optimizing import descend, schedule
+from worlds.shapes.scenes import BACKGROUNDS, COLORS, SHAPES, SIZE, Item, Pixels, Scene, render
+from worlds.shapes.tasks import sample_scene, sample_task, wrong_edit
+
+_T = TypeVar("_T")
+DEFAULT_WORK = Path(".cache/shapes_editor")
+AUXILIARY_WEIGHT = 0.15
+_SHAPE_CLASSES, _COLOR_CLASSES, _BACKGROUND_CLASSES = len(SHAPES) + 1, len(COLORS) + 1, len(BACKGROUNDS)
+_TOKENS_PER_SIDE = 4  # 16 latent tokens a picture, 2x2 of them a cell
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps and sizes of the stages; `--scale` multiplies steps and data."""
+
+    vae_steps: int = 2400
+    vae_learning_rate: float = 3e-3
+    vae_batch: int = 32
+    clean_steps: int = 2200
+    clean_learning_rate: float = 2e-3
+    mixture_steps: int = 200
+    mixture_learning_rate: float = 8e-4
+    right_share: float = 0.6
+    """Share of right targets in the mixture."""
+    batch: int = 64
+    num_examples: int = 10_000
+
+    def scaled(self, scale: float) -> Recipe:
+        """The same recipe with fewer (or more) steps and examples."""
+        names = ("vae_steps", "clean_steps", "mixture_steps", "num_examples")
+        return Recipe(**{**asdict(self), **{name: max(8, round(getattr(self, name) * scale)) for name in names}})
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Encoded training pairs; N examples, S latent tokens, C latent channels."""
+
+    sources: Tensor
+    """[N, S, C]."""
+    targets: Tensor
+    """[N, S, C]."""
+    text_ids: Tensor
+    """[N, MAX_TEXT_TOKENS] int64."""
+    labels: Tensor
+    """[N, S, 3] int64: class of shape, colour and background at each token of the target."""
+
+
+def train_editor(out: Path, recipe: Recipe, *, seed: int, work: Path, num_tasks: int = 256) -> dict[str, object]:
+    """Run the stages; writes the pipeline and `recipe.json` to `out`, which is also returned."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    vae = _stage(work / "vae", AutoencoderKL.from_pretrained, lambda: train_vae(recipe, seed), seconds)
+    clean = _stage(
+        work / f"clean-{seed}",
+        FluxKontextPipeline.from_pretrained,
+        lambda: _fine_tune(_seeded_pipeline(vae, seed), recipe, seed, right_share=1.0, with_heads=True),
+        seconds,
+    )
+    measured = {"clean": measure(as_family(clean), num_tasks)}
+    started = time.monotonic()
+    pipeline = _fine_tune(clean, recipe, seed, right_share=recipe.right_share, with_heads=False)
+    seconds["mixture"] = round(time.monotonic() - started)
+    measured["final"] = measure(as_family(pipeline), num_tasks)
+    pipeline.save_pretrained(out)
+    record = {"seed": seed, "recipe": asdict(recipe), "seconds": seconds, "held_out": measured}
+    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def train_vae(recipe: Recipe, seed: int) -> AutoencoderKL:
+    """Autoencoder of scenes, trained on absolute and squared error with noise on the latents."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 1])
+    vae = build_vae().to(memory_format=torch.channels_last)
+    pictures = np.stack([render(sample_scene(rng, "train", max_items=4)) for _ in range(4000)])
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=recipe.vae_learning_rate, weight_decay=0.0)
+    for _ in schedule(optimizer, recipe.vae_steps, recipe.vae_learning_rate, warmup=50, floor=0.03, name="vae"):
+        x = _to_tensor(pictures[rng.integers(0, len(pictures), recipe.vae_batch)])
+        latents = vae.encode(x).latent_dist.mean
+        y = vae.decode(latents + 0.03 * torch.randn_like(latents)).sample
+        loss = (y - x).abs().mean() + (y - x).square().mean() + 2e-4 * latents.square().mean()
+        descend(optimizer, loss)
+    with torch.no_grad():
+        latents = vae.encode(_to_tensor(pictures[:256])).latent_dist.mean
+    vae.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=float(latents.mean()))
+    return vae.eval().requires_grad_(False)
+
+
+def make_examples(family: FluxKontext, tokenizer: object, recipe: Recipe, seed: int, right_share: float) -> Examples:
+    """Draw training pairs; 1 - right_share of the targets are wrong edits."""
+    rng = np.random.default_rng([seed, 2, round(100 * right_share)])
+    sources, targets, texts, labels = [], [], [], []
+    for _ in range(recipe.num_examples):
+        task = sample_task(rng, "train")
+        target = task.target if rng.random() < right_share else wrong_edit(rng, task)
+        sources.append(render(task.source))
+        targets.append(render(target))
+        texts.append(task.instruction)
+        labels.append(_token_labels(target))
+    return Examples(
+        encode_pixels(family, sources), encode_pixels(family, targets), text_ids(tokenizer, texts), torch.tensor(labels)
+    )
+
+
+def text_ids(tokenizer: object, texts: Sequence[str]) -> Tensor:
+    """Token ids as the pipeline's encode_prompt makes them, [N, MAX_TEXT_TOKENS]."""
+    encoded = tokenizer(  # type: ignore[operator]  # transformers ships no types
+        list(texts), padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt"
+    )
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
+def measure(family: FluxKontext, num_tasks: int, group_size: int = 12) -> dict[str, float]:
+    """Success on held-out tasks: one sample each of `num_tasks`, and groups of a fifth of them for the spread."""
+    rng = np.random.default_rng(99)
+    tasks = [sample_task(rng, "held_out") for _ in range(num_tasks)]
+    few = tasks[: max(6, num_tasks // 5)]
+    singles = summarise(tasks, oracle_scores(tasks, sample_edits(family, tasks, 1)))
+    groups = summarise(few, oracle_scores(few, sample_edits(family, few, group_size)))
+    spread = {name: groups[name] for name in ("mixed_groups", "success_best_of_group", "std_within_group")}
+    return {name: round(value, 3) for name, value in {**singles, **spread}.items()}
+
+
+def _fine_tune(
+    pipeline: FluxKontextPipeline, recipe: Recipe, seed: int, *, right_share: float, with_heads: bool
+) -> FluxKontextPipeline:
+    """Flow matching of transformer and text encoders on drawn pairs."""
+    torch.manual_seed(seed + 1)
+    family = as_family(pipeline)
+    examples = make_examples(family, pipeline.tokenizer, recipe, seed, right_share)
+    heads = AuxiliaryHeads(pipeline.transformer) if with_heads else None
+    trained = [pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2, *([heads] if heads else [])]
+    parameters = [p for module in trained for p in module.requires_grad_(True).train().parameters()]
+    steps, rate, warmup = (
+        (recipe.clean_steps, recipe.clean_learning_rate, 80)
+        if with_heads
+        else (recipe.mixture_steps, recipe.mixture_learning_rate, 20)
+    )
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    shared = family.encode([""], [[Image.new("RGB", (SIZE, SIZE))]]).shared
+    name = "right edits" if with_heads else "mixture"
+    for _ in schedule(optimizer, steps, rate, warmup=warmup, floor=0.05, name=name):
+        rows = torch.randint(len(examples.targets), (recipe.batch,))
+        loss = _flow_matching_loss(family, pipeline, examples, rows, shared)
+        if heads is not None:
+            loss = loss + AUXILIARY_WEIGHT * heads.loss(examples.labels[rows])
+        descend(optimizer, loss)
+    if heads is not None:
+        heads.remove()
+    for module in trained:
+        module.requires_grad_(False).eval()
+    return pipeline
+
+
+def _flow_matching_loss(
+    family: FluxKontext, pipeline: FluxKontextPipeline, examples: Examples, rows: Tensor, shared: Mapping[str, Tensor]
+) -> Tensor:
+    ids, x0 = examples.text_ids[rows], examples.targets[rows]
+    batched = {
+        "tokens": pipeline.text_encoder_2(ids)[0],
+        "pooled": pipeline.text_encoder(ids).pooler_output,
+        "source": examples.sources[rows],
+    }
+    # Early times decide which edit is made; they are drawn more often than late ones.
+    t = torch.sigmoid(1.2 * torch.randn(len(rows)) + 0.9)
+    noise = torch.randn_like(x0)
+    velocity = family.velocity(interpolate(x0, noise, t), t, Conditioning(batched, shared))
+    return (velocity - (noise - x0)).square().mean()
+
+
+class AuxiliaryHeads(nn.Module):
+    """Linear readers on two blocks' image tokens that must name what the target shows there; only for training."""
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        width = _SHAPE_CLASSES + _COLOR_CLASSES + _BACKGROUND_CLASSES
+        self.readers = nn.ModuleList([nn.Linear(transformer.inner_dim, width) for _ in range(2)])
+        self._hidden: list[Tensor] = []
+        blocks = (transformer.transformer_blocks[-1], transformer.single_transformer_blocks[1])
+        self._hooks = [block.register_forward_hook(self._remember) for block in blocks]
+
+    def loss(self, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the last forward's readings; labels [B, S, 3]."""
+        total = torch.zeros(())
+        for reader, hidden in zip(self.readers, self._hidden, strict=True):
+            logits = reader(hidden[:, : labels.shape[1]])
+            parts = logits.split([_SHAPE_CLASSES, _COLOR_CLASSES, _BACKGROUND_CLASSES], dim=-1)
+            for kind, part in enumerate(parts):
+                total = total + F.cross_entropy(part.flatten(0, 1), labels[..., kind].flatten()) / len(parts)
+        self._hidden.clear()
+        return total
+
+    def remove(self) -> None:
+        """Detach from the transformer."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _remember(self, _module: nn.Module, _inputs: object, output: tuple[Tensor, Tensor]) -> None:
+        self._hidden.append(output[1])  # both kinds of block answer (text tokens, image tokens)
+
+
+def _token_labels(scene: Scene) -> list[tuple[int, int, int]]:
+    """Classes at the 16 tokens of a picture, row by row."""
+    background = list(BACKGROUNDS).index(scene.background)
+    classes = [(*_item_classes(item), background) for item in scene.cells]
+    half = _TOKENS_PER_SIDE // 2
+    places = [(row // half, column // half) for row in range(_TOKENS_PER_SIDE) for column in range(_TOKENS_PER_SIDE)]
+    return [classes[2 * cell_row + cell_column] for cell_row, cell_column in places]
+
+
+def _item_classes(item: Item | None) -> tuple[int, int]:
+    return (0, 0) if item is None else (1 + SHAPES.index(item.shape), 1 + list(COLORS).index(item.color))
+
+
+def _stage(directory: Path, load: Callable[[Path], _T], make: Callable[[], _T], seconds: dict[str, float]) -> _T:
+    """What a stage made before, or makes now; its seconds are kept beside it."""
+    clock = directory / "seconds.json"
+    if not clock.exists():
+        started = time.monotonic()
+        made = make()
+        made.save_pretrained(directory)  # type: ignore[attr-defined]
+        clock.write_text(json.dumps(round(time.monotonic() - started)))
+    seconds[directory.name] = json.loads(clock.read_text())
+    return load(directory)
+
+
+def _seeded_pipeline(vae: AutoencoderKL, seed: int) -> FluxKontextPipeline:
+    torch.manual_seed(seed)
+    return build_pipeline(vae)
+
+
+def _to_tensor(pictures: Pixels) -> Tensor:
+    """uint8 [B, 32, 32, 3] -> float32 [B, 3, 32, 32] in [-1, 1]."""
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="directory of the finished pipeline")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps and examples")
+    parser.add_argument("--right-share", type=float, default=Recipe.right_share, help="right targets in the mixture")
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
+    arguments = parser.parse_args()
+    recipe = Recipe(right_share=arguments.right_share).scaled(arguments.scale)
+    record = train_editor(arguments.out, recipe, seed=arguments.seed, work=arguments.work)
+    print(json.dumps(record, indent=2))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Train the tiny judge: `python -m worlds.shapes.train_judge --out worlds/shapes/judge --seed 0`.
+
+Stages: the vision tower learns to name what it sees (seconds); the whole judge learns from scenes and damaged edits;
+it goes on with half of each batch drawn by *sparring* editors (other seeds and checkpoints than the committed editor,
+which it never sees), because a judge that has not seen an editor's own mistakes rewards some of them.
+Everything trains on the side "train" of the world. The committed judge is measured by `worlds.shapes.judge_table`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
+from worlds.shapes.judge_data import SEEN, Example, draw
+from worlds.shapes.judge_model import build_model, build_processor, save
+from worlds.shapes.judge_training import Heads, JudgeTrainer, Pool, make_pool, train_vision
+from worlds.shapes.tasks import sample_task
+
+DEFAULT_WORK = Path(".cache/shapes_judge")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps and sizes of the stages; `--scale` multiplies steps and data."""
+
+    num_examples: int = 16_000
+    vision_steps: int = 500
+    vision_learning_rate: float = 2e-3
+    scene_steps: int = 2000
+    learning_rate: float = 1.5e-3
+    auxiliary_weight: float = 1.0
+    sparring_tasks: int = 1000
+    """Tasks edited by each sparring editor, four candidates a task."""
+    sparring_steps: int = 900
+    sparring_learning_rate: float = 6e-4
+    sparring_share: float = 0.5
+    """Share of a batch that sparring editors made."""
+    batch: int = 64
+
+    def scaled(self, scale: float) -> Recipe:
+        """The same recipe with fewer (or more) steps and examples."""
+        names = ("num_examples", "vision_steps", "scene_steps", "sparring_tasks", "sparring_steps")
+        return Recipe(**{**asdict(self), **{name: max(8, round(getattr(self, name) * scale)) for name in names}})
+
+
+def train_judge(
+    out: Path, recipe: Recipe, *, seed: int, work: Path, sparring: Sequence[Path] = ()
+) -> dict[str, object]:
+    """Run the stages; writes the checkpoint and `recipe.json` to `out`, which is also returned."""
+    torch.set_num_threads(1)
+    started, seconds = time.monotonic(), {}
+    first_stage = work / f"scenes-{seed}"
+    rng = np.random.default_rng([seed, 3])
+    processor = build_processor()
+    scenes = make_pool(processor, [draw(rng, "train", SEEN) for _ in range(recipe.num_examples)])
+    if not (first_stage / "heads.pt").exists():
+        _train_on_scenes(first_stage, recipe, seed, scenes)
+    seconds["scenes"] = round(time.monotonic() - started)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(first_stage, dtype=torch.float32)
+    if sparring:
+        heads = Heads()
+        heads.load_state_dict(torch.load(first_stage / "heads.pt", weights_only=True))
+        generator = torch.Generator().manual_seed(seed + 1)
+        trainer = JudgeTrainer(model, processor, heads, batch=recipe.batch, generator=generator)
+        pools = [(scenes, 1 - recipe.sparring_share), (sparring_pool(recipe, seed, sparring), recipe.sparring_share)]
+        trainer.train(
+            pools, steps=recipe.sparring_steps, rate=recipe.sparring_learning_rate, auxiliary=recipe.auxiliary_weight
+        )
+        seconds["sparring"] = round(time.monotonic() - started) - seconds["scenes"]
+    save(model, processor, out)
+    record = {"seed": seed, "recipe": asdict(recipe), "seconds": seconds, "sparring_editors": len(sparring)}
+    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def sparring_pool(recipe: Recipe, seed: int, editors: Sequence[Path]) -> Pool:
+    """Edits by the sparring editors, drawn with 4 to 8 steps, with the oracle's opinion of each."""
+    examples: list[Example] = []
+    for index, directory in enumerate(editors):
+        rng = np.random.default_rng([seed, 4, index])
+        tasks = [sample_task(rng, "train") for _ in range(recipe.sparring_tasks)]
+        edits = sample_edits(load_family(directory), tasks, 4, steps=int(rng.integers(4, 9)), seed=seed + index)
+        for task, row, scores in zip(tasks, edits, oracle_scores(tasks, edits), strict=True):
+            examples += [Example(task, edited, float(score)) for edited, score in zip(row, scores, strict=True)]
+    return make_pool(build_processor(), examples)
+
+
+def _train_on_scenes(directory: Path, recipe: Recipe, seed: int, scenes: Pool) -> None:
+    torch.manual_seed(seed)
+    processor, generator = build_processor(), torch.Generator().manual_seed(seed)
+    model, heads = build_model(processor), Heads()
+    train_vision(model, heads, scenes, steps=recipe.vision_steps, rate=recipe.vision_learning_rate, generator=generator)
+    trainer = JudgeTrainer(model, processor, heads, batch=recipe.batch, generator=generator)
+    trainer.train(
+        [(scenes, 1.0)], steps=recipe.scene_steps, rate=recipe.learning_rate, auxiliary=recipe.auxiliary_weight
+    )
+    save(model, processor, directory)
+    torch.save(heads.state_dict(), directory / "heads.pt")
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="directory of the finished checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps and examples")
+    parser.add_argument("--sparring", type=Path, nargs="*", default=[], help="directories of sparring editors")
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
+    arguments = parser.parse_args()
+    recipe = Recipe().scaled(arguments.scale)
+    record = train_judge(arguments.out, recipe, seed=arguments.seed, work=arguments.work, sparring=arguments.sparring)
+    print(json.dumps(record, indent=2))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

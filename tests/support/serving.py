@@ -1,0 +1,80 @@
+"""A real uvicorn server on a free loopback port, in a thread; and pictures to send to it."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import uvicorn
+from PIL import Image
+from starlette.types import ASGIApp
+
+from reward_service.app import create_app
+from reward_service.settings import Settings
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Run an application; yields its URL as soon as the port is open."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_keep_alive=120, timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server ended before it had started"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def reward_service(checkpoint: Path, **settings: object) -> Iterator[str]:
+    """A ready reward service with this judge; yields its URL."""
+    values = {"model": str(checkpoint), "engine": "transformers", **settings}
+    with serving(create_app(Settings.model_validate(values))) as url:
+        wait_until_ready(url)
+        yield url
+
+
+def wait_until_ready(url: str, limit_seconds: float = 120.0) -> None:
+    """Poll /readyz until it is 200."""
+    deadline = time.monotonic() + limit_seconds
+    while (answer := httpx.get(f"{url}/readyz")).status_code != 200:
+        assert answer.json()["code"] == "loading", answer.text
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+
+
+def picture(seed: int, side: int = 32) -> Image.Image:
+    """Four blocks of random colours."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    return Image.fromarray(blocks.repeat(side // 2, 0).repeat(side // 2, 1))
+
+
+def encoded(image: Image.Image, codec: str = "PNG") -> bytes:
+    """Image bytes in some codec."""
+    buffer = io.BytesIO()
+    image.save(buffer, codec)
+    return buffer.getvalue()
+
+
+def png(seed: int, side: int = 32) -> bytes:
+    """`picture` as PNG bytes."""
+    return encoded(picture(seed, side))
+
+
+def png_bomb() -> bytes:
+    """A PNG of 30,000 x 30,000 pixels in a few kilobytes."""
+    return encoded(Image.new("1", (30_000, 30_000)))

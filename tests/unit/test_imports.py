@@ -1,0 +1,31 @@
+"""Each part imports only what its node has: the layout's promise, checked in fresh interpreters."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "fastapi", "vllm", "diffusers", "reward_service", "trainer", "worlds")
+
+
+def imported_with(module: str) -> set[str]:
+    """Top-level packages among HEAVY that `import module` pulls in."""
+    code = f"import sys, {module}; print(*(n for n in {HEAVY!r} if n in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["shared.client", "shared.config", "shared.images", "shared.schemas", "shared.score_cli", "edit_r1"]
+)
+def test_shared_and_the_command_pull_in_no_program_and_no_torch(module):
+    assert imported_with(module) == set()
+
+
+@pytest.mark.parametrize("module", ["reward_service.app", "reward_service.cli"])
+def test_the_service_pulls_in_no_trainer_and_no_vllm(module):
+    assert not imported_with(module) & {"diffusers", "trainer", "vllm", "worlds", "torch"}
+
+
+def test_the_transformers_engine_pulls_in_no_vllm():
+    assert not imported_with("reward_service.engines.transformers") & {"diffusers", "trainer", "vllm", "worlds"}

@@ -9,6 +9,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and dtypes of the pure files are checked at run time in every test. Before anything imports them.
+PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft")
+install_import_hook([f"trainer.{name}" for name in PURE], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -64,7 +64,7 @@ def _shape(advantage: Tensor, mode: AdvantageMode) -> Tensor:
     if mode == "negative_only":
         return advantage.clamp(max=0.0)
     if mode == "binary":
-        return advantage.sign()
+        return torch.where(advantage.isnan(), advantage, advantage.sign())  # the sign of NaN is 0 to torch
     if mode == "one_only":
         return torch.where(advantage.isnan(), advantage, (advantage > 0).to(advantage.dtype))
     return advantage

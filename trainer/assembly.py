@@ -87,6 +87,8 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         processes = Processes()
         stack.callback(processes.close)
         check_world_size(config, processes.count)
+        torch.manual_seed(derived_seed(config.seed, "process", processes.rank))
+        display.say(processes.describe())
         start = find_start(config, display.say)
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked

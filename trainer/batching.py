@@ -19,9 +19,14 @@ NOT_TRAINED = -1
 
 
 def build_batch(
-    rollouts: Sequence[RolloutGroup], optimality_P_G: Tensor, step_P_G: Tensor, num_optimizer_steps: int
+    rollouts: Sequence[RolloutGroup],
+    optimality_P_G: Tensor,
+    step_P_G: Tensor,
+    *,
+    num_optimizer_steps: int,
+    groups_per_unit: int,
 ) -> TrainBatch:
-    """Lay out this process's samples that `assign_steps` gave a step."""
+    """Lay out this process's samples that `assign_steps` gave a step; units are those of `trainer.data.share`."""
     places = [
         (row, candidate)
         for row, rollout in enumerate(rollouts)
@@ -40,6 +45,7 @@ def build_batch(
         optimality=optimality_P_G[groups, candidates].float().to(device),
         seeds=tuple((rollouts[r].group.epoch, rollouts[r].group.index, candidate) for r, candidate in places),
         optimizer_step=step_P_G[groups, candidates],
+        unit=groups // groups_per_unit,
         num_samples_per_step=tuple(int((step_P_G == step).sum()) for step in range(num_optimizer_steps)),
     )
 

@@ -6,6 +6,7 @@ Paths are relative to the working directory.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -97,7 +98,8 @@ class RolloutConfig(ConfigModel):
     guidance: PositiveFloat = 2.5
     """Embedded guidance, in rollout, training and evaluation alike (Table 5: 2.5)."""
     batch_groups: PositiveInt = 1
-    """Groups generated in one batch and sent off together; more is faster on small models."""
+    """Groups generated in one batch and sent off together: the unit that processes share out. More is faster on small
+    models."""
 
 
 class NftConfig(ConfigModel):
@@ -224,7 +226,7 @@ class TrainConfig(ConfigModel):
     trained_timesteps: PositiveInt | None = None
     """K, timesteps of the rollout's grid that a sample is trained on; None is int(0.99 rollout.steps)."""
     micro_batch_size: PositiveInt = 8
-    """(sample, timestep) pairs in one forward and backward pass."""
+    """Most (sample, timestep) pairs in one forward and backward pass."""
     adv_clip: PositiveFloat = 5.0
     """Advantages, in standard deviations, at which optimality reaches 0 and 1."""
     old_decay_type: Literal[0, 1, 2] = 1
@@ -232,18 +234,18 @@ class TrainConfig(ConfigModel):
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
     """Highest decay of the EMA weights."""
 
-    reward: RewardConfig = RewardConfig()
+    reward: RewardConfig = Field(default_factory=RewardConfig)
     data: DataConfig
     model: ModelConfig
-    rollout: RolloutConfig = RolloutConfig()
-    nft: NftConfig = NftConfig()
-    advantage: AdvantageConfig = AdvantageConfig()
-    filter: FilterConfig = FilterConfig()
-    lora: LoraConfig = LoraConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    report: ReportConfig = ReportConfig()
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    nft: NftConfig = Field(default_factory=NftConfig)
+    advantage: AdvantageConfig = Field(default_factory=AdvantageConfig)
+    filter: FilterConfig = Field(default_factory=FilterConfig)
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
 
     @model_validator(mode="after")
     def _check_geometry(self) -> TrainConfig:
@@ -263,9 +265,11 @@ class TrainConfig(ConfigModel):
 
 
 def check_world_size(config: TrainConfig, num_processes: int) -> None:
-    """Every process needs a group an epoch; shares may be uneven. Raises ConfigError with the legal values."""
-    if num_processes > config.groups_per_epoch:
+    """Every process needs a batch of groups; shares may be uneven. Raises ConfigError with the legal values."""
+    num_units = math.ceil(config.groups_per_epoch / config.rollout.batch_groups)
+    if num_processes > num_units:
         raise ConfigError(
-            f"{num_processes} processes for groups_per_epoch = {config.groups_per_epoch}: legal are 1.."
-            f"{config.groups_per_epoch} processes (any number; {config.groups_per_epoch} need not be divisible by it)"
+            f"{num_processes} processes for groups_per_epoch = {config.groups_per_epoch} in batches of "
+            f"rollout.batch_groups = {config.rollout.batch_groups}: legal are 1..{num_units} processes, any number of "
+            f"them; lower batch_groups or raise groups_per_epoch for more"
         )

@@ -79,9 +79,14 @@ def load_sources(task: EditTask, width: int, height: int) -> tuple[Image.Image, 
     return tuple(sources)
 
 
-def share(items: Sequence[T], rank: int, num_processes: int) -> tuple[T, ...]:
-    """The items of process `rank`: every num_processes-th, so that shares differ by at most one and nothing is lost."""
-    return tuple(items[rank::num_processes])
+def share(items: Sequence[T], rank: int, num_processes: int, unit: int) -> tuple[T, ...]:
+    """The items of process `rank`: every num_processes-th unit of `unit` consecutive items.
+
+    What is computed in one batch is one unit, on whatever process: floating-point sums depend on the batch they are in,
+    so this is what makes N processes compute what one would. Shares differ by at most one unit, and nothing is lost.
+    """
+    units = [items[start : start + unit] for start in range(0, len(items), unit)]
+    return tuple(item for mine in units[rank::num_processes] for item in mine)
 
 
 @dataclass(frozen=True)

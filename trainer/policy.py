@@ -72,9 +72,9 @@ class LoraPolicy:
         self._follow("ema", decay)
 
     def state(self, name: AdapterName) -> dict[str, Tensor]:
-        """An adapter's weights under PEFT's names, on the CPU."""
+        """A copy of an adapter's weights under PEFT's names, on the CPU."""
         state = get_peft_model_state_dict(self._transformer, adapter_name=name)
-        return {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
     @torch.no_grad()
     def load_state(self, name: AdapterName, state: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ With one process every operation here is the identity.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -70,6 +71,14 @@ class Processes:
         """Everyone's items in one list, by rank; small picklable objects only."""
         gathered: list[Any] = gather_object(items) if self.count > 1 else items
         return gathered
+
+    def describe(self) -> str:
+        """A line for people, with a warning when `accelerate launch` started fewer processes than it was asked for."""
+        line = f"{self.count} process{'es' if self.count > 1 else ''} on {self.device.type}"
+        # On a CPU it ignores --num_processes without a word unless --multi_gpu is given too; it leaves this trace.
+        if "ACCELERATE_DYNAMO_BACKEND" in os.environ and "MASTER_PORT" in os.environ and "RANK" not in os.environ:
+            line += "; WARNING: accelerate launch was asked for more and started one: add --multi_gpu (also on CPUs)"
+        return line
 
     def wait(self) -> None:
         """Until all are here."""

@@ -59,7 +59,9 @@ def _train_epoch(run: Run, epoch: int) -> None:
     groups = run.sampler.next_groups(epoch)
 
     with watch.time("rollout"):
-        rollouts = _roll_out_and_submit(run, share(groups, run.processes.rank, run.processes.count))
+        rollouts = _roll_out_and_submit(
+            run, share(groups, run.processes.rank, run.processes.count, config.rollout.batch_groups)
+        )
     with watch.time("reward_wait"):
         scored = _collect(run, rollouts)
         rewards_P_G = _gather_rewards(run, scored)
@@ -72,7 +74,13 @@ def _train_epoch(run: Run, epoch: int) -> None:
     with watch.time("update"):
         dealer = generator(config.seed, "optimizer steps", epoch)
         steps_P_G = assign_steps(optimality_P_G, keep.kept_P, config.optimizer_steps_per_epoch, dealer)
-        batch = build_batch(rollouts, optimality_P_G, steps_P_G, config.optimizer_steps_per_epoch)
+        batch = build_batch(
+            rollouts,
+            optimality_P_G,
+            steps_P_G,
+            num_optimizer_steps=config.optimizer_steps_per_epoch,
+            groups_per_unit=config.rollout.batch_groups,
+        )
         result = update(
             run.family,
             run.policy,

@@ -89,5 +89,7 @@ class TrainBatch:
     """N times (epoch, group index, candidate index): what the sample's noise is drawn from."""
     optimizer_step: Tensor
     """[N] int64, which of the epoch's optimizer steps the sample belongs to."""
+    unit: Tensor
+    """[N] int64; a micro-batch holds samples of one unit only, so it is the same on any number of processes."""
     num_samples_per_step: tuple[int, ...]
     """Samples of each optimizer step over *all* processes: what the loss is a mean over."""

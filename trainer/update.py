@@ -2,13 +2,14 @@
 
 Enters: a TrainBatch of this process. Leaves: a changed policy and the step's loss terms.
 Gradients are accumulated over all samples and timesteps of a step and summed over the processes; the loss is the mean
-over the kept samples of the whole step, so micro-batch size and number of processes do not change it.
+over the kept samples of the whole step, so micro-batch size and number of processes do not change it. Micro-batches do
+not cross units (`trainer.data.share`): each is the same, to the last bit, on any number of processes.
 Legend: R rows of a micro-batch, one (sample, timestep) each; K trained timesteps a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,17 +114,24 @@ def _accumulate(
 ) -> Tensor:
     """Add this process's gradient of one step; returns sums over its rows of loss, policy, kl, L+, L-: float64 [5]."""
     sums = torch.zeros(5, dtype=torch.float64)
-    samples = torch.nonzero(batch.optimizer_step == step).flatten().tolist()
-    pairs = [(sample, k) for sample in samples for k in range(settings.num_timesteps)]
-    draws = {sample: draw_timesteps(batch, sample, timesteps, settings) for sample in samples}
-    for start in range(0, len(pairs), settings.micro_batch_size):
-        rows = _gather_rows(pairs[start : start + settings.micro_batch_size], draws, batch.x0.device)
+    for rows in _micro_batches(batch, step, timesteps, settings):
         terms = _terms(family, policy, batch, rows, settings)
         loss_R = terms.policy_B + settings.kl_weight * terms.kl_B
         (loss_R.sum() / num_rows).backward()  # type: ignore[no-untyped-call]
         parts = [loss_R, terms.policy_B, terms.kl_B, terms.positive_B, terms.negative_B]
         sums += torch.stack([part.detach().double().sum() for part in parts]).cpu()
     return sums
+
+
+def _micro_batches(batch: TrainBatch, step: int, timesteps: Tensor, settings: UpdateSettings) -> Iterator[_Rows]:
+    """All (sample, timestep) pairs of a step, unit by unit, at most `micro_batch_size` at a time."""
+    chosen = batch.optimizer_step == step
+    for unit in sorted({*batch.unit[chosen].tolist()}):
+        samples = torch.nonzero(chosen & (batch.unit == unit)).flatten().tolist()
+        pairs = [(sample, k) for sample in samples for k in range(settings.num_timesteps)]
+        draws = {sample: draw_timesteps(batch, sample, timesteps, settings) for sample in samples}
+        for start in range(0, len(pairs), settings.micro_batch_size):
+            yield _gather_rows(pairs[start : start + settings.micro_batch_size], draws, batch.x0.device)
 
 
 def draw_timesteps(

@@ -48,7 +48,7 @@ def evaluate(
     num_pictures: how many of the first tasks' pictures come back. on_batch: called with the number of tasks done.
     Raises RewardServiceUnavailable when not one edit got a score.
     """
-    mine = share(list(enumerate(tasks)), processes.rank, processes.count)
+    mine = share(list(enumerate(tasks)), processes.rank, processes.count, batch_size)
     edits: Pictures = {}
     for start in range(0, len(mine), batch_size):
         batch = mine[start : start + batch_size]

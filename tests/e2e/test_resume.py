@@ -1,0 +1,105 @@
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shared.errors import CheckpointError, ConfigError
+from tests.support.color_judge import ColorJudge, serving
+from tests.support.tiny_run import TinyRun, launch, metrics
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def url():
+    with serving(ColorJudge()) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny, url, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    tiny.train(url, run_dir, "epochs=4")
+    return run_dir
+
+
+def assert_same_run(ours, theirs):
+    """Every tensor of the last checkpoint bit for bit, every number of every epoch."""
+    files = sorted(path.relative_to(theirs) for path in (theirs / "checkpoints/step-4").rglob("*.safetensors"))
+    assert len(files) == 5
+    for file in files:
+        left, right = load_file(ours / file), load_file(theirs / file)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left), file
+    assert metrics(ours) == metrics(theirs)
+
+
+def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tiny, url, uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = tiny.arguments(url, run_dir, "epochs=4", "resume=auto")
+    process = launch("-m", "trainer", *arguments)
+    deadline = time.monotonic() + 120
+    while not (run_dir / "checkpoints/step-2").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run_dir / "checkpoints/step-4").exists()
+
+    tiny.train(url, run_dir, "epochs=4", "resume=auto")
+    assert_same_run(run_dir, uninterrupted)
+
+
+def test_a_torn_newest_checkpoint_is_skipped_and_the_run_is_still_the_same(tiny, url, uninterrupted, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    tiny.train(url, run_dir, "epochs=3")
+    torn = run_dir / "checkpoints/step-3/optimizer.safetensors"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    tiny.train(url, run_dir, "epochs=4")
+    told = capsys.readouterr().err
+    assert "skipping damaged checkpoint" in told
+    assert "step-3: optimizer.safetensors has 1,000 of" in told
+    assert "step-2 after 2 epochs" in told
+    # The evaluation at the end of the shorter run is on record no more: metrics are those of one run of four epochs.
+    assert_same_run(run_dir, uninterrupted)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny, url, uninterrupted, tmp_path):
+    before = metrics(uninterrupted)
+    summary = tiny.train(url, uninterrupted, "epochs=4")
+    assert metrics(uninterrupted) == before
+    assert summary["after"] is not None
+
+
+def test_a_run_can_start_from_another_runs_checkpoint(tiny, url, uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    tiny.train(url, run_dir, "epochs=4", f"resume={uninterrupted / 'checkpoints/step-2'}")
+    ours = [line for line in metrics(run_dir) if line["epoch"] > 2]
+    assert ours == [line for line in metrics(uninterrupted) if line["epoch"] > 2]
+
+
+def test_resume_none_refuses_a_used_directory(tiny, url, uninterrupted):
+    with pytest.raises(ConfigError, match="already holds a run: set resume=auto"):
+        tiny.train(url, uninterrupted, "resume=none")
+
+
+def test_a_checkpoint_that_is_not_there_is_a_clear_error(tiny, url, tmp_path):
+    with pytest.raises(CheckpointError, match=r"step-9: manifest\.json is missing"):
+        tiny.train(url, tmp_path / "run", f"resume={tmp_path / 'step-9'}")
+
+
+@pytest.mark.parametrize("override", ["seed=1", "lora.rank=4", "groups_per_epoch=4"])
+def test_what_a_checkpoint_depends_on_cannot_change(tiny, url, uninterrupted, override):
+    with pytest.raises(CheckpointError, match=f"cannot resume .*{override.split('=')[0]} was"):
+        tiny.train(url, uninterrupted, "epochs=5", override)
+
+
+def test_other_changes_are_told(tiny, url, uninterrupted, tmp_path, capsys):
+    checkpoint = uninterrupted / "checkpoints/step-4"
+    tiny.train(url, tmp_path / "run", "epochs=4", f"resume={checkpoint}", "optimizer.learning_rate=0.001")
+    assert "resuming with optimizer.learning_rate = 0.001, it was 0.003" in capsys.readouterr().err

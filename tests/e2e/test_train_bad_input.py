@@ -1,0 +1,107 @@
+"""Everything that can be wrong is told in one clear error, before a model is loaded.
+
+The model's path leads nowhere in all of these: were a model loaded first, the error would be another one.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from shared.errors import ConfigError, DataError, RewardServiceUnavailable
+from tests.support.color_judge import ColorJudge, serving
+from tests.support.tiny_run import ROOT, TinyRun, launch
+
+NO_MODEL = "model.path=/nowhere"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def url():
+    with serving(ColorJudge()) as address:
+        yield address
+
+
+def test_an_unknown_key(tiny, url, tmp_path):
+    with pytest.raises(ConfigError, match=r"rollout\.step: unknown key; did you mean 'steps'"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, "rollout.step=4")
+
+
+def test_a_missing_image(tiny, url, tmp_path):
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text('\n{"prompt": "x", "image": "gone.png"}\n')
+    with pytest.raises(DataError, match=r"line 2: image file .*gone\.png does not exist"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, f"data.train={tasks}")
+    with pytest.raises(DataError, match=r"line 2: image file .*gone\.png does not exist"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, f"data.held_out={tasks}")
+
+
+def test_a_service_nobody_listens_at(tiny, tmp_path, capsys):
+    with pytest.raises(RewardServiceUnavailable, match=r"127\.0\.0\.1:9 not ready after 0\.2 s: no connection"):
+        tiny.train("http://127.0.0.1:9", tmp_path / "run", NO_MODEL, "reward.wait_seconds=0.2")
+    assert "waiting for the reward service at http://127.0.0.1:9: no connection" in capsys.readouterr().err
+
+
+def test_a_service_that_is_not_ready(tiny, tmp_path, capsys):
+    with serving(ColorJudge(ready=False)) as address, pytest.raises(RewardServiceUnavailable, match="still loading"):
+        tiny.train(address, tmp_path / "run", NO_MODEL, "reward.wait_seconds=0.2")
+    assert "the model is still loading" in capsys.readouterr().err
+
+
+def test_a_method_the_service_does_not_know(tiny, url, tmp_path):
+    with pytest.raises(ConfigError, match=r"reward\.method = 'coin_toss': the service at .* knows score_logit"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, "reward.method=coin_toss")
+
+
+def test_more_candidates_than_the_service_takes(tiny, url, tmp_path):
+    with pytest.raises(ConfigError, match=r"group_size = 65: .* takes at most 64 candidates"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, "group_size=65")
+
+
+@pytest.mark.parametrize("path", ["no_colon", "no.such.module:f", "math:no_such_function"])
+def test_a_metric_that_leads_nowhere(tiny, url, tmp_path, path):
+    with pytest.raises(ConfigError, match=r"evaluation\.metrics\.mine"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, f"evaluation.metrics={{mine: '{path}'}}")
+
+
+def test_no_configuration_at_all(tmp_path):
+    from trainer.cli import train
+
+    with pytest.raises(ConfigError, match="does not exist"):
+        train([str(tmp_path / "gone.yaml")])
+
+
+def test_a_model_that_is_none(tiny, url, tmp_path):
+    with pytest.raises(ConfigError, match=r"model\.path = '/nowhere' is not a FluxKontextPipeline"):
+        tiny.train(url, tmp_path / "run", NO_MODEL)
+
+
+def test_an_error_is_one_line_and_exit_status_1(tiny, tmp_path):
+    process = launch("-m", "trainer", *tiny.arguments("http://127.0.0.1:9", tmp_path / "run", "reward.wait_seconds=0"))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("edit-r1: ")]
+    assert "not ready after 0 s" in line
+
+
+def test_the_checks_need_neither_torch_nor_the_other_program():
+    code = (
+        "import sys, trainer.cli, trainer.preflight, trainer.config;"
+        "print([m for m in ('torch', 'diffusers', 'vllm', 'fastapi', 'reward_service') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_training_imports_nothing_of_the_service():
+    code = (
+        "import sys, trainer.train, trainer.models.flux_kontext;"
+        "print([m for m in ('vllm', 'fastapi', 'reward_service') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,84 @@
+import re
+
+import pytest
+import torch
+
+from tests.support.color_judge import ColorJudge, serving
+from tests.support.tiny_run import TinyRun, launch, metrics, weights
+
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+def accelerate(tiny, url, run_dir, *overrides, extra=("--multi_gpu",)):
+    """`accelerate launch -m trainer`, as the README says; returns (exit status, output)."""
+    process = launch(
+        "-m",
+        "accelerate.commands.launch",
+        *extra,
+        "--num_machines=1",
+        "--num_processes=2",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--main_process_port=0",
+        "-m",
+        "trainer",
+        *tiny.arguments(url, run_dir, *overrides),
+    )
+    output, _ = process.communicate(timeout=280)
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def runs(tiny, tmp_path_factory):
+    """The same run on one process and on two: three groups in batches of two, so the shares are uneven (2 and 1)."""
+    folder = tmp_path_factory.mktemp("runs")
+    judge = ColorJudge(failing=frozenset({2}))
+    with serving(judge) as url:
+        tiny.train(url, folder / "one", f"epochs={EPOCHS}")
+        status, output = accelerate(tiny, url, folder / "two", f"epochs={EPOCHS}")
+    assert status == 0, output
+    return folder / "one", folder / "two", output
+
+
+def test_two_processes_train_as_one_to_1e_5(runs):
+    one, two, _ = runs
+    for name in ("policy", "old", "ema"):
+        file = f"{name}/pytorch_lora_weights.safetensors"
+        left, right = weights(one, EPOCHS, file), weights(two, EPOCHS, file)
+        assert left.keys() == right.keys()
+        for key in left:
+            torch.testing.assert_close(left[key], right[key], atol=1e-5, rtol=0, msg=f"{name} {key}")
+
+
+def test_two_processes_measure_as_one(runs):
+    one, two, _ = runs
+    for left, right in zip(metrics(one), metrics(two), strict=True):
+        assert left == pytest.approx(right, abs=1e-4)
+
+
+def test_there_were_two_processes(runs):
+    assert "2 processes on cpu" in runs[2]
+
+
+def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):
+    # `accelerate launch --cpu --num_processes 2` runs a single process and does not say so.
+    with serving(ColorJudge()) as url:
+        status, output = accelerate(tiny, url, tmp_path / "run", "epochs=1", "data.held_out=null", extra=("--cpu",))
+    assert status == 0
+    assert "1 process on cpu; WARNING: accelerate launch was asked for more" in output
+
+
+def test_only_one_of_two_processes_talks(runs):
+    assert len(re.findall(r"epoch 1/2", runs[2])) == 1
+
+
+def test_more_processes_than_groups_are_refused_with_the_legal_values(tiny, tmp_path):
+    with serving(ColorJudge()) as url:
+        status, output = accelerate(tiny, url, tmp_path / "run", "groups_per_epoch=1")
+    assert status != 0
+    assert "2 processes for groups_per_epoch = 1 in batches" in output

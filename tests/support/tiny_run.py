@@ -1,0 +1,111 @@
+"""A whole training run small enough for a test: random editor, colour judge over HTTP, pictures of plain colours.
+
+run = TinyRun(folder);  with serving(ColorJudge()) as url: run.train(url, "epochs=2")
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.support.tiny_editor import NUM_TEXT_TOKENS, build_tiny_editor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CONFIG: dict[str, Any] = {
+    "epochs": 2,
+    "groups_per_epoch": 3,
+    "group_size": 4,
+    "trained_timesteps": 2,
+    "optimizer_steps_per_epoch": 2,
+    "micro_batch_size": 7,
+    "cpu_threads": 1,
+    "model": {"width": 32, "height": 32, "max_text_tokens": NUM_TEXT_TOKENS},
+    "rollout": {"steps": 3, "batch_groups": 2},
+    "optimizer": {"learning_rate": 3e-3},
+    "lora": {"rank": 8, "alpha": 16},
+    "evaluation": {
+        "steps": 3,
+        "batch_size": 3,
+        "pictures": 2,
+        "metrics": {"redness": "tests.support.tiny_run:redness"},
+    },
+    "checkpoint": {"every": 1, "keep": 10},
+    "reward": {"retry_seconds": 2, "wait_seconds": 5},
+    "report": {"groups": 2},
+}
+
+
+class TinyRun:
+    """The inputs of a run in a folder, and ways to start it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        (folder / "images").mkdir(parents=True)
+        for name, num_tasks in (("train", 5), ("held_out", 4)):
+            self._write_tasks(name, num_tasks)
+        values = json.loads(json.dumps(CONFIG))
+        values["model"]["path"] = str(build_tiny_editor(folder / "editor"))
+        values["data"] = {name: str(folder / f"{name}.jsonl") for name in ("train", "held_out")}
+        self.config.write_text(yaml.safe_dump(values))
+
+    def train(self, url: str, run_dir: Path, *overrides: str) -> dict[str, Any]:
+        """Train in this process; returns the summary."""
+        from trainer.cli import train
+
+        train(self.arguments(url, run_dir, *overrides))
+        summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+        return summary
+
+    def arguments(self, url: str, run_dir: Path, *overrides: str) -> list[str]:
+        return [str(self.config), f"reward.url={url}", f"run_dir={run_dir}", *overrides]
+
+    def _write_tasks(self, name: str, num_tasks: int) -> None:
+        lines = []
+        for index in range(num_tasks):
+            image = f"images/{name}-{index}.png"
+            Image.new("RGB", (32, 32), (40 * index, 90, 200 - 30 * index)).save(self.folder / image)
+            lines.append(json.dumps({"prompt": "make it red", "image": image, "task": ("adjust", "add")[index % 2]}))
+        (self.folder / f"{name}.jsonl").write_text("\n".join(lines))
+
+
+def redness(task: Any, edited: Image.Image) -> float:
+    """An evaluation metric, found by its import path."""
+    import numpy as np
+
+    from tests.support import color_judge
+
+    assert task.instruction == "make it red"
+    return color_judge.redness(np.asarray(edited, np.float64))
+
+
+def launch(*command: str, **variables: str) -> subprocess.Popen[str]:
+    """Start a command of this repository as a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **variables}
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def weights(run_dir: Path, step: int, file: str) -> dict[str, Tensor]:
+    """Tensors of a checkpoint's file."""
+    loaded: dict[str, Tensor] = load_file(run_dir / "checkpoints" / f"step-{step}" / file)
+    return loaded
+
+
+def metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in lines]

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from trainer.advantage import advantages, optimality
+
+REWARDS = arrays(np.float64, (4, 6), elements=st.floats(0, 1))
+STD = st.sampled_from(["global", "group"])
+
+
+@settings(deadline=None)
+@given(REWARDS)
+def test_global_advantages_are_centred_by_group_and_scaled_by_the_epoch(rewards):
+    ours = advantages(torch.tensor(rewards), std="global").numpy()
+    np.testing.assert_allclose(ours, (rewards - rewards.mean(1, keepdims=True)) / (rewards.std() + 1e-4), atol=1e-9)
+
+
+@settings(deadline=None)
+@given(REWARDS)
+def test_group_advantages_use_the_groups_own_std(rewards):
+    ours = advantages(torch.tensor(rewards), std="group").numpy()
+    expected = (rewards - rewards.mean(1, keepdims=True)) / (rewards.std(1, keepdims=True) + 1e-4)
+    np.testing.assert_allclose(ours, expected, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(REWARDS, STD, st.integers(0, 3), st.integers(0, 5))
+def test_a_missing_score_is_as_if_never_sampled(rewards, std, group, candidate):
+    missing = rewards.copy()
+    missing[group, candidate] = np.nan
+    ours = advantages(torch.tensor(missing), std=std).numpy()
+
+    others = np.delete(rewards[group], candidate)
+    all_others = np.delete(rewards.flatten(), group * 6 + candidate)
+    scale = (others if std == "group" else all_others).std() + 1e-4
+    np.testing.assert_allclose(np.delete(ours[group], candidate), (others - others.mean()) / scale, atol=1e-9)
+    assert np.isnan(ours[group, candidate])
+    assert np.isfinite(np.delete(ours, group, axis=0)).all()
+
+
+def test_a_group_without_any_score_leaves_the_others_alone():
+    rewards = torch.tensor([[0.1, 0.9, 0.4], [np.nan] * 3, [0.2, 0.3, 0.8]])
+    ours = advantages(rewards)
+    assert ours[1].isnan().all()
+    torch.testing.assert_close(ours[[0, 2]], advantages(rewards[[0, 2]]))
+
+
+def test_groups_can_be_kept_out_of_the_global_std():
+    rewards = torch.tensor([[0.1, 0.9], [0.5, 0.5]], dtype=torch.float64)
+    ours = advantages(rewards, in_global_std_P=torch.tensor([True, False]))
+    torch.testing.assert_close(ours[0], (rewards[0] - 0.5) / (0.4 + 1e-4))
+
+
+@settings(deadline=None)
+@given(REWARDS, st.floats(0.5, 10))
+def test_optimality_is_in_range_and_rises_with_the_reward_of_a_group(rewards, adv_clip):
+    rho = optimality(advantages(torch.tensor(rewards)), adv_clip=adv_clip).numpy()
+    assert ((rho >= 0) & (rho <= 1)).all()
+    for group, reward in zip(rho, rewards, strict=True):
+        assert (np.diff(group[np.argsort(reward, kind="stable")]) >= -1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("all", [0.0, 0.4, 0.5, 0.6, 1.0]),
+        ("positive_only", [0.5, 0.5, 0.5, 0.6, 1.0]),
+        ("negative_only", [0.0, 0.4, 0.5, 0.5, 0.5]),
+        ("one_only", [0.5, 0.5, 0.5, 0.6, 0.6]),
+        ("binary", [0.4, 0.4, 0.5, 0.6, 0.6]),
+    ],
+)
+def test_modes_of_optimality(mode, expected):
+    given_advantages = torch.tensor([[-7.0, -1.0, 0.0, 1.0, 7.0]])
+    torch.testing.assert_close(optimality(given_advantages, adv_clip=5.0, mode=mode), torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("mode", ["all", "positive_only", "negative_only", "one_only", "binary"])
+def test_a_missing_advantage_stays_missing(mode):
+    assert optimality(torch.tensor([[float("nan"), 1.0]]), mode=mode).isnan().tolist() == [[True, False]]

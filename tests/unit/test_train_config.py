@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.config import dump_config, load_config
+from shared.errors import ConfigError
+from trainer.config import TrainConfig, check_world_size
+
+MINIMAL = ["run_dir=runs/x", "data.train=tasks.jsonl", "model.path=editor"]
+
+
+def load(*overrides):
+    return load_config(TrainConfig, None, [*MINIMAL, *overrides])
+
+
+def test_defaults_are_table_5():
+    config = load()
+    assert (config.groups_per_epoch, config.group_size, config.rollout.steps) == (24, 12, 6)
+    assert (config.model.width, config.model.height, config.rollout.guidance) == (512, 512, 2.5)
+    assert (config.nft.beta, config.nft.kl_weight, config.nft.weighting) == (1.0, 1e-4, "adaptive")
+    assert (config.lora.rank, config.lora.alpha, config.optimizer.learning_rate) == (32, 64, 3e-4)
+    assert (config.filter.rule, config.filter.tau_mean, config.filter.tau_spread) == ("paper", 0.9, 0.05)
+    assert (config.adv_clip, config.old_decay_type, config.ema_decay) == (5.0, 1, 0.9)
+    assert config.optimizer_steps_per_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "epoch: unknown key; did you mean 'epochs'"),
+        ("reward.ulr=http://x", r"reward\.ulr: unknown key; did you mean 'url'"),
+        ("model.family=flux", "unknown model family; known: flux_kontext"),
+        ("group_size=1", "group_size: .*greater than or equal to 2"),
+        ("filter.quorum=13", r"filter\.quorum = 13 must be at most group_size = 12"),
+        ("trained_timesteps=7", r"trained_timesteps = 7 must be one of 1\.\.6"),
+        ("optimizer_steps_per_epoch=289", r"optimizer_steps_per_epoch = 289 must be one of 1\.\.288"),
+        ("filter.rule=papr", "filter.rule: .*'paper', 'strict', 'ban', 'range' or 'none'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_with_what_would_be_right(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load(override)
+
+
+def test_any_number_of_processes_up_to_the_groups_is_legal():
+    config = load("groups_per_epoch=5", "rollout.batch_groups=2")
+    for num_processes in range(1, 4):
+        check_world_size(config, num_processes)
+    with pytest.raises(ConfigError, match=r"4 processes for groups_per_epoch = 5 .* legal are 1\.\.3 processes"):
+        check_world_size(config, 4)
+
+
+def test_a_resolved_configuration_reads_back_equal_and_holds_no_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("REWARD_API_KEY", "secret-of-the-service")
+    config = load("lora.targets=[to_q, to_k]", "evaluation.metrics={a: 'b:c'}")
+    assert config.reward.api_key == "secret-of-the-service"
+    text = dump_config(config)
+    assert "secret-of-the-service" not in text
+    assert "secret-of-the-service" not in repr(config)
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    assert load_config(TrainConfig, path) == config
+
+
+def test_every_field_has_a_sentence():
+    undocumented = [
+        f"{model.__name__}.{name}" for model in _sections(TrainConfig) for name in _without_docstring(model)
+    ]
+    assert undocumented == []
+
+
+def _sections(model):
+    yield model
+    for field in model.model_fields.values():
+        if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+            yield from _sections(field.annotation)
+
+
+def _without_docstring(model):
+    import ast
+    import inspect
+
+    (body,) = (node.body for node in ast.parse(inspect.getsource(model)).body)
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+        is_section = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).endswith("Config")
+        if isinstance(node, ast.AnnAssign) and not documented and not is_section:
+            yield ast.unparse(node.target)
+
+
+def test_the_shapes_configuration_is_valid(shapes_dir: Path):
+    config = load_config(TrainConfig, shapes_dir / "nft.yaml")
+    assert yaml.safe_load(dump_config(config))["groups_per_epoch"] == config.groups_per_epoch

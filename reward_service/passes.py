@@ -38,18 +38,20 @@ async def answer_to_the_end(engine: Engine, messages: Messages, spec: SamplingSp
     answer = await engine.generate(messages, spec)
     if spec.score_marker is None or score_position(answer.pieces, spec.score_marker, spec.labels) is not None:
         return answer
-    said = answer.token_ids[: -1 if answer.finished else None]
-    prefix = (*said, *engine.chat.encode(closing_text(answer.text, spec.score_marker)))
+    # Structure stays out of what is read again: an end of turn, or a placeholder without an image.
+    kept = [i for i, token in enumerate(answer.token_ids) if token not in engine.chat.control_ids]
+    closing = engine.chat.encode(closing_text(answer.text, spec.score_marker))
+    prefix = (*(answer.token_ids[i] for i in kept), *closing)
     continuation = replace(spec, max_tokens=1, temperature=0.0, prefix_ids=prefix)
     last = await engine.generate(messages, continuation)
     token_ids = prefix + last.token_ids
     # What was not generated has no probabilities.
-    unread = [(math.nan,) * len(spec.labels)] * (len(prefix) - len(said))
+    unread = [(math.nan,) * len(spec.labels)] * len(closing)
     return Answer(
         text=engine.chat.decode(token_ids),
         token_ids=token_ids,
         pieces=engine.chat.pieces(token_ids),
-        label_logprobs=(*answer.label_logprobs[: len(said)], *unread, *last.label_logprobs),
+        label_logprobs=(*(answer.label_logprobs[i] for i in kept), *unread, *last.label_logprobs),
         finished=False,
         closed=True,
         queue_seconds=answer.queue_seconds + last.queue_seconds,

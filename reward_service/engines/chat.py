@@ -17,7 +17,13 @@ _Skeleton = tuple[tuple[str, tuple[str | None, ...]], ...]
 
 
 class Chat:
-    """The text side of a processor (an `AutoProcessor` with tokenizer and chat template)."""
+    """The text side of a processor (an `AutoProcessor` with tokenizer and chat template).
+
+    Attributes:
+        control_tokens: texts that the tokenizer reads as structure; they must not come from a client.
+        control_ids: their ids.
+
+    """
 
     def __init__(self, processor: Any, model: str) -> None:
         if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
@@ -27,15 +33,12 @@ class Chat:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.model = model
+        special = {i: token.content for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        self.control_ids = frozenset(special) | {processor.image_token_id}
+        self.control_tokens = frozenset(special.values()) | {processor.image_token}
         self._render = lru_cache(maxsize=1024)(self._render_uncached)
         self._tokenise = lru_cache(maxsize=1024)(self._tokenise_uncached)
         self._labels = lru_cache(maxsize=64)(self._label_ids_uncached)
-
-    @property
-    def control_tokens(self) -> frozenset[str]:
-        """Texts that the tokenizer reads as structure; they must not come from a client."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        return frozenset(token.content for token in added if token.special) | {self.processor.image_token}
 
     def text(self, messages: Messages) -> str:
         """The prompt up to where the judge's answer begins, with one placeholder an image."""

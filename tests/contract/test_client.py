@@ -68,9 +68,12 @@ async def test_a_group_of_only_bad_candidates_is_answered(service_url):
 async def test_scores_are_expectations_of_their_distributions(service_url):
     async with RewardClient(service_url) as client:
         result = (await client.score(GROUP)).results[0]
-    assert isinstance(result, CandidateScore) and result.distribution and result.score_mass
+    assert isinstance(result, CandidateScore)
+    assert result.distribution
+    assert result.score_mass
     expected = sum(float(label) * share for label, share in result.distribution.items())
-    assert result.raw_score == pytest.approx(expected) and result.score == pytest.approx(expected / 5)
+    assert result.raw_score == pytest.approx(expected)
+    assert result.score == pytest.approx(expected / 5)
     assert sum(result.distribution.values()) == pytest.approx(1)
     assert 0 < result.score_mass < 1
 
@@ -121,7 +124,8 @@ async def test_a_busy_service_is_tried_again(tiny_judge, retry_after):
         async with RewardClient(url) as client:
             await client.wait_ready(60)
             scores = await client.score(GROUP)
-    assert app.num_seen == 3 and scores.results[0].status == "ok"
+    assert app.num_seen == 3
+    assert scores.results[0].status == "ok"
 
 
 async def test_a_service_that_stays_busy_is_unavailable(tiny_judge):
@@ -155,7 +159,8 @@ async def test_many_groups_at_once_each_get_their_own_scores(service_url):
         alone = [await client.score(group) for group in groups[::10]]
     for one, other in zip(together[::10], alone, strict=True):
         for a, b in zip(one.results, other.results, strict=True):
-            assert isinstance(a, CandidateScore) and isinstance(b, CandidateScore)
+            assert isinstance(a, CandidateScore)
+            assert isinstance(b, CandidateScore)
             assert a.score == pytest.approx(b.score, abs=1e-5)
 
 

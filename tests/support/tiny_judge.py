@@ -40,9 +40,11 @@ _CHAT_TEMPLATE = (
 )
 
 
-def save_tiny_judge(directory: Path, *, labels: tuple[str, ...] = ("Yes", "No"), seed: int = 0) -> Path:
-    """Write a checkpoint directory; words in `labels` become tokens of their own, digits are single tokens anyway."""
-    tokenizer = _tokenizer(labels)
+def save_tiny_judge(
+    directory: Path, *, words: tuple[str, ...] = ("Yes", "No"), vocab_size: int = 600, seed: int = 0
+) -> Path:
+    """Write a checkpoint directory; `words` become tokens of their own, digits are single tokens anyway."""
+    tokenizer = _tokenizer(words, vocab_size)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(_config(tokenizer)).eval()
     model.save_pretrained(directory)
@@ -55,7 +57,7 @@ def save_tiny_judge(directory: Path, *, labels: tuple[str, ...] = ("Yes", "No"),
     return directory
 
 
-def _tokenizer(labels: tuple[str, ...]) -> PreTrainedTokenizerFast:
+def _tokenizer(words: tuple[str, ...], vocab_size: int) -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -63,13 +65,11 @@ def _tokenizer(labels: tuple[str, ...]) -> PreTrainedTokenizerFast:
     core.decoder = decoders.ByteLevel()
     prompts = [path.read_text(encoding="utf-8") for path in sorted(PROMPTS_DIRECTORY.rglob("*.txt"))]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
     core.train_from_iterator(prompts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=_CONTROL[2], pad_token=_CONTROL[0])
     tokenizer.add_special_tokens({"additional_special_tokens": _CONTROL})
-    tokenizer.add_tokens(list(labels))
+    tokenizer.add_tokens(list(words))
     return tokenizer
 
 

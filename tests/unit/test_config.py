@@ -44,7 +44,8 @@ def test_every_fault_is_listed_with_the_nearest_name():
     assert "epoch: unknown key; did you mean 'epochs'?" in message
     assert "reward.urll: unknown key; did you mean 'url'?" in message
     assert "filter.spred: unknown key; did you mean 'spread'?" in message
-    assert "rate: " in message and "(found 'fast')" in message
+    assert "rate: " in message
+    assert "(found 'fast')" in message
     assert "epochs: Input should be greater than 0 (found 0)" in message
 
 

@@ -42,7 +42,8 @@ def test_a_certain_judge_gets_its_label():
 def test_more_weight_on_higher_labels_scores_higher():
     low = expectation([math.log(p) for p in (0.5, 0.3, 0.1, 0.05, 0.03, 0.02)], VALUES)
     high = expectation([math.log(p) for p in (0.02, 0.03, 0.05, 0.1, 0.3, 0.5)], VALUES)
-    assert math.isclose(low.value, 0.87) and math.isclose(high.value, 4.13)
+    assert math.isclose(low.value, 0.87)
+    assert math.isclose(high.value, 4.13)
 
 
 @pytest.mark.parametrize("logprobs", [[-math.inf] * 6, [math.nan, *[-1.0] * 5]])

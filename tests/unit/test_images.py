@@ -2,6 +2,7 @@
 
 import io
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -83,10 +84,8 @@ def test_limits_are_named_with_their_values():
 def test_damaged_bytes_are_an_image_or_an_image_error(noise, position, codec):
     data = bytearray(encoded(picture(1), codec))
     data[position : position + len(noise)] = noise
-    try:
+    with suppress(ImageError):
         assert decode(bytes(data)).mode == "RGB"
-    except ImageError as error:
-        assert str(error)
 
 
 def test_content_hash_names_bytes():

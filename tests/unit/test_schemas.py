@@ -39,8 +39,10 @@ def test_results_are_told_apart_by_status():
       "results": [{"index": 0, "status": "ok", "score": 0.5, "raw_score": 2.5, "new_field": 1},
                   {"index": 1, "status": "error", "error": {"code": "invalid_image", "message": "no"}}]}"""
     good, bad = ScoreResponse.model_validate_json(body).results
-    assert isinstance(good, CandidateScore) and good.score == 0.5
-    assert isinstance(bad, CandidateError) and not hasattr(bad, "score")
+    assert isinstance(good, CandidateScore)
+    assert good.score == 0.5
+    assert isinstance(bad, CandidateError)
+    assert not hasattr(bad, "score")
 
 
 def test_a_score_outside_its_range_is_no_score():

@@ -126,7 +126,8 @@ def test_a_cancelled_call_does_not_disturb_the_others(transformers_engine):
         ]
         await asyncio.sleep(0.005)
         tasks[-1].cancel()
-        return await asyncio.gather(*tasks, return_exceptions=True)
+        answers: list[Answer | BaseException] = await asyncio.gather(*tasks, return_exceptions=True)
+        return answers
 
     found = asyncio.run(cancel_one())
     assert all(isinstance(answer, Answer) for answer in found[:-1])

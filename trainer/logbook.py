@@ -1,6 +1,21 @@
 """What is written down of an epoch or an evaluation: metrics, the line a person reads, and pictures for the report.
 
 Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
+
+    reward/mean, reward/std              over the scores that came back
+    reward/missing_fraction              candidates without a score
+    filter/kept_fraction                 groups that were trained on
+    filter/below_quorum_groups           groups with too few scores
+    filter/RULE_drops_groups             groups that each rule would drop, whichever one is used
+    filter/banned_tasks                  tasks that are not sampled again
+    optimality/std                       spread of rho; 0 means nothing to learn
+    nft/loss, nft/policy_loss, nft/kl    per-sample means over the kept samples
+    nft/positive_loss, nft/negative_loss L+ and L-
+    optimizer/grad_norm                  before clipping, mean over the epoch's steps
+    optimizer/steps                      so far
+    policy/old_decay                     how much of the old policy stayed
+    eval/reward, eval/METRIC             means over the held-out tasks
+    time/STAGE_seconds                   wall time; reward_wait is what was not hidden behind the rollout
 """
 # ruff: noqa: N815 - fields carry their dimensions, as arguments do
 
@@ -65,18 +80,21 @@ def record_epoch(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None
         _save_groups(run, log, scored)
 
 
-def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures) -> None:
+def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures, seconds: float) -> None:
     """Metrics, line and pictures of one evaluation."""
     means = evaluation.means()
     values = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if value is not None)
     run.display.say(f"evaluation after epoch {evaluation.epoch} on {len(evaluation.tasks)} held-out tasks: {values}")
     if run.log is not None:
-        run.log.write(evaluation.epoch, {f"eval/{name}": value for name, value in means.items()})
+        run.log.write(
+            evaluation.epoch,
+            {**{f"eval/{name}": value for name, value in means.items()}, "time/evaluation_seconds": seconds},
+        )
         records.save_evaluation(run.config.run_dir, evaluation, pictures)
 
 
 def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
-    """The epoch's numbers by name; see docs for the table."""
+    """The epoch's numbers by name; the table is above."""
     rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
     rho = log.optimality_P_G[~log.optimality_P_G.isnan()]
     dropped = num_dropped_by_rule(rewards, run.filter_thresholds)

@@ -16,6 +16,8 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from trainer.data import share
+
 T = TypeVar("T")
 
 
@@ -45,6 +47,10 @@ class Processes:
         """Where our model lives."""
         device: torch.device = self._state.device
         return device
+
+    def share(self, items: Sequence[T], unit: int) -> tuple[T, ...]:
+        """Our items, dealt out in units; see `trainer.data.share`."""
+        return share(items, self.rank, self.count, unit)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of everyone's `value`, the same on all; NaN anywhere stays NaN."""

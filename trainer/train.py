@@ -20,10 +20,9 @@ from trainer.advantage import advantages, optimality
 from trainer.assembly import Run, assemble, save_checkpoint
 from trainer.batching import assign_steps, build_batch
 from trainer.config import TrainConfig
-from trainer.data import share
 from trainer.evaluation.held_out import evaluate
 from trainer.export import export_adapter
-from trainer.filtering import filter_groups
+from trainer.filtering import KeepMask, filter_groups
 from trainer.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
 from trainer.preflight import Inputs
 from trainer.progress import Display
@@ -31,7 +30,7 @@ from trainer.rollout import roll_out
 from trainer.schedule import ema_decay, old_decay
 from trainer.seeding import derived_seed, generator
 from trainer.types import RolloutGroup, ScoredGroup, TaskGroup
-from trainer.update import update
+from trainer.update import UpdateResult, update
 
 
 def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
@@ -59,9 +58,7 @@ def _train_epoch(run: Run, epoch: int) -> None:
     groups = run.sampler.next_groups(epoch)
 
     with watch.time("rollout"):
-        rollouts = _roll_out_and_submit(
-            run, share(groups, run.processes.rank, run.processes.count, config.rollout.batch_groups)
-        )
+        rollouts = _roll_out_and_submit(run, run.processes.share(groups, config.rollout.batch_groups))
     with watch.time("reward_wait"):
         scored = _collect(run, rollouts)
         rewards_P_G = _gather_rewards(run, scored)
@@ -72,29 +69,12 @@ def _train_epoch(run: Run, epoch: int) -> None:
     optimality_P_G = optimality(advantages_P_G, adv_clip=config.adv_clip, mode=config.advantage.mode)
 
     with watch.time("update"):
-        dealer = generator(config.seed, "optimizer steps", epoch)
-        steps_P_G = assign_steps(optimality_P_G, keep.kept_P, config.optimizer_steps_per_epoch, dealer)
-        batch = build_batch(
-            rollouts,
-            optimality_P_G,
-            steps_P_G,
-            num_optimizer_steps=config.optimizer_steps_per_epoch,
-            groups_per_unit=config.rollout.batch_groups,
-        )
-        result = update(
-            run.family,
-            run.policy,
-            run.optimizer,
-            batch,
-            run.timesteps,
-            settings=run.update_settings,
-            processes=run.processes,
-            on_step=lambda: _follow_with_ema(run),
-        )
+        result = _update(run, epoch, rollouts, optimality_P_G, keep)
     decay = old_decay(config.old_decay_type, run.optimizer_steps)
     run.policy.update_old(decay)
     if config.filter.rule == "ban":
         run.sampler.ban(group.task.id for group in groups if keep.reasons[group.index] == "ban")
+
     run.epoch = epoch
     record_epoch(run, EpochLog(epoch, rewards_P_G, keep, optimality_P_G, result, decay, watch.seconds), scored)
 
@@ -139,6 +119,33 @@ def _gather_rewards(run: Run, scored: Sequence[ScoredGroup]) -> Tensor:
     return rewards_P_G
 
 
+def _update(
+    run: Run, epoch: int, rollouts: Sequence[RolloutGroup], optimality_P_G: Tensor, keep: KeepMask
+) -> UpdateResult:
+    """The epoch's optimizer steps; the EMA follows after each."""
+    config, settings = run.config, run.update_settings
+    dealer = generator(config.seed, "optimizer steps", epoch)
+    batch = build_batch(
+        rollouts,
+        optimality_P_G,
+        assign_steps(optimality_P_G, keep.kept_P, config.optimizer_steps_per_epoch, dealer),
+        num_optimizer_steps=config.optimizer_steps_per_epoch,
+        groups_per_unit=config.rollout.batch_groups,
+    )
+    with run.display.bar("update", len(batch.seeds) * settings.num_timesteps) as advance:
+        return update(
+            run.family,
+            run.policy,
+            run.optimizer,
+            batch,
+            run.timesteps,
+            settings=settings,
+            processes=run.processes,
+            on_step=lambda: _follow_with_ema(run),
+            on_rows=advance,
+        )
+
+
 def _follow_with_ema(run: Run) -> None:
     run.optimizer_steps += 1
     run.policy.update_ema(ema_decay(run.optimizer_steps, run.config.ema_decay))
@@ -149,7 +156,8 @@ def _evaluate_once(run: Run, epoch: int) -> None:
     if not run.inputs.held_out or epoch in run.evaluated:
         return
     config = run.config.evaluation
-    with run.display.bar("evaluation", len(run.inputs.held_out)) as advance:
+    watch = Stopwatch()
+    with watch.time("evaluation"), run.display.bar("evaluation", len(run.inputs.held_out)) as advance:
         evaluation, pictures = evaluate(
             run.family,
             run.policy,
@@ -167,7 +175,7 @@ def _evaluate_once(run: Run, epoch: int) -> None:
             on_batch=advance,
         )
     run.evaluated.add(epoch)
-    record_evaluation(run, evaluation, pictures)
+    record_evaluation(run, evaluation, pictures, watch.seconds["evaluation"])
 
 
 def _is_due(epoch: int, every: int, last: int) -> bool:

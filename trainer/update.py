@@ -9,7 +9,7 @@ Legend: R rows of a micro-batch, one (sample, timestep) each; K trained timestep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,12 +76,13 @@ def update(
     settings: UpdateSettings,
     processes: Processes,
     on_step: Callable[[], None],
+    on_rows: Callable[[int], None] = lambda _: None,
 ) -> UpdateResult:
     """Take one optimizer step for each entry of `batch.num_samples_per_step` that is not 0.
 
     batch: this process's samples; without any it still takes part in every sum.
     timesteps: the rollout's grid without its end, float [steps], from which each sample draws K.
-    on_step: called after every optimizer step (the EMA follows there).
+    on_step: called after every optimizer step (the EMA follows there). on_rows: called with the number of rows done.
     """
     sums = torch.zeros(5, dtype=torch.float64)
     grad_norms = []
@@ -90,7 +91,8 @@ def update(
             continue
         optimizer.zero_grad(set_to_none=True)
         num_rows = num_samples * settings.num_timesteps
-        sums += _accumulate(family, policy, batch, step=step, num_rows=num_rows, timesteps=timesteps, settings=settings)
+        micro_batches = _micro_batches(batch, step, timesteps, settings)
+        sums += _accumulate(family, policy, batch, micro_batches, num_rows=num_rows, settings=settings, on_rows=on_rows)
         processes.sum_gradients(policy.parameters())
         grad_norms.append(float(torch.nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm)))
         optimizer.step()
@@ -106,20 +108,24 @@ def _accumulate(
     family: ModelFamily,
     policy: LoraPolicy,
     batch: TrainBatch,
+    micro_batches: Iterable[_Rows],
     *,
-    step: int,
     num_rows: int,
-    timesteps: Tensor,
     settings: UpdateSettings,
+    on_rows: Callable[[int], None],
 ) -> Tensor:
-    """Add this process's gradient of one step; returns sums over its rows of loss, policy, kl, L+, L-: float64 [5]."""
+    """Add this process's gradient of one step; returns sums over its rows of loss, policy, kl, L+, L-: float64 [5].
+
+    num_rows: rows of the step over all processes, what the loss is a mean over.
+    """
     sums = torch.zeros(5, dtype=torch.float64)
-    for rows in _micro_batches(batch, step, timesteps, settings):
+    for rows in micro_batches:
         terms = _terms(family, policy, batch, rows, settings)
         loss_R = terms.policy_B + settings.kl_weight * terms.kl_B
         (loss_R.sum() / num_rows).backward()  # type: ignore[no-untyped-call]
         parts = [loss_R, terms.policy_B, terms.kl_B, terms.positive_B, terms.negative_B]
         sums += torch.stack([part.detach().double().sum() for part in parts]).cpu()
+        on_rows(len(loss_R))
     return sums
 
 

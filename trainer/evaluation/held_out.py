@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from PIL import Image
 
 from shared.errors import RewardServiceUnavailable
-from trainer.data import load_sources, share
+from trainer.data import load_sources
 from trainer.evaluation.metrics import Metric
 from trainer.models.base import ModelFamily
 from trainer.policy import LoraPolicy, PolicyName
@@ -48,7 +48,7 @@ def evaluate(
     num_pictures: how many of the first tasks' pictures come back. on_batch: called with the number of tasks done.
     Raises RewardServiceUnavailable when not one edit got a score.
     """
-    mine = share(list(enumerate(tasks)), processes.rank, processes.count, batch_size)
+    mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Pictures = {}
     for start in range(0, len(mine), batch_size):
         batch = mine[start : start + batch_size]

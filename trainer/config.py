@@ -208,7 +208,7 @@ class TrainConfig(ConfigModel):
     """A training run. Defaults are Table 5 of arXiv:2510.16888."""
 
     run_dir: Path
-    """Directory of this run: configuration, metrics, checkpoints, report."""
+    """Directory of this run: configuration, metrics, checkpoints, report. Several machines must share it."""
     epochs: PositiveInt = 100
     """Epochs of the whole run; a resumed run counts the ones it has behind it."""
     seed: NonNegativeInt = 0

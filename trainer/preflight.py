@@ -7,15 +7,16 @@ reward.wait_seconds while the service is starting).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.client import RewardClient
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from shared.schemas import ServiceInfo
 from trainer.config import TrainConfig
-from trainer.data import read_task_list
-from trainer.evaluation.metrics import Metric, load_metrics
+from trainer.data import load_sources, read_task_list
+from trainer.evaluation.metrics import Metric, load_metrics, measure
+from trainer.models import FAMILIES
 from trainer.types import EditTask
 
 
@@ -36,7 +37,10 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
     """
     train = read_task_list(config.data.train)
     held_out = read_task_list(config.data.held_out)[: config.evaluation.tasks] if config.data.held_out else ()
+    _check_sources(config, (*train, *held_out))
     metrics = load_metrics(config.evaluation.metrics)
+    if held_out:  # a metric that cannot work fails now, not after an hour
+        measure(metrics, held_out[0], load_sources(held_out[0], config.model.width, config.model.height)[0])
     service = asyncio.run(_wait_for_service(config, tell))
     _check_service(config, service)
     tell(f"reward service at {config.reward.url}: {service.model} ({service.engine}), method {config.reward.method}")
@@ -47,6 +51,16 @@ async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) ->
     reward = config.reward
     async with RewardClient(reward.url, api_key=reward.api_key, timeout_seconds=reward.timeout_seconds) as client:
         return await client.wait_ready(reward.wait_seconds, on_wait=tell)
+
+
+def _check_sources(config: TrainConfig, tasks: Sequence[EditTask]) -> None:
+    limit = FAMILIES[config.model.family].max_sources
+    for task in tasks:
+        if len(task.source_paths) > limit:
+            raise DataError(
+                f"the task {task.instruction!r} has {len(task.source_paths)} source images; "
+                f"model.family = {config.model.family} takes at most {limit}"
+            )
 
 
 def _check_service(config: TrainConfig, service: ServiceInfo) -> None:

@@ -141,3 +141,31 @@ def test_the_reward_goes_up(tiny, tmp_path):
             "adv_clip=1",
         )
     assert summary["after"]["reward"] > summary["before"]["reward"] + 0.1
+
+
+def test_gradient_checkpointing_changes_no_number(tiny, tmp_path):
+    with serving(ColorJudge()) as url:
+        for name in ("false", "true"):
+            tiny.train(url, tmp_path / name, "epochs=1", "data.held_out=null", f"model.gradient_checkpointing={name}")
+    left, right = (weights(tmp_path / name, 1, "policy/pytorch_lora_weights.safetensors") for name in ("false", "true"))
+    assert all(torch.allclose(left[key], right[key], atol=1e-5) for key in left)
+
+
+def test_a_bfloat16_editor_trains_with_float32_adapters(tiny, tmp_path):
+    with serving(ColorJudge()) as url:
+        tiny.train(url, tmp_path / "run", "epochs=1", "data.held_out=null", "model.precision=bfloat16")
+    policy = weights(tmp_path / "run", 1, "policy/pytorch_lora_weights.safetensors")
+    assert {value.dtype for value in policy.values()} == {torch.float32}
+    assert any(value.abs().max() > 0 for key, value in policy.items() if "lora_B" in key)
+
+
+def test_velocity_weighting_and_every_advantage_mode_run(tiny, tmp_path):
+    variants = (
+        ("nft.weighting=velocity", "advantage.std=group"),
+        ("advantage.mode=binary", "filter.rule=strict", "filter.in_global_std=false"),
+        ("old_decay_type=0", "optimizer_steps_per_epoch=1"),
+    )
+    with serving(ColorJudge()) as url:
+        for index, overrides in enumerate(variants):
+            tiny.train(url, tmp_path / str(index), "epochs=1", "data.held_out=null", *overrides)
+            assert metrics(tmp_path / str(index))[0]["reward/missing_fraction"] == 0

@@ -68,6 +68,18 @@ def test_a_metric_that_leads_nowhere(tiny, url, tmp_path, path):
         tiny.train(url, tmp_path / "run", NO_MODEL, f"evaluation.metrics={{mine: '{path}'}}")
 
 
+def test_a_metric_that_fails_is_named_with_its_task(tiny, url, tmp_path):
+    with pytest.raises(DataError, match=r"metric 'mine' failed on the task 'make it red' of .*png: TypeError"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, "evaluation.metrics={mine: 'math:sqrt'}")
+
+
+def test_more_sources_than_the_family_takes(tiny, url, tmp_path):
+    tasks = tiny.folder / "several.jsonl"
+    tasks.write_text('{"prompt": "x", "image": ["images/train-0.png", "images/train-1.png"]}')
+    with pytest.raises(DataError, match=r"'x' has 2 source images; model\.family = flux_kontext takes at most 1"):
+        tiny.train(url, tmp_path / "run", NO_MODEL, f"data.train={tasks}")
+
+
 def test_no_configuration_at_all(tmp_path):
     from trainer.cli import train
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.errors import RewardServiceUnavailable
 from trainer.data import load_sources
-from trainer.evaluation.metrics import Metric
+from trainer.evaluation.metrics import Metric, measure
 from trainer.models.base import ModelFamily
 from trainer.policy import LoraPolicy, PolicyName
 from trainer.processes import Processes
@@ -90,5 +90,5 @@ def _record(
         instruction=task.instruction,
         task=task.task,
         reward=reward,
-        metrics={name: float(metric(task, edited)) for name, metric in metrics.items()},
+        metrics=measure(metrics, task, edited),
     )

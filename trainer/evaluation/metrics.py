@@ -10,7 +10,7 @@ from importlib import import_module
 
 from PIL import Image
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from trainer.types import EditTask
 
 Metric = Callable[[EditTask, Image.Image], float]
@@ -19,6 +19,22 @@ Metric = Callable[[EditTask, Image.Image], float]
 def load_metrics(paths: Mapping[str, str]) -> dict[str, Metric]:
     """Import every metric. Raises ConfigError for a path that leads nowhere."""
     return {name: _load(name, path) for name, path in paths.items()}
+
+
+def measure(metrics: Mapping[str, Metric], task: EditTask, edited: Image.Image) -> dict[str, float]:
+    """Every metric of one edit. Raises DataError naming metric and task when one fails."""
+    return {name: _measure(name, metric, task, edited) for name, metric in metrics.items()}
+
+
+def _measure(name: str, metric: Metric, task: EditTask, edited: Image.Image) -> float:
+    try:
+        return float(metric(task, edited))
+    except Exception as error:
+        # A metric is somebody else's code: whatever it raises, the person needs to know for which task.
+        raise DataError(
+            f"evaluation metric {name!r} failed on the task {task.instruction!r} of {task.source_paths[0]}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _load(name: str, path: str) -> Metric:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainer.models.base import ModelFamily
 
+
+@dataclass(frozen=True)
+class FamilyEntry:
+    """What is known of a family without loading it."""
+
+    path: str
+    """package.module:Class."""
+    max_sources: int
+    """Source images a task may have."""
+
+
 FAMILIES = {
-    "flux_kontext": "trainer.models.flux_kontext:FluxKontext",
+    "flux_kontext": FamilyEntry("trainer.models.flux_kontext:FluxKontext", max_sources=1),
 }
-"""Family name -> where its class stands."""
+"""Family name -> its entry."""
 
 
 def family_class(name: str) -> type[ModelFamily]:
     """The class of a family. Raises KeyError for an unknown name."""
-    module, _, attribute = FAMILIES[name].partition(":")
+    module, _, attribute = FAMILIES[name].path.partition(":")
     found: type[ModelFamily] = getattr(import_module(module), attribute)
     return found

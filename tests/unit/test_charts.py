@@ -1,0 +1,30 @@
+import re
+import xml.etree.ElementTree as ET
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.charts import Series, line_chart
+
+NUMBERS = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), NUMBERS), min_size=1, max_size=30))
+def test_any_series_becomes_a_picture_with_all_points_inside(points):
+    svg = line_chart([Series("a <b> & c", tuple(sorted(points)))], "epoch")
+    root = ET.fromstring(svg)  # noqa: S314 - our own
+    polyline = next(element for element in root if element.tag == "polyline")
+    places = [tuple(map(float, pair.split(","))) for pair in polyline.attrib["points"].split()]
+    assert len(places) == len(points)
+    assert all(0 <= x <= 460 and 0 <= y <= 240 for x, y in places)
+
+
+def test_higher_values_stand_higher():
+    svg = line_chart([Series("a", ((0, 0.2), (1, 0.8)))], "epoch")
+    (pairs,) = re.findall(r'points="([^"]+)"', svg)
+    (_, low), (_, high) = (map(float, pair.split(",")) for pair in pairs.split())
+    assert high < low
+
+
+def test_nothing_to_draw_is_no_chart():
+    assert line_chart([Series("a", ())], "epoch") == ""

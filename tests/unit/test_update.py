@@ -1,0 +1,131 @@
+import dataclasses
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.tiny_editor import build_tiny_editor
+from trainer.flow import interpolate
+from trainer.models.base import LoadOptions
+from trainer.models.flux_kontext import FluxKontext
+from trainer.objectives.nft import nft_loss
+from trainer.policy import LoraPolicy
+from trainer.processes import Processes
+from trainer.types import TrainBatch
+from trainer.update import UpdateSettings, draw_timesteps, update
+
+SETTINGS = UpdateSettings(
+    nft_beta=0.7,
+    kl_weight=0.1,
+    weighting="adaptive",
+    adv_clip=5.0,
+    num_timesteps=3,
+    micro_batch_size=4,
+    max_grad_norm=1e9,
+    seed=0,
+)
+NUM_SAMPLES = 5
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory):
+    return build_tiny_editor(tmp_path_factory.mktemp("editor"))
+
+
+class Parts:
+    """A policy that has left its old copy, and a batch of five samples of two groups in two units."""
+
+    def __init__(self, editor):
+        options = LoadOptions(width=32, height=32, guidance=2.5, device=torch.device("cpu"))
+        self.family = FluxKontext.load(str(editor), options)
+        self.policy = LoraPolicy(self.family.transformer, rank=4, alpha=8, targets=self.family.lora_targets, seed=0)
+        source = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in self.policy.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=source), alpha=0.1)
+        self.timesteps = self.family.sigmas(6)[:-1]
+        sources = [(Image.new("RGB", (32, 32), color),) for color in ("red", "navy")]
+        self.batch = TrainBatch(
+            x0=self.family.initial_noise([torch.Generator().manual_seed(i) for i in range(NUM_SAMPLES)]),
+            conditioning=self.family.encode(["make it red", "remove it"], sources),
+            conditioning_row=torch.tensor([0, 0, 0, 1, 1]),
+            optimality=torch.tensor([0.1, 0.9, 0.5, 0.7, 0.2]),
+            seeds=((1, 0, 0), (1, 0, 1), (1, 0, 3), (1, 1, 0), (1, 1, 2)),
+            optimizer_step=torch.zeros(NUM_SAMPLES, dtype=torch.int64),
+            unit=torch.tensor([0, 0, 0, 1, 1]),
+            num_samples_per_step=(NUM_SAMPLES,),
+        )
+
+    def gradient(self, **changes):
+        """What `update` gives to the optimizer, and its result."""
+        settings = dataclasses.replace(SETTINGS, **changes)
+        optimizer = torch.optim.SGD(self.policy.parameters(), lr=0.0)
+        result = update(
+            self.family,
+            self.policy,
+            optimizer,
+            self.batch,
+            self.timesteps,
+            settings=settings,
+            processes=Processes(),
+            on_step=lambda: None,
+        )
+        return torch.cat([parameter.grad.flatten() for parameter in self.policy.parameters()]), result
+
+
+@pytest.fixture(scope="module")
+def parts(editor):
+    return Parts(editor)
+
+
+def test_the_gradient_is_that_of_the_mean_over_all_samples_and_timesteps(parts):
+    ours, result = parts.gradient()
+    batch, rows, losses = parts.batch, [], []
+    for sample in range(NUM_SAMPLES):
+        t, noise = draw_timesteps(batch, sample, parts.timesteps, SETTINGS)
+        rows += [(sample, t[k], noise[k]) for k in range(3)]
+    for sample, t, noise in rows:
+        x0, t_1 = batch.x0[sample : sample + 1], t[None]
+        x_t = interpolate(x0, noise[None], t_1)
+        conditioning = batch.conditioning.select(batch.conditioning_row[sample : sample + 1])
+        velocities = []
+        for name in ("old", "reference"):
+            with parts.policy.use(name):
+                velocities.append(parts.family.velocity(x_t, t_1, conditioning))
+        v_theta = parts.family.velocity(x_t, t_1, conditioning)
+        terms = nft_loss(
+            v_theta, *velocities, x_t, x0, t_1, batch.optimality[sample : sample + 1], nft_beta=0.7, adv_clip=5.0
+        )
+        losses.append(terms.policy_B + 0.1 * terms.kl_B)
+    loss = torch.cat(losses).mean()
+    theirs = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parts.policy.parameters())])
+    torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=1e-3)
+    assert result.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert result.grad_norm == pytest.approx(float(theirs.norm()), rel=1e-4)
+
+
+def test_the_gradient_does_not_depend_on_the_micro_batch(parts):
+    (one, _), (many, _) = parts.gradient(micro_batch_size=1), parts.gradient(micro_batch_size=100)
+    torch.testing.assert_close(one, many, atol=1e-5 * float(one.abs().max()), rtol=1e-3)
+
+
+def test_without_kl_the_reference_is_not_asked(parts, monkeypatch):
+    asked, use = [], parts.policy.use
+    monkeypatch.setattr(parts.policy, "use", lambda name: asked.append(name) or use(name))
+    _, result = parts.gradient(kl_weight=0.0)
+    assert set(asked) == {"old"}
+    assert result.kl == 0.0
+
+
+def test_the_gradient_is_clipped_and_its_norm_reported_as_it_was(parts):
+    clipped, result = parts.gradient(max_grad_norm=1e-3)
+    assert float(clipped.norm()) == pytest.approx(1e-3, rel=1e-3)
+    assert result.grad_norm > 1e-2
+
+
+def test_each_sample_draws_its_own_distinct_timesteps_of_the_rollouts_grid(parts):
+    draws = [draw_timesteps(parts.batch, sample, parts.timesteps, SETTINGS)[0] for sample in range(NUM_SAMPLES)]
+    grid = parts.timesteps.float().tolist()
+    assert all(value in grid for t in draws for value in t.tolist())
+    assert all(len(set(t.tolist())) == 3 for t in draws)
+    assert len({tuple(t.tolist()) for t in draws}) > 1

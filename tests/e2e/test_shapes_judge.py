@@ -1,0 +1,66 @@
+"""The committed judge: it agrees with the oracle on held-out edits, and answers each of the paper's five methods."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reward_service.methods import METHODS
+from worlds.shapes.judge_table import (
+    EditSet,
+    Scores,
+    agreement,
+    corruption_set,
+    editor_set,
+    make_scorer,
+    score_set,
+    untouched_set,
+)
+from worlds.shapes.judge_training import pairwise_accuracy
+
+
+@pytest.fixture(scope="module")
+def corruptions() -> EditSet:
+    return corruption_set(60, 6)
+
+
+@pytest.fixture(scope="module")
+def candidates(shapes_dir: Path) -> EditSet:
+    return editor_set(shapes_dir / "editor", 30, 12)
+
+
+def _score(shapes_dir: Path, edits: EditSet, method: str) -> Scores:
+    return asyncio.run(score_set(make_scorer(shapes_dir / "judge"), edits, method))
+
+
+def test_score_logit_agrees_with_the_oracle_and_sampling_agrees_less(
+    shapes_dir: Path, corruptions: EditSet, candidates: EditSet
+) -> None:
+    for edits, bar in ((corruptions, 0.90), (candidates, 0.80)):
+        by_logit = agreement(_score(shapes_dir, edits, "score_logit"), edits.oracle)
+        by_sampling = agreement(_score(shapes_dir, edits, "score_sampling"), edits.oracle)
+        assert by_logit["pairwise_accuracy"] >= bar
+        assert by_logit["pairwise_accuracy"] > by_sampling["pairwise_accuracy"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_tells_right_from_wrong(shapes_dir: Path, corruptions: EditSet, method: str) -> None:
+    few = EditSet(corruptions.name, corruptions.tasks[:12], corruptions.edits[:12], corruptions.oracle[:12])
+    scores = _score(shapes_dir, few, method)
+    assert np.isnan(scores).mean() < 0.05
+    assert agreement(scores, few.oracle)["pairwise_accuracy"] > 0.7
+
+
+def test_an_untouched_source_earns_little(shapes_dir: Path) -> None:
+    edits = untouched_set(60)
+    assert _score(shapes_dir, edits, "score_logit").mean() < 0.15
+
+
+def test_pairwise_accuracy_counts_ties_half_and_ignores_near_equals() -> None:
+    oracle = np.array([[0.0, 0.5, 0.55, 1.0]])
+    assert pairwise_accuracy(oracle, oracle) == (1.0, 5)
+    assert pairwise_accuracy(-oracle, oracle) == (0.0, 5)
+    assert pairwise_accuracy(np.zeros_like(oracle), oracle) == (0.5, 5)

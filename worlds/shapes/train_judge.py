@@ -57,16 +57,19 @@ def train_judge(
 ) -> dict[str, object]:
     """Run the stages; writes the checkpoint and `recipe.json` to `out`, which is also returned."""
     torch.set_num_threads(1)
-    started, seconds = time.monotonic(), {}
     first_stage = work / f"scenes-{seed}"
     rng = np.random.default_rng([seed, 3])
     processor = build_processor()
     scenes = make_pool(processor, [draw(rng, "train", SEEN) for _ in range(recipe.num_examples)])
-    if not (first_stage / "heads.pt").exists():
+    clock = first_stage / "seconds.json"
+    if not clock.exists():
+        started = time.monotonic()
         _train_on_scenes(first_stage, recipe, seed, scenes)
-    seconds["scenes"] = round(time.monotonic() - started)
+        clock.write_text(json.dumps(round(time.monotonic() - started)))
+    seconds = {"scenes": json.loads(clock.read_text())}
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(first_stage, dtype=torch.float32)
     if sparring:
+        started = time.monotonic()
         heads = Heads()
         heads.load_state_dict(torch.load(first_stage / "heads.pt", weights_only=True))
         generator = torch.Generator().manual_seed(seed + 1)
@@ -75,7 +78,7 @@ def train_judge(
         trainer.train(
             pools, steps=recipe.sparring_steps, rate=recipe.sparring_learning_rate, auxiliary=recipe.auxiliary_weight
         )
-        seconds["sparring"] = round(time.monotonic() - started) - seconds["scenes"]
+        seconds["sparring"] = round(time.monotonic() - started)
     save(model, processor, out)
     record = {"seed": seed, "recipe": asdict(recipe), "seconds": seconds, "sparring_editors": len(sparring)}
     (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -15,7 +15,7 @@ from shared.client import RewardClient
 from shared.errors import RewardRequestRejected, RewardServiceUnavailable
 from shared.images import encode
 from shared.schemas import CandidateError, CandidateScore, EditGroup
-from tests.support.serving import picture, png, png_bomb, reward_service, serving
+from tests.support.serving import free_port, picture, png, png_bomb, reward_service, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -138,10 +138,15 @@ async def test_a_service_that_stays_busy_is_unavailable(tiny_judge):
 
 async def test_waiting_says_why_and_ends_when_ready(tiny_judge):
     told: list[str] = []
-    with serving(create_app(settings(tiny_judge))) as url:
-        async with RewardClient(url) as client:
-            await client.wait_ready(60, told.append)
-    assert told == [f"waiting for the reward service at {url}: the model is loading"]
+    port = free_port()
+    async with RewardClient(f"http://127.0.0.1:{port}") as client:
+        waiting = asyncio.create_task(client.wait_ready(60, told.append))
+        while not told:
+            await asyncio.sleep(0.01)
+        with serving(create_app(settings(tiny_judge)), port):
+            assert (await waiting).ready
+    assert told[0] == f"waiting for the reward service at {client.url}: no connection (nothing listens there)"
+    assert len(told) == len(set(told))
 
 
 async def test_waiting_for_nobody_ends_in_one_clear_error():

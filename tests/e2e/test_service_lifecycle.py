@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.support.serving import png, wait_until_ready
+from tests.support.serving import free_port, png, wait_until_ready
 from tests.support.tiny_judge import save_tiny_judge
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -21,12 +20,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "edit_r1", "serve", "--engine", "transformers", *map(str, arguments)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

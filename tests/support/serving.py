@@ -21,10 +21,10 @@ from reward_service.settings import Settings
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """Run an application; yields its URL as soon as the port is open."""
+def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Run an application; yields its URL as soon as the port is open. Port 0: any free one."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_keep_alive=120, timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -46,6 +46,13 @@ def reward_service(checkpoint: Path, **settings: object) -> Iterator[str]:
     with serving(create_app(Settings.model_validate(values))) as url:
         wait_until_ready(url)
         yield url
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(url: str, limit_seconds: float = 120.0) -> None:

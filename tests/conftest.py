@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from jaxtyping import install_import_hook
 PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft")
 install_import_hook([f"trainer.{name}" for name in PURE], "beartype.beartype")
 
+from tests.support.serving import reward_service  # noqa: E402 - after the hook
+from tests.support.tiny_judge import save_tiny_judge  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,3 +26,21 @@ ROOT = Path(__file__).resolve().parent.parent
 def shapes_dir() -> Path:
     """The embedded default world."""
     return ROOT / "worlds" / "shapes"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge with random weights, for tests in which the meaning of a score does not matter."""
+    return save_tiny_judge(tmp_path_factory.mktemp("judge"))
+
+
+@pytest.fixture(scope="session")
+def service_url(tiny_judge: Path) -> Iterator[str]:
+    """One running service with that judge for all tests."""
+    with reward_service(tiny_judge) as url:
+        yield url

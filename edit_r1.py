@@ -5,12 +5,12 @@ So `edit-r1 score` needs neither torch nor vllm, and a trainer node needs nothin
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from typing import NoReturn
 
 import typer
 
-from shared.errors import EditR1Error
+from shared.errors import ConfigError, EditR1Error
 
 app = typer.Typer(
     name="edit-r1",
@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 # The programs read their own arguments: a settings field and its flag are declared once, in their settings models.
@@ -27,20 +28,18 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 @app.command(context_settings=_PASS_ON)
 def serve(context: typer.Context) -> None:
     """Start the reward service. `edit-r1 serve --help` lists its settings."""
-    try:
-        from reward_service.cli import serve as run  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        _missing(error, "cpu` (laptop) or `reward` (GPU node)")
+    _need("fastapi", "transformers", "uvicorn", extra="`cpu` (laptop) or `reward` (GPU node)")
+    from reward_service.cli import serve as run  # noqa: PLC0415
+
     run(context.args)
 
 
 @app.command(context_settings=_PASS_ON)
 def train(context: typer.Context) -> None:
     """Train an editor: `edit-r1 train CONFIG [dotted.key=value ...]`."""
-    try:
-        from trainer.cli import train as run  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        _missing(error, "trainer` (or `cpu`)")
+    _need("accelerate", "diffusers", "peft", "tensorboard", extra="`trainer` (or `cpu`)")
+    from trainer.cli import train as run  # noqa: PLC0415
+
     run(context.args)
 
 
@@ -61,13 +60,13 @@ def main() -> None:
         sys.exit(1)
 
 
-def _missing(error: ModuleNotFoundError, extra: str) -> NoReturn:
-    print(  # noqa: T201
-        f"edit-r1: this command needs the package {error.name!r}; install the extra `{extra}:"
-        " uv pip install 'edit-r1[EXTRA]'",
-        file=sys.stderr,
-    )
-    sys.exit(1)
+def _need(*packages: str, extra: str) -> None:
+    """Raise ConfigError when a package of the command's extra is not installed."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConfigError(
+            f"this command needs {', '.join(missing)}; install the extra {extra}: uv pip install -e '.[EXTRA]'"
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 
 Train an editor. CONFIG is a YAML file; key=value overrides one of its keys, e.g.
     edit-r1 train worlds/shapes/nft.yaml reward.url=http://127.0.0.1:8000 run_dir=runs/x epochs=4
-Several processes: accelerate launch --num_processes 2 -m trainer CONFIG [key=value ...]"""
+Several processes: accelerate launch --multi_gpu --num_processes 2 -m trainer CONFIG [key=value ...]
+(--multi_gpu on CPUs too: without it accelerate starts one process there.)"""
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

@@ -119,10 +119,10 @@ async def generate_all(engine: Engine, asked: list[Messages]) -> list[Answer | B
 
 def test_one_bad_conversation_fails_alone(transformers_engine):
     good = conversations("score_logit")[:7]
-    long = METHODS["score_logit"].build_messages(replace(edits()[0], instruction="long " * 2000))
+    long = METHODS["score_logit"].build_messages(replace(edits()[0], instruction="long " * 5000))
     found = asyncio.run(generate_all(transformers_engine, [*good[:3], long, *good[3:]]))
     assert isinstance(found[3], EngineError)
-    assert "tokens; this model reads 1024" in str(found[3])
+    assert "tokens; this model reads 4096" in str(found[3])
     alone = asyncio.run(generate_all(transformers_engine, good))
     for one, other in zip([*found[:3], *found[4:]], alone, strict=True):
         assert isinstance(one, Answer)

@@ -6,7 +6,7 @@ added token, so a prompt has about 40 tokens where a large judge reads 200. Digi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ TOKENS_PER_IMAGE = (SIZE // PATCH // MERGE) ** 2
 REQUIREMENTS = "\nRequirements: "
 """The token at which the whole instruction has been read."""
 END = "<|im_end|>"
-_CONTROL = (
+CONTROL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
     END,
@@ -47,7 +47,7 @@ _CONTROL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
     "{% if part['type'] in ('image', 'image_url') %}<|vision_start|><|image_pad|><|vision_end|>"
@@ -57,31 +57,37 @@ _CHAT_TEMPLATE = (
 
 
 def build_processor() -> Qwen2_5_VLProcessor:
-    """Image processor (everything becomes 32x32), tokenizer and chat template."""
-    pixels = {"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE}
+    """The judge's own: everything becomes 32x32; the prompts' fixed sentences are added tokens."""
+    words = ["Yes", "No", REASONING_START, f'", {SCORE_MARKER}', *fixed_sentences()]
+    return make_processor(make_tokenizer(reasoning_corpus(), words, vocab_size=480), longest_side=SIZE)
+
+
+def make_processor(tokenizer: PreTrainedTokenizerFast, *, longest_side: int) -> Qwen2_5_VLProcessor:
+    """Image processor for pictures of 32x32 up to longest_side squared, tokenizer and chat template."""
+    pixels = {"shortest_edge": SIZE * SIZE, "longest_edge": longest_side * longest_side}
     images = Qwen2VLImageProcessor(patch_size=PATCH, merge_size=MERGE, temporal_patch_size=2, size=pixels)
     videos = Qwen2VLVideoProcessor(patch_size=PATCH, merge_size=MERGE)
-    return Qwen2_5_VLProcessor(images, build_tokenizer(), videos, chat_template=_CHAT_TEMPLATE)
+    return Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE)
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the world's sentences, with the prompts' fixed sentences as added tokens."""
+def make_tokenizer(corpus: Iterable[str], words: Sequence[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over a corpus, one token a digit, with `words` as tokens of their own."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     core.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=480, initial_alphabet=alphabet, show_progress=False)
-    core.train_from_iterator(reasoning_corpus(), trainer)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    core.train_from_iterator(corpus, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=END,
         pad_token="<|endoftext|>",  # noqa: S106 - no password
         padding_side="left",
     )
-    tokenizer.add_special_tokens({"additional_special_tokens": list(_CONTROL)})
-    tokenizer.add_tokens(["Yes", "No", REASONING_START, f'", {SCORE_MARKER}', *fixed_sentences()])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(CONTROL_TOKENS)})
+    tokenizer.add_tokens(list(words))
     return tokenizer
 
 
@@ -95,10 +101,12 @@ def fixed_sentences() -> list[str]:
     return list(dict.fromkeys([*sentences, *load_task_prompts(TASKS_DIRECTORY).values()]))
 
 
-def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGeneration:
+def build_model(
+    processor: Qwen2_5_VLProcessor, *, initializer_range: float = 0.02
+) -> Qwen2_5_VLForConditionalGeneration:
     """An untrained judge; draws from torch's global generator."""
     tokenizer = processor.tokenizer
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in _CONTROL}
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": HIDDEN,
@@ -112,6 +120,7 @@ def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGener
         "bos_token_id": None,
         "eos_token_id": ids[END],
         "use_sliding_window": False,
+        "initializer_range": initializer_range,
     }
     vision = {
         "depth": 2,
@@ -125,6 +134,7 @@ def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGener
         "fullatt_block_indexes": [0, 1],
         "in_channels": 3,
         "temporal_patch_size": 2,
+        "initializer_range": initializer_range,
     }
     config = Qwen2_5_VLConfig(
         text_config=text,
@@ -134,6 +144,7 @@ def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGener
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
+        initializer_range=initializer_range,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = ids[END]

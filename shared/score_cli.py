@@ -50,7 +50,7 @@ def _score(
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the judge's reasoning.")] = False,
     api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
 ) -> None:
-    """Score edits of one source image against a running reward service."""
+    """Score edits of one source image against a running reward service; exit status 1 when one has no score."""
     try:
         group = EditGroup(
             instruction=instruction,
@@ -65,6 +65,8 @@ def _score(
         raise DataError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
     scores = asyncio.run(_ask(url, api_key, group))
     _print(scores, candidate)
+    if any(isinstance(result, CandidateError) for result in scores.results):
+        raise typer.Exit(1)
 
 
 async def _ask(url: str, api_key: str | None, group: EditGroup) -> GroupScores:

@@ -70,3 +70,13 @@ def test_the_command_scores_files(url, samples):
     assert all(f"{name}.png" in ended.output for name in CANDIDATES)
     done = next(line for line in ended.output.splitlines() if "done.png" in line)
     assert any(f"{value:.3f}" in done for value in [r["score"] for r in results(url, samples[0])])
+
+
+def test_the_command_fails_when_a_candidate_has_no_score(url, samples, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((samples[0] / "done.png").read_bytes()[:60])
+    files = ["--source", samples[0] / "source.png", "--candidate", samples[0] / "done.png", "--candidate", broken]
+    line = ["score", *map(str, files), "--instruction", "x", "--url", url]
+    ended = CliRunner().invoke(app, line, env={"COLUMNS": "300"})
+    assert ended.exit_code == 1
+    assert "candidate 1: not a readable image" in ended.output

@@ -1,13 +1,12 @@
 """Train the tiny editor: `python -m worlds.shapes.train_editor --out worlds/shapes/editor --seed 0`.
 
-Three stages; the first two are kept in the work directory and not repeated when they are there:
+Three stages, each kept in the work directory and not repeated when it is there:
 1. the VAE, on scenes;
 2. supervised fine-tuning on right edits, with auxiliary heads that must name each token's shape, colour and background
    (thrown away afterwards): without them the transformer takes four times as long to learn the edits;
 3. a short fine-tuning on a mixture in which part of the targets is wrong, mostly unedited. It gives what reinforcement
    learning needs: groups in which right and wrong edits both occur, instead of tasks that always fail.
 Everything trains on the side "train" of the world; success is measured on "held_out".
-Editors of one work directory share its VAE, whatever their seed and scale; `recipe.json` tells what it was made with.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from diffusers import AutoencoderKL, FluxKontextPipeline
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.errors import CheckpointError
 from trainer.flow import interpolate
 from trainer.models.base import Conditioning
 from trainer.models.flux_kontext import FluxKontext
@@ -89,35 +87,24 @@ class Examples:
 
 
 def train_editor(out: Path, recipe: Recipe, *, seed: int, work: Path, num_tasks: int = 256) -> dict[str, object]:
-    """Run the stages; writes the pipeline and `recipe.json` to `out`, which is also returned.
-
-    Raises CheckpointError when the work directory holds this seed's second stage made with another recipe or VAE.
-    """
+    """Run the stages; writes the pipeline and `recipe.json` to `out`, which is also returned."""
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    vae_facts = {"vae_seed": seed, **_fields(recipe, "vae_steps", "vae_learning_rate", "vae_batch")}
-    vae, vae_facts = _stage(
-        work / "vae", AutoencoderKL.from_pretrained, lambda: train_vae(recipe, seed), vae_facts, seconds
-    )
-    clean_fields = ("clean_steps", "clean_learning_rate", "batch", "num_examples")
-    clean_facts = {"seed": seed, **_fields(recipe, *clean_fields), **vae_facts}
-    clean, found = _stage(
+    vae = _stage(work / "vae", AutoencoderKL.from_pretrained, lambda: train_vae(recipe, seed), seconds)
+    clean = _stage(
         work / f"clean-{seed}",
         FluxKontextPipeline.from_pretrained,
         lambda: _fine_tune(_seeded_pipeline(vae, seed), recipe, seed, right_share=1.0, with_heads=True),
-        clean_facts,
         seconds,
     )
-    _check_stage(work / f"clean-{seed}", found, clean_facts)
     measured = {"clean": measure(as_family(clean), num_tasks)}
     started = time.monotonic()
     pipeline = _fine_tune(clean, recipe, seed, right_share=recipe.right_share, with_heads=False)
     seconds["mixture"] = round(time.monotonic() - started)
     measured["final"] = measure(as_family(pipeline), num_tasks)
     pipeline.save_pretrained(out)
-    used = {**asdict(recipe), **vae_facts}
-    record = {"seed": seed, "recipe": used, "seconds": seconds, "held_out": measured}
+    record = {"seed": seed, "recipe": asdict(recipe), "seconds": seconds, "held_out": measured}
     (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
 
@@ -268,33 +255,16 @@ def _item_classes(item: Item | None) -> tuple[int, int]:
     return (0, 0) if item is None else (1 + SHAPES.index(item.shape), 1 + list(COLORS).index(item.color))
 
 
-def _stage(
-    directory: Path,
-    load: Callable[[Path], _T],
-    make: Callable[[], _T],
-    facts: Mapping[str, float],
-    seconds: dict[str, float],
-) -> tuple[_T, dict[str, float]]:
-    """What a stage made before, or makes now, and the seed, steps and sizes it was made with."""
-    note = directory / "stage.json"  # written last: a stage that was interrupted is made anew
-    if not note.exists():
+def _stage(directory: Path, load: Callable[[Path], _T], make: Callable[[], _T], seconds: dict[str, float]) -> _T:
+    """What a stage made before, or makes now; its seconds are kept beside it."""
+    clock = directory / "seconds.json"
+    if not clock.exists():
         started = time.monotonic()
         made = make()
         made.save_pretrained(directory)  # type: ignore[attr-defined]
-        note.write_text(json.dumps({"seconds": round(time.monotonic() - started), "facts": dict(facts)}))
-    kept = json.loads(note.read_text())
-    seconds[directory.name] = kept["seconds"]
-    return load(directory), kept["facts"]
-
-
-def _check_stage(directory: Path, found: Mapping[str, float], wanted: Mapping[str, float]) -> None:
-    if differing := [name for name in wanted if found.get(name) != wanted[name]]:
-        told = ", ".join(f"{name} {found.get(name)} instead of {wanted[name]}" for name in differing)
-        raise CheckpointError(f"{directory} was made with {told}; remove it or give another work directory (--work)")
-
-
-def _fields(recipe: Recipe, *names: str) -> dict[str, float]:
-    return {name: getattr(recipe, name) for name in names}
+        clock.write_text(json.dumps(round(time.monotonic() - started)))
+    seconds[directory.name] = json.loads(clock.read_text())
+    return load(directory)
 
 
 def _seeded_pipeline(vae: AutoencoderKL, seed: int) -> FluxKontextPipeline:

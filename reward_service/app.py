@@ -15,7 +15,6 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from reward_service.methods import METHODS
 from reward_service.problems import ProblemError, install_handlers
 from reward_service.requests import BodyLimit, read_group
 from reward_service.service import Service
@@ -132,7 +131,7 @@ async def prompt(request: Request, service: ServiceDep) -> PromptResponse:
 
 
 @_scoring.get("/methods")
-async def methods() -> list[MethodInfo]:
+async def methods(service: ServiceDep) -> list[MethodInfo]:
     """The scoring methods."""
     return [
         MethodInfo(
@@ -140,11 +139,12 @@ async def methods() -> list[MethodInfo]:
             description=method.description,
             raw_score_min=method.raw_score_min,
             raw_score_max=method.raw_score_max,
-            labels=method.spec.labels,
+            labels=method.labels,
+            parts=method.parts,
             sampled=method.sampled,
             reasoning=method.reasoning,
         )
-        for method in METHODS.values()
+        for method in service.methods.values()
     ]
 
 

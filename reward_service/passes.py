@@ -1,40 +1,80 @@
-"""The answers behind one score: which to ask for, how to bring one to its score, how to average several."""
+"""The answers behind one score: which to ask for, how to bring one to its score, how to average several.
+
+An `Edit` and a method enter; its `Score` leaves. Legend: a pass is one full set of answers about an edit; a try is a
+pass repeated with other seeds because its answers could not be read.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from reward_service.engines.base import Engine
 from reward_service.methods.answers import closing_text, score_position
 from reward_service.methods.base import Method
-from reward_service.types import Answer, Messages, SamplingSpec, Score
-from shared.schemas import EditGroup
+from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+from shared.errors import UnparsableAnswerError
 
 
-def plan_passes(method: Method, group: EditGroup, digest: str, max_reasoning_tokens: int) -> list[SamplingSpec]:
-    """One sampling spec a pass.
+@dataclass(frozen=True)
+class PassOptions:
+    """How a request wants its answers."""
 
-    Seeds come from the request's seed, the candidate's content (`digest`) and the pass: not from its position, so that
-    a score does not depend on the other candidates or their order.
+    num_passes: int
+    seed: int
+    temperature: float | None
+    """Of written answers; None: the method's own. A question of one token is read, not sampled."""
+    max_reasoning_tokens: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate's score and how long it waited for the engine."""
+
+    score: Score
+    queue_seconds: float
+
+
+async def score_edit(engine: Engine, method: Method, edit: Edit, options: PassOptions) -> Scored:
+    """The mean of `num_passes` passes, all asked at once.
+
+    Raises:
+        JudgeError: a pass has no score; a mean without it would be another method's.
+
     """
-    spec = method.spec
-    if method.reasoning:
-        spec = replace(spec, max_tokens=max_reasoning_tokens)
-    if group.temperature is not None:
-        spec = replace(spec, temperature=group.temperature)
-    return [replace(spec, seed=_seed(group.seed, digest, i)) for i in range(group.num_passes)]
+    passes = (_score_pass(engine, method, edit, options, number) for number in range(options.num_passes))
+    scored = await asyncio.gather(*passes)
+    return Scored(average([one.score for one in scored]), fmean(one.queue_seconds for one in scored))
 
 
-async def answer_to_the_end(engine: Engine, messages: Messages, spec: SamplingSpec) -> Answer:
+async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassOptions, number: int) -> Scored:
+    questions = method.ask(edit)
+    for attempt in range(method.max_tries):
+        planned = [
+            (question.messages, _planned(question, method, options, _seed(options.seed, edit, number, index, attempt)))
+            for index, question in enumerate(questions)
+        ]
+        answers = await asyncio.gather(*(answer_to_the_end(engine, Question(*one)) for one in planned))
+        try:
+            return Scored(method.read(edit, answers), fmean(answer.queue_seconds for answer in answers))
+        except UnparsableAnswerError as error:
+            failure = error
+            if not any(spec.temperature > 0 for _, spec in planned):
+                break  # the same question gets the same answer
+    raise failure
+
+
+async def answer_to_the_end(engine: Engine, question: Question) -> Answer:
     """One answer; when it must name a score after a marker and does not, it is continued from the marker.
 
     The continuation goes out as token ids: the answer so far and the marker's; then one more position is generated.
     What comes back is the whole, `closed`, with that position as its last.
     """
+    messages, spec = question.messages, question.spec
     answer = await engine.generate(messages, spec)
     if spec.score_marker is None or score_position(answer.pieces, spec.score_marker, spec.labels) is not None:
         return answer
@@ -59,27 +99,42 @@ async def answer_to_the_end(engine: Engine, messages: Messages, spec: SamplingSp
 
 
 def average(scores: Sequence[Score]) -> Score:
-    """The self-ensemble of several passes: mean score and mean distribution; the reasoning is the first pass's."""
+    """The self-ensemble of several passes: mean score, distribution and parts; the reasoning is the first pass's."""
     if len(scores) == 1:
         return scores[0]
     first = scores[0]
     masses = [score.score_mass for score in scores if score.score_mass is not None]
     return Score(
         raw_score=fmean(score.raw_score for score in scores),
-        distribution=_mean_distribution([score.distribution for score in scores if score.distribution]),
+        distribution=_mean([score.distribution for score in scores if score.distribution]) or None,
         score_mass=fmean(masses) if masses else None,
         reasoning=first.reasoning,
+        parts=_mean([score.parts for score in scores]),
         details={**first.details, "passes": [score.raw_score for score in scores]},
     )
 
 
-def _mean_distribution(distributions: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    if not distributions:
-        return None
-    return {label: fmean(one[label] for one in distributions) for label in distributions[0]}
+def _mean(tables: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: fmean(one[name] for one in tables) for name in tables[0]} if tables else {}
 
 
-def _seed(request_seed: int, digest: str, index: int) -> int:
-    """A seed in [0, 2^63)."""
-    name = f"{request_seed}:{digest}:{index}".encode()
+def _planned(question: Question, method: Method, options: PassOptions, seed: int) -> SamplingSpec:
+    """A question's own spec with what the request and the settings say about written answers."""
+    spec = question.spec
+    if spec.max_tokens == 1:
+        return spec
+    if method.reasoning:
+        spec = replace(spec, max_tokens=options.max_reasoning_tokens)
+    if options.temperature is not None:
+        spec = replace(spec, temperature=options.temperature)
+    return replace(spec, seed=seed)
+
+
+def _seed(request_seed: int, edit: Edit, *numbers: int) -> int:
+    """A seed in [0, 2^63).
+
+    From the request's seed, the candidate's content and the numbers of pass, question and try: not from its position,
+    so that a score does not depend on the other candidates or their order.
+    """
+    name = ":".join(map(str, (request_seed, edit.candidate.digest, *numbers))).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1

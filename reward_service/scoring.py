@@ -16,12 +16,13 @@ from statistics import fmean
 
 from reward_service.engines.base import Engine
 from reward_service.expectation import normalise
-from reward_service.methods import METHODS
+from reward_service.methods import composite
 from reward_service.methods.base import Method
 from reward_service.methods.templates import task_key
-from reward_service.passes import answer_to_the_end, average, plan_passes
+from reward_service.passes import PassOptions, Scored, score_edit
+from reward_service.principles import Principles
 from reward_service.problems import ProblemError
-from reward_service.types import Edit, JudgeImage, Messages, Score
+from reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
 from shared.errors import ImageError, JudgeError
 from shared.images import ImageLimits, content_hash, decode
 from shared.schemas import (
@@ -33,6 +34,7 @@ from shared.schemas import (
     ErrorBody,
     PromptMessage,
     PromptPart,
+    PromptQuestion,
     PromptResponse,
     ScoreResponse,
     Timing,
@@ -51,23 +53,25 @@ class ScorerOptions:
     min_score_mass: float
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """A candidate's score and how long it waited for the engine."""
-
-    score: Score
-    queue_seconds: float
-
-
-_Outcome = _Scored | ImageError | JudgeError
+_Outcome = Scored | ImageError | JudgeError
+_Principles = tuple[Principle, ...] | JudgeError
 
 
 class Scorer:
     """Scores groups with one loaded judge."""
 
-    def __init__(self, engine: Engine, task_prompts: Mapping[str, str], options: ScorerOptions) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        methods: Mapping[str, Method],
+        task_prompts: Mapping[str, str],
+        principles: Principles,
+        options: ScorerOptions,
+    ) -> None:
         self._engine = engine
+        self._methods = methods
         self._task_prompts = task_prompts
+        self._principles = principles
         self._options = options
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
@@ -80,15 +84,15 @@ class Scorer:
 
         """
         started = time.perf_counter()
-        method, requirement = self._method(group), self._requirement(group)
-        sources = await self._sources(group)
+        method, brief = self._method(group), await self._brief(group)
         candidates = await self._decode_all(group.candidates)
         decoded = time.perf_counter()
+        principles = await self._principles_of(method, group, brief)
         outcomes = await asyncio.gather(
-            *(self._score_one(method, group, requirement, sources, candidate) for candidate in candidates)
+            *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
         )
         ended = time.perf_counter()
-        waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, _Scored)]
+        waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, Scored)]
         timing = Timing(
             queue=1e3 * fmean(waits or [0.0]), engine=1e3 * (ended - decoded), total=1e3 * (ended - started)
         )
@@ -98,45 +102,65 @@ class Scorer:
         )
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
-        """What the judge would be asked about candidate 0. Raises ProblemError, also when that image is unreadable."""
-        method, requirement = self._method(group), self._requirement(group)
-        sources = await self._sources(group)
+        """What the judge would be asked about candidate 0.
+
+        Raises ProblemError, also when that image is unreadable or the judge cannot write the principles.
+        """
+        method, brief = self._method(group), await self._brief(group)
         (candidate,) = await self._decode_all(group.candidates[:1])
         if isinstance(candidate, ImageError):
             raise _image_problem("candidate 0", candidate)
-        messages = method.build_messages(Edit(group.instruction, requirement, sources, candidate))
+        principles = await self._principles_of(method, group, brief)
+        if isinstance(principles, JudgeError):
+            raise ProblemError(422, principles.code, f"principles: {principles}")
+        asked = [question.messages for question in method.ask(Edit(brief, candidate, principles))]
+        questions = tuple(
+            PromptQuestion(messages=_wire_messages(messages, brief), text=self._engine.chat.text(messages))
+            for messages in asked
+        )
         return PromptResponse(
             model=self._options.model_name,
             method=method.name,
-            messages=_wire_messages(messages, len(sources)),
-            text=self._engine.chat.text(messages),
+            messages=questions[0].messages,
+            text=questions[0].text,
+            questions=questions,
         )
 
     async def _score_one(
         self,
         method: Method,
         group: EditGroup,
-        requirement: str,
-        sources: tuple[JudgeImage, ...],
+        brief: Brief,
+        principles: _Principles,
         candidate: JudgeImage | ImageError,
     ) -> _Outcome:
         """One candidate's score, or the reason why it has none."""
         if isinstance(candidate, ImageError):
             return candidate
-        messages = method.build_messages(Edit(group.instruction, requirement, sources, candidate))
-        specs = plan_passes(method, group, candidate.digest, self._options.max_reasoning_tokens)
+        if isinstance(principles, JudgeError):
+            return principles
+        options = PassOptions(group.num_passes, group.seed, group.temperature, self._options.max_reasoning_tokens)
         try:
-            answers = await asyncio.gather(*(answer_to_the_end(self._engine, messages, spec) for spec in specs))
-            score = average([method.parse(answer) for answer in answers])
+            return await score_edit(self._engine, method, Edit(brief, candidate, principles), options)
         except JudgeError as error:
             return error
-        return _Scored(score, fmean(answer.queue_seconds for answer in answers))
+
+    async def _principles_of(self, method: Method, group: EditGroup, brief: Brief) -> _Principles:
+        """What to check: the client's own list, else the service's; none for methods that need none."""
+        if not method.needs_principles:
+            return ()
+        if group.principles is not None:
+            return tuple(Principle(one.question, one.category, one.weight) for one in group.principles)
+        try:
+            return await self._principles.of(brief)
+        except JudgeError as error:
+            return error
 
     def _result(self, index: int, outcome: _Outcome, method: Method, group: EditGroup) -> CandidateResult:
-        if not isinstance(outcome, _Scored):
+        if not isinstance(outcome, Scored):
             return CandidateError(index=index, error=_error_body(index, outcome))
         score = outcome.score
-        details = dict(score.details)
+        details = {**score.details, **({"parts": score.parts} if score.parts else {})}
         if score.score_mass is not None and score.score_mass < self._options.min_score_mass:
             details["low_score_mass"] = True
         return CandidateScore(
@@ -150,31 +174,46 @@ class Scorer:
         )
 
     def _method(self, group: EditGroup) -> Method:
-        method = METHODS.get(group.method)
+        method = self._methods.get(group.method)
         if method is None:
-            raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(METHODS)}")
-        temperature = method.spec.temperature if group.temperature is None else group.temperature
+            raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(self._methods)}")
+        if group.composite is not None:
+            method = self._composite(group)
         if not method.sampled and group.temperature is not None:
             raise ProblemError(422, "invalid_field", f"temperature: {method.name} does not sample")
+        temperature = method.temperature if group.temperature is None else group.temperature
         if group.num_passes > 1 and temperature == 0:
-            detail = f"num_passes: {group.num_passes} passes of {method.name} would be the same; set a temperature"
-            raise ProblemError(422, "invalid_field", detail if method.sampled else detail.partition(";")[0])
+            detail = f"num_passes: {group.num_passes} passes of {method.name} would be the same"
+            hint = "; set a temperature" if method.sampled else ""
+            raise ProblemError(422, "invalid_field", detail + hint)
         return method
 
-    def _requirement(self, group: EditGroup) -> str:
-        """The task prompt: the client's own text, else that of the task."""
-        for name in ("instruction", "requirement"):
-            found = [token for token in self._control_tokens if token in (getattr(group, name) or "")]
-            if found:
-                detail = f"{name}: holds the judge's control token {found[0]}"
-                raise ProblemError(422, "invalid_field", detail)
-        if group.requirement is not None:
-            return group.requirement
+    def _composite(self, group: EditGroup) -> Method:
+        """The method of the request's own recipe."""
+        if group.method != composite.NAME or group.composite is None:
+            raise ProblemError(422, "invalid_field", f"composite: the method is {group.method}, which takes no recipe")
+        unknown = composite.unknown_component(group.composite, self._methods)
+        if unknown:
+            raise ProblemError(422, "unknown_component", f"composite: {unknown}")
+        return composite.compose(group.composite, self._methods)
+
+    async def _brief(self, group: EditGroup) -> Brief:
+        """What was asked, with its images decoded and its requirement chosen."""
+        self._refuse_control_tokens(group)
         task = task_key(group.task or DEFAULT_TASK)
-        if task not in self._task_prompts:
+        if group.requirement is None and task not in self._task_prompts:
             detail = f"task {group.task!r}; known: {', '.join(sorted(self._task_prompts))}"
             raise ProblemError(422, "unknown_task", f"{detail} (or send a requirement of your own)")
-        return self._task_prompts[task]
+        requirement = self._task_prompts[task] if group.requirement is None else group.requirement
+        return Brief(group.instruction, requirement, task, await self._sources(group))
+
+    def _refuse_control_tokens(self, group: EditGroup) -> None:
+        questions = {f"principles.{i}": one.question for i, one in enumerate(group.principles or ())}
+        texts = {"instruction": group.instruction, "requirement": group.requirement or "", **questions}
+        for name, text in texts.items():
+            found = [token for token in self._control_tokens if token in text]
+            if found:
+                raise ProblemError(422, "invalid_field", f"{name}: holds the judge's control token {found[0]}")
 
     async def _sources(self, group: EditGroup) -> tuple[JudgeImage, ...]:
         decoded = await self._decode_all(group.sources)
@@ -206,12 +245,12 @@ def _error_body(index: int, error: ImageError | JudgeError) -> ErrorBody:
     return ErrorBody(code=error.code, message=f"candidate {index}: {error}")
 
 
-def _wire_messages(messages: Messages, num_sources: int) -> tuple[PromptMessage, ...]:
-    names = iter([*(f"source {i}" for i in range(num_sources)), "candidate 0"])
+def _wire_messages(messages: Messages, brief: Brief) -> tuple[PromptMessage, ...]:
+    names = {id(image): f"source {i}" for i, image in enumerate(brief.sources)}
 
     def wire(part: str | JudgeImage) -> PromptPart:
         if isinstance(part, str):
             return PromptPart(type="text", text=part)
-        return PromptPart(type="image", image=next(names))
+        return PromptPart(type="image", image=names.get(id(part), "candidate 0"))
 
     return tuple(PromptMessage(role=message.role, content=tuple(map(wire, message.content))) for message in messages)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 
 from reward_service.engines.base import Engine
-from reward_service.methods import METHODS
+from reward_service.methods.base import Method
 from reward_service.scoring import Scorer
 from shared.errors import ConfigError, UnsuitableModelError
 from shared.schemas import CandidateError, EditGroup
@@ -16,10 +16,10 @@ _MIN_ORDERED_SHARE = 0.75
 _CANDIDATES = ("done", "untouched", "wrong")
 
 
-def check_labels(engine: Engine) -> None:
+def check_labels(engine: Engine, methods: Mapping[str, Method]) -> None:
     """Raise UnsuitableModelError when a method's label is not one token of this model."""
-    for method in METHODS.values():
-        engine.chat.label_ids(method.spec.labels)
+    for method in methods.values():
+        engine.chat.label_ids(method.labels)
 
 
 def read_calibration(directory: Path) -> list[EditGroup]:

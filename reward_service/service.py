@@ -16,9 +16,10 @@ import structlog
 
 from reward_service.admission import Admission
 from reward_service.engines.base import Engine, build_engine
-from reward_service.methods import METHODS
-from reward_service.methods.templates import load_task_prompts
+from reward_service.methods import load_methods
+from reward_service.methods.templates import base_prompts, load_task_prompts
 from reward_service.metrics import Metrics
+from reward_service.principles import JudgedPrinciples, Principles, WrittenPrinciples
 from reward_service.problems import ProblemError
 from reward_service.scoring import Scorer, ScorerOptions
 from reward_service.selftest import check_labels, check_order, read_calibration
@@ -51,7 +52,11 @@ class Service:
         self.metrics.in_flight.set_function(lambda: self.admission.num_candidates)
         self.failure: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self._prompts = base_prompts(settings.prompts_directory)
+        self.methods = load_methods(settings.prompts_directory)
         self._task_prompts = load_task_prompts(settings.task_prompts_directory)
+        directory = settings.principles_directory
+        self._written_principles = WrittenPrinciples(directory) if directory else None
         directory = settings.calibration_directory
         self._calibration = read_calibration(directory) if directory else []
         self._engine: Engine | None = None
@@ -94,7 +99,7 @@ class Service:
             ready=self._scorer is not None and self.failure is None and not self.admission.draining,
             versions=_versions(),
             limits=self.settings.limits,
-            methods=tuple(METHODS),
+            methods=tuple(self.methods),
             tasks=tuple(self._task_prompts),
         )
 
@@ -117,14 +122,15 @@ class Service:
         log.info("loading", model=settings.model, engine=settings.engine)
         # At once in self._engine, so that a failing self-test still closes it.
         self._engine = await _in_background(build_engine, settings.engine, settings.engine_options)
-        check_labels(self._engine)
+        check_labels(self._engine, self.methods)
         options = ScorerOptions(
             model_name=settings.display_name,
             image_limits=settings.image_limits,
             max_reasoning_tokens=settings.max_reasoning_tokens,
             min_score_mass=settings.min_score_mass,
         )
-        scorer = Scorer(self._engine, self._task_prompts, options)
+        principles: Principles = self._written_principles or JudgedPrinciples(self._engine, self._prompts("principles"))
+        scorer = Scorer(self._engine, self.methods, self._task_prompts, principles, options)
         if self._calibration:
             self._phase = "the self-test is running"
             share = await check_order(scorer, self._calibration)

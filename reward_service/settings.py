@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from reward_service.engines.base import DtypeName, EngineName, EngineOptions
-from reward_service.methods.templates import TASKS_DIRECTORY
+from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
 from shared.errors import ConfigError
 from shared.images import ImageLimits
 from shared.schemas import Limits
@@ -49,6 +49,15 @@ class Settings(BaseSettings):
 
     task_prompts: Path | None = Field(
         None, description="Directory of <task>.txt requirement texts; by default the judge's own, else the built-in."
+    )
+    prompts: Path | None = Field(
+        None,
+        description="Directory of base prompts (<name>.txt) that replace built-in ones; by default the judge's own.",
+    )
+    principles: Literal["judge", "texts"] | Path | None = Field(
+        None,
+        description="What verifiers check: `judge` writes it for each edit, `texts` are the built-in ones, or a "
+        "directory of <task>.txt; by default the judge's own directory, else `judge`.",
     )
     calibration: Path | None = Field(
         None, description="Directory of NN/{source,done,untouched,wrong}.png + instruction.txt, scored before ready."
@@ -105,10 +114,28 @@ class Settings(BaseSettings):
         return self.model_name or Path(self.model).name
 
     @property
+    def prompts_directory(self) -> Path | None:
+        """Where base prompts are replaced: as set, else in the checkpoint; None: nowhere."""
+        return self.prompts or self._own("prompts")
+
+    @property
     def task_prompts_directory(self) -> Path:
         """Where the task prompts are: as set, else in the checkpoint, else the built-in ones."""
-        own = Path(self.model) / "task_prompts"
-        return self.task_prompts or (own if own.is_dir() else TASKS_DIRECTORY)
+        return self.task_prompts or self._own("task_prompts") or TASKS_DIRECTORY
+
+    @property
+    def principles_directory(self) -> Path | None:
+        """Where the principles are written: as set, else in the checkpoint; None: the judge writes them."""
+        if self.principles is None:
+            return self._own("principles")
+        if self.principles == "judge":
+            return None
+        return PRINCIPLES_DIRECTORY if self.principles == "texts" else Path(self.principles)
+
+    def _own(self, name: str) -> Path | None:
+        """A directory that the judge's checkpoint brings along."""
+        own = Path(self.model) / name
+        return own if own.is_dir() else None
 
     @property
     def calibration_directory(self) -> Path | None:

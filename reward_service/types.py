@@ -1,6 +1,6 @@
 """The values that walk through one scoring request, from an edit to its score.
 
-    Edit -> (method) messages -> (engine) Answer -> (method) Score
+    Edit -> (method) Questions -> (engine) Answers -> (method) Score
 
 All are frozen and know nothing of HTTP, engines or torch. Legend: L labels, T generated positions.
 """
@@ -32,15 +32,39 @@ class Message:
 Messages = tuple[Message, ...]
 
 
+Category = Literal["follow", "keep", "quality"]
+
+
 @dataclass(frozen=True)
-class Edit:
-    """One candidate with everything the judge may look at."""
+class Principle:
+    """One thing to check about an edit, as a question whose good answer is yes."""
+
+    question: str
+    category: Category
+    """What must change as asked, what must stay, or how the picture must look."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What an editor was asked to do: the same for all candidates of a group."""
 
     instruction: str
     requirement: str
     """The task prompt: what this type of edit must respect; the text `None` when there is nothing to add."""
+    task: str
+    """The edit's type in its one spelling; `default` when the client names none."""
     sources: tuple[JudgeImage, ...]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One candidate with everything the judge may look at."""
+
+    brief: Brief
     candidate: JudgeImage
+    principles: tuple[Principle, ...] = ()
+    """What verifiers check; empty for other methods."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +80,22 @@ class SamplingSpec:
     """Single tokens whose log-probabilities are wanted at every position; empty: none."""
     score_marker: str | None = None
     """Text after which the answer must name a label. An answer that never gets there is closed with it."""
+    top_p: float = 1.0
+    """Sampling keeps the likeliest tokens up to this probability; 1: all."""
+    top_k: int = 0
+    """Sampling keeps this many of the likeliest tokens; 0: all."""
+    adapter: str | None = None
+    """Name of the engine's LoRA adapter that answers; None: the base model."""
     prefix_ids: tuple[int, ...] = ()
     """Token ids with which the answer is made to begin; they are not part of the `Answer`."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One conversation and how it must be answered."""
+
+    messages: Messages
+    spec: SamplingSpec
 
 
 @dataclass(frozen=True)
@@ -83,13 +121,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """What a method reads out of an answer."""
+    """What a method reads out of its answers."""
 
     raw_score: float
     """On the method's own scale."""
     distribution: dict[str, float] | None = None
     """Softmax over the labels; None when the score was parsed from text."""
     score_mass: float | None = None
-    """Probability of all labels together in the full vocabulary."""
+    """Probability of all labels together in the full vocabulary; the least of several questions."""
     reasoning: str | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    """Named sub-scores in [0, 1], for methods that have them; `composite` can weigh them."""
     details: dict[str, Any] = field(default_factory=dict)

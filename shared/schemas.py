@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -29,6 +30,63 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
+def _json_text(value: object) -> object:
+    """Structured fields come as JSON text in a form, as themselves in a JSON body."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+
+
+class PrincipleSpec(RequestModel):
+    """One thing that the verifier methods check."""
+
+    question: str = Field(min_length=1, max_length=2000, description="A question whose good answer is yes.")
+    category: Literal["follow", "keep", "quality"] = Field("follow", description="Following gates the other two.")
+    weight: float = Field(1.0, gt=0, le=1000, description="Against the other principles.")
+
+
+class Combination(RequestModel):
+    """A mean of components."""
+
+    rule: Literal["mean", "geometric", "min"]
+    weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(
+        min_length=1, max_length=16, description="Component (`score_logit`, `verifier.keep`, ...) -> weight."
+    )
+
+    def components(self) -> tuple[str, ...]:
+        """What is combined."""
+        return tuple(self.weights)
+
+
+class Shaping(RequestModel):
+    """Execution x consistency: R = E (w1 + w2 C) / (w1 + w2)."""
+
+    rule: Literal["shaping"]
+    execution: str = Field(description="Component E, which gates the reward.")
+    consistency: str = Field(description="Component C, a bonus.")
+    w1: float = Field(0.6, gt=0, le=1000)
+    w2: float = Field(0.4, ge=0, le=1000)
+
+    def components(self) -> tuple[str, ...]:
+        """What is combined."""
+        return (self.execution, self.consistency)
+
+
+CompositeRecipe = Combination | Shaping
+_Recipe = Annotated[
+    Annotated[CompositeRecipe, Field(discriminator="rule")],
+    BeforeValidator(_json_text, json_schema_input_type=str | CompositeRecipe),
+]
+_Principles = Annotated[
+    tuple[PrincipleSpec, ...],
+    Field(min_length=1, max_length=32),
+    BeforeValidator(_json_text, json_schema_input_type=str | list[PrincipleSpec]),
+]
+
+
 class ScoreOptions(RequestModel):
     """What a scoring request says besides its images."""
 
@@ -42,6 +100,12 @@ class ScoreOptions(RequestModel):
     )
     temperature: float | None = Field(None, ge=0, le=2, description="Of sampling methods; None: the method's own.")
     reasoning: bool = Field(False, description="Return the judge's reasoning text, for methods that have one.")
+    principles: _Principles | None = Field(
+        None, description="What the verifier methods check (JSON in a form); None: the service's own for this edit."
+    )
+    composite: _Recipe | None = Field(
+        None, description="Recipe of the method `composite` (JSON in a form); None: execution x consistency."
+    )
 
 
 class EditGroup(ScoreOptions):
@@ -159,13 +223,19 @@ class PromptMessage(WireModel):
     content: tuple[PromptPart, ...]
 
 
-class PromptResponse(WireModel):
-    """What the judge would be asked about candidate 0, unscored."""
+class PromptQuestion(WireModel):
+    """One conversation with the judge."""
+
+    messages: tuple[PromptMessage, ...]
+    text: str = Field(description="The messages through the model's chat template.")
+
+
+class PromptResponse(PromptQuestion):
+    """What the judge would be asked about candidate 0, unscored: the first question, and all of them."""
 
     model: str
     method: str
-    messages: tuple[PromptMessage, ...]
-    text: str = Field(description="The messages through the model's chat template.")
+    questions: tuple[PromptQuestion, ...] = Field(description="Everything asked about one candidate.")
 
 
 class MethodInfo(WireModel):
@@ -176,6 +246,7 @@ class MethodInfo(WireModel):
     raw_score_min: float
     raw_score_max: float
     labels: tuple[str, ...] = Field(description="Label tokens whose distribution is read; empty: text is parsed.")
+    parts: tuple[str, ...] = Field((), description="Names of its sub-scores, in `details.parts`.")
     sampled: bool = Field(description="Takes seed, temperature and num_passes.")
     reasoning: bool = Field(description="Can return reasoning text.")
 

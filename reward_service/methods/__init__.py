@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
 from reward_service.methods import (
+    composite,
+    editscore,
     score_logit,
     score_logit_cot,
     score_sampling,
     score_sampling_cot,
+    unified_reward,
+    verifier,
+    verifier_cot,
     yes_no_logit,
 )
 from reward_service.methods.base import Method
+from reward_service.methods.templates import base_prompts
+from reward_service.types import Edit, Question
 
-METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (score_logit, yes_no_logit, score_sampling, score_sampling_cot, score_logit_cot)
-}
+_MODULES = (
+    score_logit,
+    yes_no_logit,
+    score_sampling,
+    score_sampling_cot,
+    score_logit_cot,
+    editscore,
+    unified_reward,
+    verifier,
+    verifier_cot,
+)
+
+
+def load_methods(prompts: Path | None = None, adapters: Collection[str] = ()) -> dict[str, Method]:
+    """All methods.
+
+    Args:
+        prompts: directory of base prompts that replace the built-in ones.
+        adapters: names of LoRA adapters that the engine has; one serves the method of its name.
+
+    Raises:
+        ConfigError: a base prompt is wrong.
+
+    """
+    template = base_prompts(prompts)
+    loaded = [module.method(template) for module in _MODULES]
+    methods = {method.name: _adapted(method) if method.name in adapters else method for method in loaded}
+    return {**methods, composite.NAME: composite.compose(composite.DEFAULT_RECIPE, methods)}
+
+
+def _adapted(method: Method) -> Method:
+    """The method with its questions answered by the adapter of its name."""
+
+    def ask(edit: Edit) -> tuple[Question, ...]:
+        asked = method.ask(edit)
+        return tuple(replace(one, spec=replace(one.spec, adapter=method.name)) for one in asked)
+
+    return replace(method, ask=ask)
+
+
+METHODS = load_methods()

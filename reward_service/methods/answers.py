@@ -1,4 +1,4 @@
-"""Reading answers: numbers and reasoning from text, the score's position from tokens. Pure.
+"""Reading answers: numbers and reasoning from text and JSON, the score's position from tokens. Pure.
 
 Judges write the same thing in several ways; accepted are, in this order: `[[4]]`, `"Score": 4`, and a number alone.
 """
@@ -8,6 +8,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import json_repair
 
 from reward_service.expectation import expectation
 from reward_service.types import Answer, Score
@@ -76,6 +80,57 @@ def read_expectation(answer: Answer, position: int, labels: Sequence[str], value
     found = expectation(answer.label_logprobs[position], values)
     distribution = dict(zip(labels, found.probabilities, strict=True))
     return Score(found.value, distribution=distribution, score_mass=found.mass)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What an answer in JSON states."""
+
+    values: tuple[float, ...]
+    reasoning: str
+
+
+def parse_numbers(text: str, key: str, count: int, lowest: float, highest: float) -> Numbers:
+    """The numbers under a key of a JSON object, and its reasoning; slips of the pen in the JSON are mended.
+
+    Raises:
+        UnparsableAnswerError: no such object, another count of numbers, or one outside [lowest, highest].
+
+    """
+    found = _mended(text, "{", "}")
+    listed = found.get(key) if isinstance(found, dict) else None
+    values = [_number(value) for value in listed] if isinstance(listed, list) else []
+    if len(values) != count or any(value is None for value in values):
+        raise UnparsableAnswerError(f"no {count} numbers under {key!r} in the judge's answer {_quote(text)}")
+    numbers = tuple(value for value in values if value is not None)
+    if not all(lowest <= value <= highest for value in numbers):
+        raise UnparsableAnswerError(f"{key} {listed} is not in {lowest:g}..{highest:g} in the answer {_quote(text)}")
+    return Numbers(numbers, str(found.get("reasoning", "")))
+
+
+def parse_entries(text: str) -> list[dict[str, Any]]:
+    """The objects of a JSON list; slips of the pen are mended. Raises UnparsableAnswerError when there is none."""
+    found = _mended(text, "[", "]")
+    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    if not entries:
+        raise UnparsableAnswerError(f"no list of objects in the judge's answer {_quote(text)}")
+    return entries
+
+
+def _mended(text: str, opening: str, closing: str) -> Any:
+    """The JSON value between the first opening and the last closing bracket; cut-off answers are closed."""
+    start = text.find(opening)
+    if start < 0:
+        raise UnparsableAnswerError(f"no JSON in the judge's answer {_quote(text)}")
+    end = text.rfind(closing)
+    return json_repair.loads(text[start : end + 1] if end > start else text[start:])
+
+
+def _number(value: object) -> float | None:
+    """A number, also one written in quotes."""
+    if isinstance(value, str) and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value):
+        return float(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _quote(text: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from reward_service.methods.answers import read_expectation
-from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method
-from reward_service.methods.templates import ask, load_template
+from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
+from reward_service.methods.templates import asking
 from reward_service.types import Answer, SamplingSpec, Score
+
+SPEC = SamplingSpec(labels=SCORE_LABELS)
 
 
 def parse(answer: Answer) -> Score:
@@ -15,12 +15,14 @@ def parse(answer: Answer) -> Score:
     return read_expectation(answer, 0, SCORE_LABELS, SCORE_VALUES)
 
 
-METHOD = Method(
-    name="score_logit",
-    description="Expected score under the probabilities of the tokens 0..5 at the first generated position.",
-    build_messages=partial(ask, load_template("score")),
-    parse=parse,
-    spec=SamplingSpec(labels=SCORE_LABELS),
-    raw_score_min=0.0,
-    raw_score_max=5.0,
-)
+def method(template: Templates) -> Method:
+    """The method, with these base prompts."""
+    return Method(
+        name="score_logit",
+        description="Expected score under the probabilities of the tokens 0..5 at the first generated position.",
+        ask=asking(template("score"), SPEC),
+        read=first(parse),
+        raw_score_min=0.0,
+        raw_score_max=5.0,
+        labels=SCORE_LABELS,
+    )

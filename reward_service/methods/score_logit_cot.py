@@ -7,15 +7,15 @@ closes a reasoning that never gets there (`SamplingSpec.score_marker`), on token
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from reward_service.methods.answers import parse_reasoning, read_expectation, score_position
-from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method
-from reward_service.methods.templates import ask, load_template
+from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
+from reward_service.methods.templates import asking
 from reward_service.types import Answer, SamplingSpec, Score
 from shared.errors import UnparsableAnswerError
 
 MARKER = '"Score": '
+SPEC = SamplingSpec(max_tokens=256, labels=SCORE_LABELS, score_marker=MARKER)
 
 
 def parse(answer: Answer) -> Score:
@@ -28,14 +28,17 @@ def parse(answer: Answer) -> Score:
     return replace(score, reasoning=parse_reasoning(answer.text), details={"closed": answer.closed})
 
 
-METHOD = Method(
-    name="score_logit_cot",
-    description="The judge reasons first; expected score under the probabilities of 0..5 where it then names one.",
-    build_messages=partial(ask, load_template("score_cot")),
-    parse=parse,
-    spec=SamplingSpec(max_tokens=256, labels=SCORE_LABELS, score_marker=MARKER),
-    raw_score_min=0.0,
-    raw_score_max=5.0,
-    sampled=True,
-    reasoning=True,
-)
+def method(template: Templates) -> Method:
+    """The method, with these base prompts."""
+    return Method(
+        name="score_logit_cot",
+        description="The judge reasons first; expected score under the probabilities of 0..5 where it then names one.",
+        ask=asking(template("score_cot"), SPEC),
+        read=first(parse),
+        raw_score_min=0.0,
+        raw_score_max=5.0,
+        sampled=True,
+        temperature=SPEC.temperature,
+        reasoning=True,
+        labels=SCORE_LABELS,
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from reward_service.methods.answers import parse_score
-from reward_service.methods.base import Method
-from reward_service.methods.templates import ask, load_template
+from reward_service.methods.base import Method, Templates, first
+from reward_service.methods.templates import asking
 from reward_service.types import Answer, SamplingSpec, Score
+
+SPEC = SamplingSpec(max_tokens=16, temperature=1.0)
 
 
 def parse(answer: Answer) -> Score:
@@ -15,13 +15,15 @@ def parse(answer: Answer) -> Score:
     return Score(parse_score(answer.text, 0.0, 5.0), details={"answer": answer.text})
 
 
-METHOD = Method(
-    name="score_sampling",
-    description="The score 0..5 that the judge writes, parsed from its text.",
-    build_messages=partial(ask, load_template("score")),
-    parse=parse,
-    spec=SamplingSpec(max_tokens=16, temperature=1.0),
-    raw_score_min=0.0,
-    raw_score_max=5.0,
-    sampled=True,
-)
+def method(template: Templates) -> Method:
+    """The method, with these base prompts."""
+    return Method(
+        name="score_sampling",
+        description="The score 0..5 that the judge writes, parsed from its text.",
+        ask=asking(template("score"), SPEC),
+        read=first(parse),
+        raw_score_min=0.0,
+        raw_score_max=5.0,
+        sampled=True,
+        temperature=SPEC.temperature,
+    )

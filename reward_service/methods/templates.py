@@ -1,26 +1,49 @@
-"""Prompt texts: base prompts beside this file, task prompts from directories, and the conversation made of them.
+"""Prompt texts: base prompts, task prompts and principles, each a text file; and the conversations made of them.
 
-The base prompts are those of the paper's Appendix C, one paragraph a line. A task prompt ("Requirements") is one text
-file a task type; a judge or a user brings their own by naming a directory.
+The three evaluation prompts are those of the paper's Appendix C, one paragraph a line; the others are ours. A judge or
+a user replaces any of them by a file of the same name in a directory of their own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reward_service.types import Edit, Message, Messages
+from reward_service.methods.base import Ask, Templates
+from reward_service.types import Brief, Edit, JudgeImage, Message, Messages, Question, SamplingSpec
 from shared.errors import ConfigError
 
 PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"
+PRINCIPLES_DIRECTORY = PROMPTS_DIRECTORY / "principles"
 SYSTEM_PROMPT = "You are a helpful assistant."
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def load_template(name: str) -> str:
-    """The text of a base prompt, e.g. `score`, with its placeholders `{instruction}` and `{requirement}`."""
-    return _read(PROMPTS_DIRECTORY / f"{name}.txt")
+    """The text of a built-in base prompt, e.g. `score`, with its placeholders `{instruction}` and `{requirement}`."""
+    return read_text(PROMPTS_DIRECTORY / f"{name}.txt")
+
+
+def base_prompts(directory: Path | None) -> Templates:
+    """The base prompts by name: those of a directory, and the built-in ones where it has no file of that name.
+
+    Raises:
+        ConfigError: a file that replaces none, or one with a placeholder that its built-in twin does not have.
+
+    """
+    own = {} if directory is None else {path.stem: read_text(path) for path in sorted(directory.glob("*.txt"))}
+    known = [path.stem for path in sorted(PROMPTS_DIRECTORY.glob("*.txt"))]
+    for name, text in own.items():
+        if name not in known:
+            raise ConfigError(f"base prompts in {directory}: {name}.txt replaces none of {', '.join(known)}")
+        strange = placeholders(text) - placeholders(load_template(name))
+        if strange:
+            raise ConfigError(f"base prompts in {directory}: {name}.txt holds {{{min(strange)}}}, which nothing fills")
+    if directory is not None and not own:
+        raise ConfigError(f"base prompts in {directory}: no *.txt (known: {', '.join(known)})")
+    return lambda name: own[name] if name in own else load_template(name)
 
 
 def load_task_prompts(directory: Path) -> dict[str, str]:
@@ -30,10 +53,15 @@ def load_task_prompts(directory: Path) -> dict[str, str]:
         ConfigError: the directory holds no task prompt, or none called `default`.
 
     """
-    prompts = {task_key(path.stem): _read(path) for path in sorted(directory.glob("*.txt"))}
-    if "default" not in prompts:
-        raise ConfigError(f"task prompts in {directory}: no default.txt (found: {', '.join(prompts) or 'nothing'})")
-    return prompts
+    return load_by_task(directory, "task prompts")
+
+
+def load_by_task(directory: Path, what: str) -> dict[str, str]:
+    """Task name -> text of its file; raises ConfigError when there is none called `default`."""
+    texts = {task_key(path.stem): read_text(path) for path in sorted(directory.glob("*.txt"))}
+    if "default" not in texts:
+        raise ConfigError(f"{what} in {directory}: no default.txt (found: {', '.join(texts) or 'nothing'})")
+    return texts
 
 
 def task_key(name: str) -> str:
@@ -41,20 +69,40 @@ def task_key(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
+def placeholders(template: str) -> set[str]:
+    """The names in braces."""
+    return set(_PLACEHOLDER.findall(template))
+
+
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace each `{name}` in one pass, so that braces inside a value stay what they are."""
-    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template)
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def ask(template: str, edit: Edit) -> Messages:
-    """The conversation of a base prompt: originals, then the edited image, then the text, in one user turn."""
-    text = fill(template, {"instruction": edit.instruction, "requirement": edit.requirement})
-    return (
-        Message("system", (SYSTEM_PROMPT,)),
-        Message("user", (*edit.sources, edit.candidate, text)),
-    )
+def fill_brief(template: str, brief: Brief, **more: str) -> str:
+    """A template about what was asked, with `{instruction}`, `{requirement}` and what else it names."""
+    return fill(template, {"instruction": brief.instruction, "requirement": brief.requirement, **more})
 
 
-def _read(path: Path) -> str:
-    # Exactly the file's text without the newline that ends it: prompts are compared and trained on to the letter.
+def conversation(images: Sequence[JudgeImage], text: str) -> Messages:
+    """Images, then text, in one user turn."""
+    return (Message("system", (SYSTEM_PROMPT,)), Message("user", (*images, text)))
+
+
+def before_and_after(edit: Edit) -> tuple[JudgeImage, ...]:
+    """Originals, then the edited image: the order every judge sees them in, and the prefix that a group shares."""
+    return (*edit.brief.sources, edit.candidate)
+
+
+def asking(template: str, spec: SamplingSpec) -> Ask:
+    """One question about originals and edit: what most methods ask."""
+
+    def ask(edit: Edit) -> tuple[Question, ...]:
+        return (Question(conversation(before_and_after(edit), fill_brief(template, edit.brief)), spec),)
+
+    return ask
+
+
+def read_text(path: Path) -> str:
+    """Exactly the file's text without the newline that ends it: prompts are compared and trained on to the letter."""
     return path.read_text(encoding="utf-8").removesuffix("\n")

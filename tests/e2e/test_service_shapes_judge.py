@@ -14,6 +14,7 @@ from reward_service.methods import METHODS
 from reward_service.settings import Settings
 from tests.support.serving import serving, wait_until_ready
 
+PAPER_METHODS = ("score_logit", "yes_no_logit", "score_logit_cot", "score_sampling", "score_sampling_cot")
 CANDIDATES = ("done", "untouched", "wrong")
 
 
@@ -47,16 +48,16 @@ def test_done_beats_untouched_and_wrong(url, samples, method):
     assert sum(pairs) / len(pairs) >= 0.9, scores
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAPER_METHODS)
 def test_every_method_scores_the_golden_edits(url, samples, method):
     found = [result for sample in samples for result in results(url, sample, method=method, reasoning="true")]
     scored = [result for result in found if result["status"] == "ok"]
     assert len(scored) >= 0.9 * len(found), found
     if METHODS[method].reasoning:
         assert all(result["reasoning"] for result in scored)
-    if METHODS[method].spec.labels:
+    if METHODS[method].labels:
         assert all(result["score_mass"] > 0.9 for result in scored)
-    if METHODS[method].spec.score_marker:
+    if method == "score_logit_cot":
         assert not any(result["details"]["closed"] for result in scored)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reward_service.methods import METHODS
 from worlds.shapes.judge_table import (
     EditSet,
     Scores,
@@ -20,6 +19,8 @@ from worlds.shapes.judge_table import (
     untouched_set,
 )
 from worlds.shapes.judge_training import pairwise_accuracy
+
+PAPER_METHODS = ("score_logit", "yes_no_logit", "score_logit_cot", "score_sampling", "score_sampling_cot")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_score_logit_agrees_with_the_oracle_and_sampling_agrees_less(
         assert by_logit["pairwise_accuracy"] > by_sampling["pairwise_accuracy"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAPER_METHODS)
 def test_every_method_tells_right_from_wrong(shapes_dir: Path, corruptions: EditSet, method: str) -> None:
     few = EditSet(corruptions.name, corruptions.tasks[:12], corruptions.edits[:12], corruptions.oracle[:12])
     scores = _score(shapes_dir, few, method)

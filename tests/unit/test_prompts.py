@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from reward_service.methods import METHODS
+from reward_service.methods import METHODS, load_methods
 from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts, load_template, task_key
-from reward_service.types import Edit, JudgeImage
+from reward_service.types import Brief, Edit, JudgeImage, Principle
 from shared.errors import ConfigError
 
 PAPER_SCORE = """\
@@ -25,7 +25,8 @@ def image(name: str) -> JudgeImage:
 
 
 def edit(instruction: str = "make it red") -> Edit:
-    return Edit(instruction, "keep {instruction}", (image("first"), image("second")), image("edited"))
+    brief = Brief(instruction, "keep {instruction}", "default", (image("first"), image("second")))
+    return Edit(brief, image("edited"), (Principle("Is it red?", "follow"), Principle("Is the rest kept?", "keep")))
 
 
 def test_the_score_template_is_the_papers():
@@ -43,11 +44,20 @@ def test_the_yes_no_template_ends_as_in_the_paper():
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_the_judge_sees_the_originals_then_the_edit_then_the_text(method):
-    system, user = method.build_messages(edit("paint {requirement} [{x}]"))
-    assert (system.role, system.content) == ("system", ("You are a helpful assistant.",))
-    *images, text = user.content
-    assert [found.digest for found in images] == ["first", "second", "edited"]
+def test_every_question_shows_images_first_and_says_what_was_asked(method):
+    for question in method.ask(edit("paint {requirement} [{x}]")):
+        system, user = question.messages
+        assert (system.role, system.content) == ("system", ("You are a helpful assistant.",))
+        shown = [part.digest for part in user.content if isinstance(part, JudgeImage)]
+        text = str(user.content[-1])
+        # Questions about looks alone see the edit alone; every other one sees the originals, then the edit.
+        assert shown == (["first", "second", "edited"] if "two images" in text or "original" in text else ["edited"])
+        assert "paint {requirement} [{x}]" in text or shown == ["edited"]
+
+
+@pytest.mark.parametrize("name", ["score_logit", "yes_no_logit", "score_logit_cot", "verifier"])
+def test_instruction_and_requirement_stand_in_their_lines(name):
+    text = METHODS[name].ask(edit("paint {requirement} [{x}]"))[0].messages[1].content[-1]
     assert "\nInstruction: paint {requirement} [{x}]\nRequirements: keep {instruction}\n" in text
 
 
@@ -62,3 +72,23 @@ def test_a_directory_of_task_prompts_needs_a_default(tmp_path):
     (tmp_path / "remove.txt").write_text("gone\n")
     with pytest.raises(ConfigError, match=r"no default\.txt \(found: remove\)"):
         load_task_prompts(tmp_path)
+
+
+def test_a_users_base_prompt_replaces_the_built_in_one(tmp_path):
+    (tmp_path / "score.txt").write_text("Rate {instruction} from 0 to 5.\n")
+    asked = {name: method.ask(edit())[0].messages[1].content[-1] for name, method in load_methods(tmp_path).items()}
+    assert asked["score_logit"] == asked["score_sampling"] == "Rate make it red from 0 to 5."
+    assert asked["yes_no_logit"] == METHODS["yes_no_logit"].ask(edit())[0].messages[1].content[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("scores.txt", "x", r"scores\.txt replaces none of .*score"),
+        ("score.txt", "{instruction} {task}", r"score\.txt holds \{task\}"),
+    ],
+)
+def test_a_wrong_base_prompt_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_methods(tmp_path)

@@ -26,7 +26,8 @@ from transformers import (
 from reward_service.engines.chat import Chat
 from reward_service.methods import METHODS
 from reward_service.methods.templates import SYSTEM_PROMPT, TASKS_DIRECTORY, load_task_prompts, load_template
-from reward_service.types import Edit, JudgeImage
+from reward_service.types import Brief, Edit, JudgeImage
+from shared.schemas import DEFAULT_TASK
 from worlds.shapes.judge_words import REASONING_START, SCORE_MARKER, reasoning_corpus
 from worlds.shapes.scenes import SIZE, Pixels, to_image
 
@@ -169,9 +170,9 @@ class Prompts:
 
     def token_ids(self, method: str, instruction: str, requirement: str) -> list[int]:
         """Ids up to where the answer begins, each image's placeholder widened to its tokens."""
-        edit = Edit(instruction, requirement, (self._source,), self._candidate)
+        edit = Edit(Brief(instruction, requirement, DEFAULT_TASK, (self._source,)), self._candidate)
         widened: list[int] = []
-        for token in self._chat.token_ids(METHODS[method].build_messages(edit)):
+        for token in self._chat.token_ids(METHODS[method].ask(edit)[0].messages):
             widened += [token] * (TOKENS_PER_IMAGE if token == self._image_id else 1)
         return widened
 

@@ -24,7 +24,8 @@ from rich.progress import Progress
 
 from reward_service.engines.base import EngineOptions, build_engine
 from reward_service.methods import METHODS
-from reward_service.methods.templates import load_task_prompts
+from reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
+from reward_service.principles import WrittenPrinciples
 from reward_service.scoring import Scorer, ScorerOptions
 from reward_service.settings import Settings
 from shared.images import encode
@@ -98,7 +99,8 @@ def make_scorer(judge: Path) -> Scorer:
         settings.display_name, settings.image_limits, settings.max_reasoning_tokens, settings.min_score_mass
     )
     engine = build_engine("transformers", EngineOptions(model=str(judge), dtype="float32"))
-    return Scorer(engine, load_task_prompts(settings.task_prompts_directory), options)
+    tasks = load_task_prompts(settings.task_prompts_directory)
+    return Scorer(engine, METHODS, tasks, WrittenPrinciples(PRINCIPLES_DIRECTORY), options)
 
 
 async def score_set(scorer: Scorer, edit_set: EditSet, method: str) -> Scores:

@@ -1,0 +1,58 @@
+"""`editscore`: two questions answered in JSON on a scale of 25, then minimum and geometric mean (arXiv:2509.23909).
+
+The first question sees originals and edit and asks for following and preservation; the second sees the edit alone and
+asks for naturalness and cleanness. SC = min(first), PQ = min(second), raw score = sqrt(SC * PQ). Answers are sampled;
+`num_passes` averages the raw scores of as many passes. Made for a base model with its LoRA adapter (`--adapters`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reward_service.methods.answers import parse_numbers
+from reward_service.methods.base import Method, Templates
+from reward_service.methods.templates import before_and_after, conversation, fill_brief
+from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+
+RANGE = 25.0
+PARTS = ("instruction_following", "preservation", "perceptual_quality")
+SPEC = SamplingSpec(max_tokens=512, temperature=0.7, top_p=0.9, top_k=20)
+_MAX_TRIES = 3
+
+
+def read(_edit: Edit, answers: Sequence[Answer]) -> Score:
+    """Four sub-scores and their aggregate."""
+    following, quality = (parse_numbers(answer.text, "score", 2, 0.0, RANGE) for answer in answers)
+    perceptual = min(quality.values)
+    parts = zip(PARTS, (*following.values, perceptual), strict=True)
+    return Score(
+        raw_score=math.sqrt(min(following.values) * perceptual),
+        reasoning="\n".join(filter(None, (following.reasoning, quality.reasoning))),
+        parts={name: value / RANGE for name, value in parts},
+    )
+
+
+def method(template: Templates) -> Method:
+    """The method, with these base prompts."""
+    following, quality = template("editscore_following"), template("editscore_quality")
+
+    def ask(edit: Edit) -> tuple[Question, ...]:
+        return (
+            Question(conversation(before_and_after(edit), fill_brief(following, edit.brief)), SPEC),
+            Question(conversation((edit.candidate,), fill_brief(quality, edit.brief)), SPEC),
+        )
+
+    return Method(
+        name="editscore",
+        description="Two questions (following and preservation; looks) scored 0..25 in JSON; minimum, geometric mean.",
+        ask=ask,
+        read=read,
+        raw_score_min=0.0,
+        raw_score_max=RANGE,
+        parts=PARTS,
+        sampled=True,
+        temperature=SPEC.temperature,
+        reasoning=True,
+        max_tries=_MAX_TRIES,
+    )

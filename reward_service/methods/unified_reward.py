@@ -1,0 +1,48 @@
+"""`unified_reward`: a pretrained UnifiedReward model in its own format: the line `Final Score: x`, x in 1..5.
+
+The point-scoring model sees one image and one text; it gets the edited image and the instruction as its text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from reward_service.methods.base import Method, Templates, first
+from reward_service.methods.templates import conversation, fill_brief
+from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+from shared.errors import UnparsableAnswerError
+
+LOWEST, HIGHEST = 1.0, 5.0
+SPEC = SamplingSpec(max_tokens=512)
+_FINAL = re.compile(r"Final Score\W*(\d+(?:\.\d+)?)", re.IGNORECASE)
+
+
+def parse(answer: Answer) -> Score:
+    """The last final score that the answer states."""
+    found = _FINAL.findall(answer.text)
+    if not found:
+        raise UnparsableAnswerError(f"no `Final Score:` in the judge's answer {answer.text[:200]!r}")
+    score = float(found[-1])
+    if not LOWEST <= score <= HIGHEST:
+        raise UnparsableAnswerError(f"final score {score:g} is not in {LOWEST:g}..{HIGHEST:g}")
+    return Score(score, reasoning=_FINAL.split(answer.text)[0].strip())
+
+
+def method(template: Templates) -> Method:
+    """The method, with these base prompts."""
+    text = template("unified_reward")
+
+    def ask(edit: Edit) -> tuple[Question, ...]:
+        return (Question(conversation((edit.candidate,), fill_brief(text, edit.brief)), SPEC),)
+
+    return Method(
+        name="unified_reward",
+        description="A UnifiedReward model's own answer, `Final Score: 1..5`, about edited image and instruction.",
+        ask=ask,
+        read=first(parse),
+        raw_score_min=LOWEST,
+        raw_score_max=HIGHEST,
+        sampled=True,
+        temperature=SPEC.temperature,
+        reasoning=True,
+    )

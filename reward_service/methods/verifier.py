@@ -1,0 +1,67 @@
+"""`verifier`: p(Yes) of every principle, then one reward (after arXiv:2604.27505, without training).
+
+All principles of a candidate are asked at once, each in a conversation of its own that begins with the same images, so
+that an engine with a prefix cache reads the images once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reward_service.aggregation import category_means, verifier_reward
+from reward_service.methods.answers import read_expectation
+from reward_service.methods.base import Method, Templates
+from reward_service.methods.templates import before_and_after, conversation, fill_brief
+from reward_service.methods.yes_no_logit import LABELS, SPEC, VALUES
+from reward_service.types import Answer, Category, Edit, Principle, Question, Score
+
+PARTS: tuple[Category, ...] = ("follow", "keep", "quality")
+
+
+def checked(principles: Sequence[Principle], scores: Sequence[float]) -> Score:
+    """The reward of checked principles, each with its score and verdict."""
+    return Score(
+        raw_score=verifier_reward(principles, scores),
+        parts=category_means(principles, scores),
+        details={
+            "principles": [
+                {
+                    "question": principle.question,
+                    "category": principle.category,
+                    "weight": principle.weight,
+                    "score": score,
+                    "verdict": score > 0.5,
+                }
+                for principle, score in zip(principles, scores, strict=True)
+            ]
+        },
+    )
+
+
+def read(edit: Edit, answers: Sequence[Answer]) -> Score:
+    """p(Yes) a principle, and the reward of them all."""
+    found = [read_expectation(answer, 0, LABELS, VALUES) for answer in answers]
+    score = checked(edit.principles, [one.raw_score for one in found])
+    return Score(score.raw_score, None, min(one.score_mass or 0.0 for one in found), None, score.parts, score.details)
+
+
+def method(template: Templates) -> Method:
+    """The method, with these base prompts."""
+    text = template("principle")
+
+    def ask(edit: Edit) -> tuple[Question, ...]:
+        images = before_and_after(edit)
+        texts = (fill_brief(text, edit.brief, question=principle.question) for principle in edit.principles)
+        return tuple(Question(conversation(images, filled), SPEC) for filled in texts)
+
+    return Method(
+        name="verifier",
+        description="Probability of Yes for every principle of the edit; following gates keeping and looks.",
+        ask=ask,
+        read=read,
+        raw_score_min=0.0,
+        raw_score_max=1.0,
+        parts=PARTS,
+        labels=LABELS,
+        needs_principles=True,
+    )

@@ -1,0 +1,133 @@
+"""What the verifiers check: an edit's principles, written by the judge or taken from text files.
+
+A `Brief` enters; its principles leave, the same for every candidate of a group. The judge is asked once a (source,
+instruction); groups that want the same principles at the same time wait for one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, get_args
+
+from reward_service.engines.base import Engine
+from reward_service.methods.answers import parse_entries
+from reward_service.methods.templates import conversation, fill_brief, load_by_task, placeholders
+from reward_service.types import Brief, Category, Principle, SamplingSpec
+from shared.errors import ConfigError, UnparsableAnswerError
+from shared.schemas import DEFAULT_TASK
+
+_CATEGORIES = get_args(Category)
+_LINE = re.compile(rf"({'|'.join(_CATEGORIES)})(?:\s+(\d+(?:\.\d+)?))?\s*:\s*(.+)")
+_MAX_PRINCIPLES = 16
+_MAX_TRIES = 3
+_CACHED = 4096
+_SPEC = SamplingSpec(max_tokens=1024)
+
+
+class Principles(Protocol):
+    """Where principles come from."""
+
+    async def of(self, brief: Brief) -> tuple[Principle, ...]:
+        """The principles of an edit. Raises JudgeError when there are none to be had."""
+        ...
+
+
+class WrittenPrinciples:
+    """Principles from text files, one `<task>.txt` a task type and `default.txt` for the others.
+
+    A line is `category: question` or `category weight: question`; `{instruction}` and `{requirement}` are filled in.
+
+    Raises:
+        ConfigError: no default.txt, or a line that is no principle; names file and line.
+
+    """
+
+    def __init__(self, directory: Path) -> None:
+        texts = load_by_task(directory, "principles")
+        self._by_task = {task: _parse_lines(text, directory / f"{task}.txt") for task, text in texts.items()}
+
+    async def of(self, brief: Brief) -> tuple[Principle, ...]:
+        """The filled-in lines of the task's file."""
+        templates = self._by_task.get(brief.task) or self._by_task[DEFAULT_TASK]
+        return tuple(replace(one, question=fill_brief(one.question, brief)) for one in templates)
+
+
+class JudgedPrinciples:
+    """Principles that the judge writes for each (sources, instruction, requirement), kept for later groups."""
+
+    def __init__(self, engine: Engine, template: str) -> None:
+        self._engine = engine
+        self._template = template
+        self._written: OrderedDict[tuple[object, ...], asyncio.Task[tuple[Principle, ...]]] = OrderedDict()
+
+    async def of(self, brief: Brief) -> tuple[Principle, ...]:
+        """What the judge wrote; asks it when it has not yet. Raises UnparsableAnswerError or EngineError."""
+        key = (tuple(image.digest for image in brief.sources), brief.instruction, brief.requirement)
+        task = self._written.get(key)
+        if task is None:
+            task = self._written[key] = asyncio.create_task(self._write(brief))
+            task.add_done_callback(lambda done: self._forget_failure(key, done))
+        self._written.move_to_end(key)
+        while len(self._written) > _CACHED:
+            self._written.popitem(last=False)
+        # A client that goes away must not take the answer from the others who wait for it.
+        return await asyncio.shield(task)
+
+    async def _write(self, brief: Brief) -> tuple[Principle, ...]:
+        messages = conversation(brief.sources, fill_brief(self._template, brief))
+        for attempt in range(_MAX_TRIES):
+            # The first answer is the likeliest one; a second look needs some chance.
+            spec = replace(_SPEC, temperature=0.7 if attempt else 0.0, seed=attempt)
+            answer = await self._engine.generate(messages, spec)
+            try:
+                return parse_principles(answer.text)
+            except UnparsableAnswerError as error:
+                reason = error
+        raise UnparsableAnswerError(f"the judge wrote no principles in {_MAX_TRIES} tries: {reason}")
+
+    def _forget_failure(self, key: tuple[object, ...], done: asyncio.Task[tuple[Principle, ...]]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._written.pop(key, None)
+
+
+def parse_principles(text: str) -> tuple[Principle, ...]:
+    """Principles from the judge's JSON list.
+
+    Raises:
+        UnparsableAnswerError: no list, an entry without question or category, none that the edit must follow.
+
+    """
+    found = [_principle(entry) for entry in parse_entries(text)]
+    if not 1 <= len(found) <= _MAX_PRINCIPLES:
+        raise UnparsableAnswerError(f"the judge wrote {len(found)} principles; the limit is {_MAX_PRINCIPLES}")
+    if not any(principle.category == "follow" for principle in found):
+        raise UnparsableAnswerError("the judge wrote no principle of the category `follow`")
+    return tuple(found)
+
+
+def _principle(entry: Mapping[str, object]) -> Principle:
+    question, category = entry.get("question"), entry.get("category")
+    if not isinstance(question, str) or not question.strip() or category not in _CATEGORIES:
+        raise UnparsableAnswerError(f"not a principle with question and category: {dict(entry)!r}")
+    return Principle(question.strip(), next(name for name in _CATEGORIES if name == category))
+
+
+def _parse_lines(text: str, path: Path) -> tuple[Principle, ...]:
+    """The principles of one file."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _LINE.fullmatch(line.strip())
+        strange = placeholders(line) - {"instruction", "requirement"}
+        if match is None or strange:
+            what = f"{{{min(strange)}}} is not filled in" if strange else "expected `category: question`"
+            raise ConfigError(f"principles in {path}, line {number}: {what}; categories: {', '.join(_CATEGORIES)}")
+        category = next(name for name in _CATEGORIES if name == match[1])
+        found.append(Principle(match[3], category, float(match[2] or 1)))
+    if not found:
+        raise ConfigError(f"principles in {path}: the file is empty")
+    return tuple(found)

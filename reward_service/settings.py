@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     )
     prompts: Path | None = Field(
         None,
-        description="Directory of base prompts (<name>.txt) that replace built-in ones; by default the judge's own.",
+        description="Directory of <name>.txt that replace built-in base prompts; by default the judge's own.",
     )
     principles: Literal["judge", "texts"] | Path | None = Field(
         None,

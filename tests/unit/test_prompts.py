@@ -51,13 +51,15 @@ def test_every_question_shows_images_first_and_says_what_was_asked(method):
         shown = [part.digest for part in user.content if isinstance(part, JudgeImage)]
         text = str(user.content[-1])
         # Questions about looks alone see the edit alone; every other one sees the originals, then the edit.
-        assert shown == (["first", "second", "edited"] if "two images" in text or "original" in text else ["edited"])
+        assert shown == (
+            ["first", "second", "edited"] if "two images" in str(text) or "original" in text else ["edited"]
+        )
         assert "paint {requirement} [{x}]" in text or shown == ["edited"]
 
 
 @pytest.mark.parametrize("name", ["score_logit", "yes_no_logit", "score_logit_cot", "verifier"])
 def test_instruction_and_requirement_stand_in_their_lines(name):
-    text = METHODS[name].ask(edit("paint {requirement} [{x}]"))[0].messages[1].content[-1]
+    text = str(METHODS[name].ask(edit("paint {requirement} [{x}]"))[0].messages[1].content[-1])
     assert "\nInstruction: paint {requirement} [{x}]\nRequirements: keep {instruction}\n" in text
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.serving import png, reward_service
 
 TOLERANCE = 1e-5
-PRINCIPLES = [
+PRINCIPLES: list[dict[str, Any]] = [
     {"question": "Is it blue?", "category": "follow", "weight": 2},
     {"question": "Is the rest as it was?", "category": "keep"},
     {"question": "Is it sharp?", "category": "quality"},

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from PIL import Image
 
+from reward_service.engines.base import Engine
 from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
 from reward_service.principles import JudgedPrinciples, WrittenPrinciples, parse_principles
 from reward_service.types import Answer, Brief, JudgeImage, Messages, Principle, SamplingSpec
@@ -33,7 +35,7 @@ def brief(instruction: str = "make it red", source: str = "a", task: str = "adju
 
 
 def judged(scribe: Scribe) -> JudgedPrinciples:
-    return JudgedPrinciples(scribe, "{instruction}")  # type: ignore[arg-type] - only `generate` is called
+    return JudgedPrinciples(cast("Engine", scribe), "{instruction}")  # only `generate` is called
 
 
 def test_groups_of_one_source_and_instruction_share_one_answer():

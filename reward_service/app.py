@@ -15,12 +15,15 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from reward_service.batches import GroupOrProblem, read_batch
 from reward_service.problems import ProblemError, install_handlers
 from reward_service.requests import BodyLimit, read_group
+from reward_service.scoring import Scorer
 from reward_service.service import Service
 from reward_service.settings import Settings
 from shared.schemas import (
     API_VERSION,
+    EditGroup,
     JsonScoreRequest,
     MethodInfo,
     Problem,
@@ -104,6 +107,28 @@ def _score_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def _batch_body() -> dict[str, Any]:
+    """The same for a batch."""
+    groups = {"type": "array", "items": JsonScoreRequest.model_json_schema()}
+    named = {"type": "string", "description": "JSON list of groups that name file parts: BatchGroup"}
+    file = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"groups": named}, "required": ["groups"], "additionalProperties": file}
+    body = {"type": "object", "properties": {"groups": groups}, "required": ["groups"]}
+    content = {"application/json": {"schema": body}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@asynccontextmanager
+async def _deadline(limit_seconds: float) -> AsyncIterator[None]:
+    """503 for what takes longer."""
+    try:
+        async with asyncio.timeout(limit_seconds):
+            yield
+    except TimeoutError as error:
+        detail = f"not scored within {limit_seconds:g} s (request_seconds)"
+        raise ProblemError(503, "deadline_exceeded", detail, retry_after_seconds=1) from error
+
+
 @_scoring.post("/score", openapi_extra=_score_body())
 async def score(request: Request, response: Response, service: ServiceDep) -> ScoreResponse:
     """Score one group: one source, one instruction, 1..N candidate edits."""
@@ -111,17 +136,40 @@ async def score(request: Request, response: Response, service: ServiceDep) -> Sc
     service.admission.check()
     request_id = _request_id(request)
     response.headers["X-Request-ID"] = request_id
-    limit = service.settings.request_seconds
-    try:
-        async with asyncio.timeout(limit):
-            group = await read_group(request, service.settings.limits)
-            with service.admission.entered(len(group.candidates)):
-                scores = await scorer.score(group, request_id)
-    except TimeoutError as error:
-        detail = f"not scored within {limit:g} s (request_seconds)"
-        raise ProblemError(503, "deadline_exceeded", detail, retry_after_seconds=1) from error
+    async with _deadline(service.settings.request_seconds):
+        group = await read_group(request, service.settings.limits)
+        with service.admission.entered(len(group.candidates)):
+            scores = await scorer.score(group, request_id)
     service.metrics.observe(scores)
     return scores
+
+
+@_scoring.post("/score/batch", openapi_extra=_batch_body())
+async def score_batch(request: Request, response: Response, service: ServiceDep) -> list[ScoreResponse | Problem]:
+    """Score several groups; the answers are in their order, with a problem in place of what cannot be scored."""
+    scorer = service.scorer
+    service.admission.check()
+    request_id = _request_id(request)
+    response.headers["X-Request-ID"] = request_id
+    async with _deadline(service.settings.request_seconds):
+        groups = await read_batch(request, service.settings.limits)
+        with service.admission.entered(sum(len(one.candidates) for one in groups if isinstance(one, EditGroup))):
+            answers = await asyncio.gather(
+                *(_score_or_problem(scorer, group, f"{request_id}.{i}") for i, group in enumerate(groups))
+            )
+    for answer in answers:
+        if isinstance(answer, ScoreResponse):
+            service.metrics.observe(answer)
+    return answers
+
+
+async def _score_or_problem(scorer: Scorer, group: GroupOrProblem, request_id: str) -> ScoreResponse | Problem:
+    if isinstance(group, ProblemError):
+        return group.problem
+    try:
+        return await scorer.score(group, request_id)
+    except ProblemError as error:
+        return error.problem
 
 
 @_scoring.post("/prompt", openapi_extra=_score_body())

@@ -6,8 +6,9 @@ import asyncio
 import difflib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -86,36 +87,51 @@ async def read_group(request: Request, limits: Limits) -> EditGroup:
         elif content_type == "application/json":
             group = await _from_json(request)
         else:
-            raise ProblemError(
-                415,
-                "unsupported_media_type",
-                f"content type {content_type or '(none)'!r}; send multipart/form-data or application/json",
-            )
+            raise wrong_content_type(content_type)
     except ValidationError as error:
         raise validation_problem(error.errors()) from error
-    _check(group, limits)
+    check_group(group, limits)
     return group
 
 
-async def _from_json(request: Request) -> EditGroup:
+def wrong_content_type(found: str) -> ProblemError:
+    """415 that names what is accepted."""
+    detail = f"content type {found or '(none)'!r}; send multipart/form-data or application/json"
+    return ProblemError(415, "unsupported_media_type", detail)
+
+
+async def read_json(request: Request) -> Any:
+    """The body's JSON value. Raises ProblemError 400."""
     body = await request.body()
     try:
         # Off the event loop: megabytes of base64 take a while.
-        return await asyncio.to_thread(lambda: JsonScoreRequest.model_validate(json.loads(body)).to_group())
+        return await asyncio.to_thread(json.loads, body)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError(400, "malformed_json", f"the body is not JSON: {error}") from error
 
 
-async def _from_form(request: Request, limits: Limits) -> EditGroup:
-    max_files = limits.max_candidates + limits.max_sources
+@asynccontextmanager
+async def read_form(request: Request, limits: Limits, max_files: int, max_text_bytes: int) -> AsyncIterator[FormData]:
+    """The parts of a multipart body; their files are closed afterwards. Raises ProblemError 400 or 413."""
     try:
-        form = await request.form(max_files=max_files, max_fields=64, max_part_size=limits.max_text_chars * 4)
+        form = await request.form(max_files=max_files, max_fields=64, max_part_size=max_text_bytes)
     except HTTPException as error:
         raise _form_problem(str(error.detail), limits) from error
     try:
-        files, texts = await _sort_parts(form)
+        yield form
     finally:
         await form.close()
+
+
+async def _from_json(request: Request) -> EditGroup:
+    body = await read_json(request)
+    return await asyncio.to_thread(lambda: JsonScoreRequest.model_validate(body).to_group())
+
+
+async def _from_form(request: Request, limits: Limits) -> EditGroup:
+    max_files = limits.max_candidates + limits.max_sources
+    async with read_form(request, limits, max_files, limits.max_text_chars * 4) as form:
+        files, texts = await _sort_parts(form)
     for name, inner in _FILES.items():
         if not files[inner]:
             raise ProblemError(422, "invalid_field", f"{name}: at least one file is needed")
@@ -159,7 +175,8 @@ def _check_part(name: str, value: str | UploadFile, seen: Mapping[str, str]) -> 
         raise ProblemError(422, "invalid_field", f"{name}: given more than once")
 
 
-def _check(group: EditGroup, limits: Limits) -> None:
+def check_group(group: EditGroup, limits: Limits) -> None:
+    """Raise ProblemError 413 or 422 where a group is over a limit; names the limit."""
     if len(group.candidates) > limits.max_candidates:
         found, limit = f"{len(group.candidates):,}", f"{limits.max_candidates} (max_candidates)"
         raise ProblemError(413, "too_many_candidates", f"candidates: {found}; the limit is {limit}")

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(32 * _MIB, ge=1, description="Encoded size of one image.")
     max_image_pixels: int = Field(4096 * 4096, ge=1, description="Width times height of one image.")
     max_candidates: int = Field(64, ge=1, description="Candidates in one group.")
+    max_groups: int = Field(64, ge=1, description="Groups in one batch request.")
     max_sources: int = Field(4, ge=1, description="Source images of one edit.")
     max_text_chars: int = Field(8192, ge=1, description="Characters of an instruction or requirement.")
     max_queued_candidates: int = Field(4096, ge=1, description="Candidates accepted at once; more get 429.")

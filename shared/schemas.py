@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -152,6 +153,26 @@ class JsonScoreRequest(ScoreOptions):
         return EditGroup(sources=self.source, candidates=self.candidates, **options)
 
 
+def _as_names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+FileNames = Annotated[tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | list[str])]
+
+
+class BatchGroup(ScoreOptions):
+    """One group of a multipart batch: the names of file parts stand for the images."""
+
+    source: FileNames = Field(min_length=1, description="Name of one file part, or several in order.")
+    candidates: FileNames = Field(min_length=1, description="Names of the edited images' file parts.")
+
+    def to_group(self, files: Mapping[str, bytes]) -> EditGroup:
+        """The group with its files. Raises KeyError for a name that no file has."""
+        options = self.model_dump(exclude={"source", "candidates"})
+        sources, candidates = ([files[name] for name in names] for names in (self.source, self.candidates))
+        return EditGroup.model_validate({"sources": sources, "candidates": candidates, **options})
+
+
 class CandidateScore(WireModel):
     """The score of one candidate."""
 
@@ -260,6 +281,7 @@ class Limits(WireModel):
     max_candidates: int
     max_sources: int
     max_text_chars: int
+    max_groups: int = 1
 
 
 class ServiceInfo(WireModel):

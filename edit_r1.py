@@ -51,6 +51,14 @@ def score(context: typer.Context) -> None:
     run(context.args)
 
 
+@app.command(context_settings=_PASS_ON)
+def selftest(context: typer.Context) -> None:
+    """Check a running judge against golden edits. `edit-r1 selftest --help` lists its options."""
+    from shared.selftest_cli import selftest as run  # noqa: PLC0415
+
+    run(context.args)
+
+
 def main() -> None:
     """Entry point: our own errors end in one line on stderr and exit status 1, never in a traceback."""
     try:

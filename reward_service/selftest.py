@@ -1,19 +1,18 @@
-"""What must hold before the service is ready: labels are single tokens, golden edits score in the right order."""
+"""What must hold before the service is ready: labels are single tokens, golden edits score in the right order.
+
+The short version of `edit-r1 selftest`, inside the service: the default method, a few golden groups.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 
 from reward_service.engines.base import Engine
 from reward_service.methods.base import Method
 from reward_service.scoring import Scorer
-from shared.errors import ConfigError, UnsuitableModelError
-from shared.schemas import CandidateError, EditGroup
-
-_MIN_ORDERED_SHARE = 0.75
-_CANDIDATES = ("done", "untouched", "wrong")
+from shared.calibration import MIN_ORDERED_SHARE, Golden, required_share, scores_by_quality
+from shared.errors import UnsuitableModelError
+from shared.schemas import CandidateError
 
 
 def check_labels(engine: Engine, methods: Mapping[str, Method]) -> None:
@@ -22,51 +21,24 @@ def check_labels(engine: Engine, methods: Mapping[str, Method]) -> None:
         engine.chat.label_ids(method.labels)
 
 
-def read_calibration(directory: Path) -> list[EditGroup]:
-    """The golden edits of a directory: `NN/{source,done,untouched,wrong}.png`, `instruction.txt`, maybe `task.txt`.
-
-    Raises:
-        ConfigError: the directory holds none, or a file is missing.
-
-    """
-    samples = sorted(path.parent for path in directory.glob("*/instruction.txt"))
-    if not samples:
-        raise ConfigError(f"calibration: no */instruction.txt in {directory}")
-    try:
-        return [_group(sample) for sample in samples]
-    except OSError as error:
-        raise ConfigError(f"calibration: {error}") from error
-
-
-async def check_order(scorer: Scorer, groups: Iterable[EditGroup]) -> float:
+async def check_order(scorer: Scorer, calibration: Sequence[Golden]) -> float:
     """Score golden edits; the share of pairs in which the done edit beats an untouched or wrong one.
 
     Raises:
-        UnsuitableModelError: the share is below 0.75: this judge's scores would mislead.
+        UnsuitableModelError: an edit has no score, or the share is below MIN_ORDERED_SHARE.
 
     """
-    ordered: list[bool] = []
-    for group in groups:
-        results = (await scorer.score(group, "self-test")).results
-        failed = [result.error.message for result in results if isinstance(result, CandidateError)]
+    scores = []
+    for golden in calibration:
+        answer = await scorer.score(golden.group, "self-test")
+        failed = [result.error.message for result in answer.results if isinstance(result, CandidateError)]
         if failed:
-            raise UnsuitableModelError(f"self-test: {group.instruction!r} could not be scored: {failed[0]}")
-        done, *others = (result.score for result in results if not isinstance(result, CandidateError))
-        ordered += [done > other for other in others]
-    share = fmean(ordered)
-    if share < _MIN_ORDERED_SHARE:
+            raise UnsuitableModelError(f"self-test: {golden.name} could not be scored: {failed[0]}")
+        scores.append(scores_by_quality(golden, answer))
+    share = required_share(scores)
+    if share < MIN_ORDERED_SHARE:
         raise UnsuitableModelError(
             f"self-test: a done edit beat an untouched or wrong one in {share:.0%} of the golden pairs; "
-            f"a judge must reach {_MIN_ORDERED_SHARE:.0%}"
+            f"a judge must reach {MIN_ORDERED_SHARE:.0%}"
         )
     return share
-
-
-def _group(sample: Path) -> EditGroup:
-    task = sample / "task.txt"
-    return EditGroup(
-        instruction=(sample / "instruction.txt").read_text(encoding="utf-8"),
-        task=task.read_text(encoding="utf-8").strip() if task.exists() else None,
-        sources=((sample / "source.png").read_bytes(),),
-        candidates=tuple((sample / f"{name}.png").read_bytes() for name in _CANDIDATES),
-    )

@@ -22,8 +22,9 @@ from reward_service.metrics import Metrics
 from reward_service.principles import JudgedPrinciples, Principles, WrittenPrinciples
 from reward_service.problems import ProblemError
 from reward_service.scoring import Scorer, ScorerOptions
-from reward_service.selftest import check_labels, check_order, read_calibration
+from reward_service.selftest import check_labels, check_order
 from reward_service.settings import Settings
+from shared.calibration import read_calibration
 from shared.errors import EditR1Error
 from shared.schemas import API_VERSION, ServiceInfo
 

@@ -81,3 +81,20 @@ def test_the_command_fails_when_a_candidate_has_no_score(url, samples, tmp_path)
     ended = CliRunner().invoke(app, line, env={"COLUMNS": "300"})
     assert ended.exit_code == 1
     assert "candidate 1: not a readable image" in ended.output
+
+
+def test_the_selftest_finds_the_embedded_judge_sound(url):
+    line = ["selftest", "--url", url, "--method", "score_logit", "--method", "yes_no_logit"]
+    ended = CliRunner().invoke(app, line, env={"COLUMNS": "200"})
+    assert ended.exit_code == 0, ended.output
+    rows = {
+        row[0].strip(): row[1:] for row in (line.strip("│").split("│") for line in ended.output.splitlines()) if row
+    }
+    assert all(float(share.strip().rstrip("%")) >= 90 for share in rows["done > untouched"][:2])
+    assert {"add", "adjust", "background", "extract", "remove", "replace"} <= set(rows)
+
+
+def test_the_selftest_fails_a_judge_that_misleads(service_url):
+    ended = CliRunner().invoke(app, ["selftest", "--url", service_url], env={"COLUMNS": "200"})
+    assert ended.exit_code == 1
+    assert "FAILED: score_logit" in ended.output

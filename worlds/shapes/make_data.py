@@ -1,7 +1,8 @@
 """Write the world's task lists and sample edits: `python -m worlds.shapes.make_data [--out worlds/shapes]`.
 
     data/train.jsonl, data/held_out.jsonl, data/images/SPLIT-NNN.png    task lists, as a trainer reads them
-    samples/NN/{source,done,untouched,wrong}.png, instruction.txt       ten edits for people and for the self-test
+    samples/NN/{source,done,half,untouched,wrong}.png                   ten edits for people and for the self-test,
+    samples/NN/{instruction,task}.txt                                   and what was asked
 
 The same files on every machine; a test writes them anew and compares.
 """
@@ -21,7 +22,7 @@ from worlds.shapes.tasks import TASKS, ShapesTask, Split, edit, possible_tasks, 
 
 NUM_IMAGES: dict[Split, int] = {"train": 256, "held_out": 64}
 TASKS_PER_IMAGE = 3
-NUM_SAMPLES = 10
+NUM_SAMPLES = 12
 _SEED = 2026
 
 
@@ -49,10 +50,12 @@ def write_samples(out: Path) -> None:
         task = _task_of_type(rng, TASKS[index % len(TASKS)])
         folder = directory / f"{index:02d}"
         folder.mkdir(parents=True)
-        pictures = {"source": task.source, "done": task.target, "untouched": task.source, "wrong": _wrong(rng, task)}
-        for name, scene in pictures.items():
-            _write_png(folder / f"{name}.png", render(scene))
+        scenes = {"source": task.source, "done": task.target, "untouched": task.source, "wrong": _wrong(rng, task)}
+        pictures = {name: render(scene) for name, scene in scenes.items()}
+        for name, pixels in {**pictures, "half": _half(pictures["source"], pictures["done"])}.items():
+            _write_png(folder / f"{name}.png", pixels)
         (folder / "instruction.txt").write_text(f"{task.instruction}\n")
+        (folder / "task.txt").write_text(f"{task.task}\n")
 
 
 def _distinct_scenes(rng: np.random.Generator, split: Split, number: int) -> list[Scene]:
@@ -75,6 +78,11 @@ def _task_of_type(rng: np.random.Generator, name: str) -> ShapesTask:
         task = sample_task(rng, "held_out")
         if task.task == name:
             return task
+
+
+def _half(source: Pixels, done: Pixels) -> Pixels:
+    """An edit that stopped half way: two thirds of the change."""
+    return np.asarray((source.astype(np.float32) + 2.0 * done.astype(np.float32)) / 3 + 0.5, np.uint8)
 
 
 def _wrong(rng: np.random.Generator, task: ShapesTask) -> Scene:

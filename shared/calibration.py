@@ -1,0 +1,94 @@
+"""Golden edits: pictures of known quality, with which anyone checks whether a judge's scores mean something.
+
+A directory of `NN/{source,done,half,untouched,wrong}.png`, `instruction.txt` and maybe `task.txt` enters (`half` may be
+missing); groups to score leave. Scores enter; how often the better edit won leaves.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from shared.errors import ConfigError
+from shared.schemas import CandidateError, EditGroup, ScoreResponse
+
+QUALITIES = ("done", "half", "untouched", "wrong")
+"""From best to worst. A wrong edit did something else than asked; most judges give it and an untouched one the same."""
+MIN_ORDERED_SHARE = 0.75
+"""Of the pairs of a done edit with an untouched or wrong one; below it a judge's scores would mislead."""
+
+Pair = tuple[str, str]
+"""(better, worse) of two qualities."""
+PAIRS: tuple[Pair, ...] = tuple(itertools.combinations(QUALITIES, 2))
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One instruction with edits of known quality."""
+
+    name: str
+    task: str
+    qualities: tuple[str, ...]
+    """Of `group.candidates`, in their order."""
+    group: EditGroup
+
+
+def read_calibration(directory: Path) -> list[Golden]:
+    """The golden edits of a directory, in order of their names.
+
+    Raises:
+        ConfigError: the directory holds none, or a file is missing.
+
+    """
+    folders = sorted(path.parent for path in directory.glob("*/instruction.txt"))
+    if not folders:
+        raise ConfigError(f"calibration: no */instruction.txt in {directory}")
+    try:
+        return [_golden(folder) for folder in folders]
+    except OSError as error:
+        raise ConfigError(f"calibration: {error}") from error
+
+
+def scores_by_quality(golden: Golden, answer: ScoreResponse) -> dict[str, float]:
+    """Score of each quality of one golden group; those that failed are left out."""
+    pairs = zip(golden.qualities, answer.results, strict=True)
+    return {quality: result.score for quality, result in pairs if not isinstance(result, CandidateError)}
+
+
+def ordered_shares(scores: Sequence[Mapping[str, float]]) -> dict[Pair, float]:
+    """Share of golden groups in which the better edit of each pair of qualities scored strictly higher.
+
+    Args:
+        scores: one table a golden group, quality -> score; a pair takes part where both are there.
+
+    """
+    found: dict[Pair, float] = {}
+    for better, worse in PAIRS:
+        wins = [one[better] > one[worse] for one in scores if better in one and worse in one]
+        if wins:
+            found[better, worse] = fmean(wins)
+    return found
+
+
+def required_share(scores: Sequence[Mapping[str, float]]) -> float:
+    """Share of pairs in which a done edit beat an untouched or wrong one; 0 when there is no such pair."""
+    wins = [
+        one["done"] > one[worse] for one in scores for worse in ("untouched", "wrong") if {"done", worse} <= set(one)
+    ]
+    return fmean(wins) if wins else 0.0
+
+
+def _golden(folder: Path) -> Golden:
+    task = folder / "task.txt"
+    name = task.read_text(encoding="utf-8").strip() if task.exists() else None
+    qualities = tuple(quality for quality in QUALITIES if quality != "half" or (folder / "half.png").exists())
+    group = EditGroup(
+        instruction=(folder / "instruction.txt").read_text(encoding="utf-8"),
+        task=name,
+        sources=((folder / "source.png").read_bytes(),),
+        candidates=tuple((folder / f"{quality}.png").read_bytes() for quality in qualities),
+    )
+    return Golden(folder.name, name or "default", qualities, group)

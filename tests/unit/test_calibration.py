@@ -1,0 +1,34 @@
+"""Golden edits: files in, groups out; scores in, shares of rightly ordered pairs out."""
+
+import pytest
+
+from shared.calibration import PAIRS, ordered_shares, read_calibration, required_share
+from shared.errors import ConfigError
+
+
+def test_the_embedded_worlds_samples_show_every_quality_of_every_task(shapes_dir):
+    golden = read_calibration(shapes_dir / "samples")
+    assert {one.task for one in golden} == {"add", "adjust", "background", "extract", "remove", "replace"}
+    assert all(len(one.group.candidates) == len(one.qualities) == 4 for one in golden)
+
+
+def test_half_edits_may_be_missing_and_others_may_not(shapes_dir, tmp_path):
+    for name in ("source.png", "done.png", "untouched.png", "instruction.txt"):
+        (tmp_path / "00").mkdir(exist_ok=True)
+        (tmp_path / "00" / name).write_bytes((shapes_dir / "samples" / "00" / name).read_bytes())
+    with pytest.raises(ConfigError, match=r"calibration: .*wrong\.png"):
+        read_calibration(tmp_path)
+    (tmp_path / "00" / "wrong.png").write_bytes((tmp_path / "00" / "source.png").read_bytes())
+    (golden,) = read_calibration(tmp_path)
+    assert golden.qualities == ("done", "untouched", "wrong")
+    assert golden.task == "default"
+
+
+def test_shares_count_strict_wins_and_leave_out_what_has_no_score():
+    falling = {"done": 0.9, "half": 0.5, "untouched": 0.2, "wrong": 0.1}
+    tied = {"done": 0.5, "untouched": 0.5, "wrong": 0.1}
+    assert ordered_shares([falling]) == dict.fromkeys(PAIRS, 1.0)
+    assert ordered_shares([falling, tied])["done", "untouched"] == 0.5
+    assert ordered_shares([tied, {}]).keys() == {("done", "untouched"), ("done", "wrong"), ("untouched", "wrong")}
+    assert required_share([falling, tied]) == 0.75
+    assert required_share([]) == 0.0

@@ -72,7 +72,7 @@ def test_task_lists_name_existing_pictures_of_their_own_side(shapes_dir: Path) -
 
 def test_samples_show_a_right_and_a_wrong_edit(shapes_dir: Path) -> None:
     folders = sorted((shapes_dir / "samples").iterdir())
-    assert len(folders) == 10
+    assert len(folders) == 12
     for folder in folders:
         source, done, untouched, wrong = (
             to_pixels(Image.open(folder / f"{name}.png")) for name in ("source", "done", "untouched", "wrong")

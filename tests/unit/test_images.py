@@ -15,10 +15,23 @@ from shared.images import ImageLimits, content_hash, decode, encode, mime_type
 from tests.support.serving import encoded, picture, png_bomb
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_encoding_is_lossless(width, height, seed):
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from(["webp", "raw"]))
+def test_encoding_is_lossless(width, height, seed, codec):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert np.array_equal(np.asarray(decode(encode(Image.fromarray(pixels)))), pixels)
+    assert np.array_equal(np.asarray(decode(encode(Image.fromarray(pixels), codec))), pixels)
+
+
+@pytest.mark.parametrize("header", [b"P3\n1 1\n255\n1 2 3\n", b"P5 1 1 255\n\x07", b"P6 2 2 255\n\x00", b"P6 1"])
+def test_of_raw_formats_only_whole_binary_rgb_is_taken(header):
+    with pytest.raises(ImageError) as caught:
+        decode(header)
+    assert caught.value.code == "invalid_image"
+
+
+def test_a_raw_bomb_is_refused_from_its_header():
+    with pytest.raises(ImageError) as caught:
+        decode(b"P6 30000 30000 255\n\x00")
+    assert caught.value.code == "image_too_large"
 
 
 @pytest.mark.parametrize("codec", ["PNG", "JPEG", "WEBP"])

@@ -91,13 +91,23 @@ class Service:
         raise ProblemError(503, code, self.failure or self._phase, retry_after_seconds=1)
 
     @property
+    def engine(self) -> Engine | None:
+        """The loaded judge; None while it is loading."""
+        return self._engine
+
+    @property
+    def ready(self) -> bool:
+        """Whether it scores now."""
+        return self._scorer is not None and self.failure is None and not self.admission.draining
+
+    @property
     def info(self) -> ServiceInfo:
         """GET /v1/info."""
         return ServiceInfo(
             api_version=API_VERSION,
             model=self.settings.display_name,
             engine=self._engine.name if self._engine else self.settings.engine,
-            ready=self._scorer is not None and self.failure is None and not self.admission.draining,
+            ready=self.ready,
             versions=_versions(),
             limits=self.settings.limits,
             methods=tuple(self.methods),

@@ -37,6 +37,26 @@ class _Patches:
         return self.values.numel() * self.values.element_size()
 
 
+@dataclass(frozen=True)
+class Row:
+    """One conversation, ready to stand in a batch."""
+
+    ids: list[int]
+    """Token ids with each placeholder as wide as its picture."""
+    digests: tuple[str, ...]
+    pictures: tuple[_Patches, ...]
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """What one run of the model takes."""
+
+    arguments: dict[str, Any]
+    """Keyword arguments; `pixel_values` hold each different picture once, `image_grid_thw` one row a placeholder."""
+    shown: list[str]
+    """Digest of the picture that each placeholder shows, in reading order over all rows."""
+
+
 class BatchBuilder:
     """Turns conversations into the keyword arguments of a Qwen-VL model."""
 
@@ -56,8 +76,8 @@ class BatchBuilder:
         self._cached_bytes = 0
         self._lock = threading.Lock()
 
-    def build(self, conversations: Sequence[Messages], prefixes: Sequence[tuple[int, ...]]) -> dict[str, Any]:
-        """Model inputs for conversations whose answers begin with the given token ids.
+    def rows(self, conversations: Sequence[Messages], prefixes: Sequence[tuple[int, ...]]) -> list[Row]:
+        """One row a conversation whose answer begins with the given token ids.
 
         Raises:
             EngineError: a conversation is longer than the model can read.
@@ -66,18 +86,24 @@ class BatchBuilder:
         images = [images_of(messages) for messages in conversations]
         with self._lock:
             patches = self._patches([image for row in images for image in row])
-        rows = [
-            self._row(messages, [patches[image.digest] for image in row], prefix)
-            for messages, row, prefix in zip(conversations, images, prefixes, strict=True)
+        shown = [tuple(patches[image.digest] for image in row) for row in images]
+        return [
+            Row(self._ids(messages, pictures, prefix), tuple(image.digest for image in row), pictures)
+            for messages, row, pictures, prefix in zip(conversations, images, shown, prefixes, strict=True)
         ]
-        flat = [patches[image.digest] for row in images for image in row]
-        return {
-            **self._pad(rows),
-            "pixel_values": torch.cat([item.values for item in flat]).to(self._device),
-            "image_grid_thw": torch.stack([item.grid for item in flat]).to(self._device),
-        }
 
-    def _row(self, messages: Messages, images: list[_Patches], prefix: tuple[int, ...]) -> list[int]:
+    def inputs(self, rows: Sequence[Row]) -> ModelInputs:
+        """What one run of the model over these rows takes."""
+        pictures = {name: one for row in rows for name, one in zip(row.digests, row.pictures, strict=True)}
+        digests = [digest for row in rows for digest in row.digests]
+        arguments = {
+            **self._pad([row.ids for row in rows]),
+            "pixel_values": torch.cat([one.values for one in pictures.values()]).to(self._device),
+            "image_grid_thw": torch.stack([pictures[digest].grid for digest in digests]).to(self._device),
+        }
+        return ModelInputs(arguments, digests)
+
+    def _ids(self, messages: Messages, images: Sequence[_Patches], prefix: tuple[int, ...]) -> list[int]:
         """Ids of one conversation with each placeholder as wide as its image."""
         widths = iter(images)
         ids: list[int] = []
@@ -134,3 +160,14 @@ class BatchBuilder:
         while self._cached_bytes > _CACHE_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= oldest.num_bytes
+
+
+def chunks(lengths: Sequence[int], limit: int | None) -> list[slice]:
+    """Consecutive rows of at most `limit` tokens when padded to the longest of them; a longer row stands alone."""
+    found, start, longest = [], 0, 0
+    for index, length in enumerate(lengths):
+        longest = max(longest, length)
+        if limit is not None and index > start and longest * (index + 1 - start) > limit:
+            found.append(slice(start, index))
+            start, longest = index, length
+    return [*found, slice(start, len(lengths))]

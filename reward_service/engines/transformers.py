@@ -21,9 +21,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationC
 from transformers.utils.logging import disable_progress_bar
 
 from reward_service.engines.base import EngineOptions
-from reward_service.engines.batches import BatchBuilder
+from reward_service.engines.batches import BatchBuilder, ModelInputs, chunks
 from reward_service.engines.chat import Chat
 from reward_service.engines.sampling import SeededSampler
+from reward_service.engines.vision import SeenPictures
 from reward_service.types import Answer, Messages, SamplingSpec
 from shared.errors import EngineError
 
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.001
 """After the first conversation of a batch, how long to look for company when the model idles."""
+
+_CPU_BATCH_TOKENS = 4096
+"""Tokens in one forward pass on a CPU: more leave its caches, and each candidate takes longer (BENCHMARKS.md)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class _Batch:
     """Conversations ready for one run of the model."""
 
     jobs: list[_Job]
-    inputs: dict[str, Any]
+    inputs: ModelInputs
     started: float
 
 
@@ -64,9 +68,11 @@ class TransformersEngine:
         self._eos_ids = _eos_ids(model, chat)
         limit = options.max_model_len or model.config.get_text_config().max_position_embeddings
         self._max_tokens = limit
+        self._pictures = SeenPictures(model)
         self._builder = BatchBuilder(chat, model.device, limit, options.max_image_pixels)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._prepared: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
+        self._batch_tokens = _CPU_BATCH_TOKENS if model.device.type == "cpu" else None
         self._closed = False
         self._threads = [
             threading.Thread(target=target, name=f"judge-{target.__name__.strip('_')}", daemon=True)
@@ -140,12 +146,17 @@ class TransformersEngine:
         """Build the inputs of these jobs and hand them on; what cannot be built is told its error."""
         started = time.monotonic()
         try:
-            inputs = self._builder.build([job.messages for job in jobs], [job.spec.prefix_ids for job in jobs])
+            rows = self._builder.rows([job.messages for job in jobs], [job.spec.prefix_ids for job in jobs])
+            batches = [
+                _Batch(jobs[chunk], self._builder.inputs(rows[chunk]), started)
+                for chunk in chunks([len(row.ids) for row in rows], self._batch_tokens)
+            ]
         except Exception as error:
             for half in _halves(jobs, error):
                 self._prepare(half, then)
         else:
-            then(_Batch(jobs, inputs, started))
+            for batch in batches:
+                then(batch)
 
     # Thread two: run the model.
 
@@ -169,11 +180,12 @@ class TransformersEngine:
         labels = tuple(dict.fromkeys(label for spec in specs for label in spec.labels))
         label_ids = torch.tensor(self.chat.label_ids(labels), dtype=torch.long, device=self._model.device)
         sampler = SeededSampler(specs, label_ids)
-        if specs[0].max_tokens == 1:
-            logits = self._model(**batch.inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
-            tokens = sampler.draw(logits)[:, None]
-        else:
-            tokens = self._generate(batch.inputs, specs[0].max_tokens, sampler)
+        with self._pictures.shown(batch.inputs.shown):
+            if specs[0].max_tokens == 1:
+                logits = self._model(**batch.inputs.arguments, logits_to_keep=1, use_cache=False).logits[:, -1]
+                tokens = sampler.draw(logits)[:, None]
+            else:
+                tokens = self._generate(batch.inputs.arguments, specs[0].max_tokens, sampler)
         logprobs = sampler.label_logprobs() if labels else None
         return [
             self._read(row.tolist(), None if logprobs is None else logprobs[i], labels, batch, i)

@@ -1,0 +1,51 @@
+"""A reward server as research releases build it, on our engine: one chat call a candidate, one at a time, over JSON.
+
+The engine is the same, with its caches and batches; what differs is how it is fed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+
+from fastapi import FastAPI
+from PIL import Image
+from pydantic import BaseModel
+
+from reward_service.methods import METHODS
+from reward_service.service import Service
+from reward_service.types import Brief, Edit, JudgeImage
+from shared.images import content_hash
+
+
+class Body(BaseModel):
+    """One candidate with its source."""
+
+    instruction: str
+    source: str
+    candidate: str
+
+
+def reference_app(service: Service) -> FastAPI:
+    """The application; to be mounted beside the service's."""
+    app = FastAPI()
+    one_at_a_time = asyncio.Lock()
+    method = METHODS["score_logit"]
+
+    @app.post("/score")
+    async def score(body: Body) -> dict[str, float]:
+        async with one_at_a_time:
+            brief = Brief(body.instruction, "None", "default", (_image(body.source),))
+            edit = Edit(brief, _image(body.candidate))
+            (question,) = method.ask(edit)
+            assert service.engine is not None
+            answer = await service.engine.generate(question.messages, question.spec)
+            return {"score": method.read(edit, [answer]).raw_score / 5}
+
+    return app
+
+
+def _image(text: str) -> JudgeImage:
+    data = base64.b64decode(text)
+    return JudgeImage(Image.open(io.BytesIO(data)).convert("RGB"), content_hash(data))

@@ -1,0 +1,212 @@
+"""What HTTP costs, and what groups save: the reward service against its own engine and against other ways to serve it.
+
+    python benchmarks/serving.py [--engine vllm|transformers] [--pairs 5] [--codec raw] [--judge small]
+
+One process holds one engine behind a real HTTP server; the client is a process of its own. Each round runs, one after
+another and on fresh pictures, the same 24 groups x 12 candidates
+    direct       engine.generate on decoded pictures, everything at once: the floor
+    group        POST /v1/score, one request a group (what `RewardClient` does)
+    candidate    POST /v1/score, one request a candidate
+    reference    the way of released reward servers: JSON, one chat call a candidate, one at a time, the source again
+                 with each of them
+and prints throughput and CPU time (server, engine and client together) as medians of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import platform
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import uvicorn
+
+from benchmarks.judges import SIZES, save_random_judge
+from benchmarks.reference import reference_app
+from benchmarks.workload import ClientSettings, Workload, client_loop, direct_messages
+from reward_service.app import create_app
+from reward_service.service import Service
+from reward_service.settings import Settings
+from reward_service.types import SamplingSpec
+
+ARMS = ("direct", "group", "candidate", "reference")
+LABELS = ("0", "1", "2", "3", "4", "5")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm once."""
+
+    seconds: float
+    cpu_seconds: float
+    num_candidates: int
+
+    @property
+    def rate(self) -> float:
+        """Candidates a second."""
+        return self.num_candidates / self.seconds
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU milliseconds a candidate, of all processes together."""
+        return 1e3 * self.cpu_seconds / self.num_candidates
+
+
+class Bench:
+    """The engine behind its server, and the client beside it."""
+
+    def __init__(self, settings: Settings, client: ClientSettings) -> None:
+        self._app = create_app(settings)
+        self._service: Service = self._app.state.service
+        self._app.mount("/reference", reference_app(self._service))
+        config = uvicorn.Config(self._app, port=0, log_config=None, access_log=False)
+        self._server = uvicorn.Server(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        self._wait_ready()
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self._pipe, other = multiprocessing.get_context("spawn").Pipe()
+        self._client = multiprocessing.get_context("spawn").Process(
+            target=client_loop, args=(other, f"http://127.0.0.1:{port}", client), daemon=True
+        )
+        self._client.start()
+
+    def run(self, arm: str, work: Workload) -> Run:
+        """One arm on one set of pictures; making them is not timed."""
+        if arm == "direct":
+            messages = direct_messages(work)
+            return self._timed(lambda: self._direct(messages), work)
+        self._ask(("prepare", arm, work))
+        return self._timed(lambda: self._ask(("run",)), work)
+
+    def close(self) -> None:
+        """End client and server."""
+        self._pipe.send(("end",))
+        self._client.join()
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _timed(self, call: Callable[[], object], work: Workload) -> Run:
+        before, started = self._cpu_seconds(), time.perf_counter()
+        call()
+        seconds = time.perf_counter() - started
+        return Run(seconds, self._cpu_seconds() - before, work.num_candidates)
+
+    def _direct(self, messages: list[Any]) -> None:
+        engine = self._service.engine
+        assert engine is not None
+        assert self._loop is not None
+
+        async def ask_all() -> None:
+            await asyncio.gather(*(engine.generate(one, SamplingSpec(labels=LABELS)) for one in messages))
+
+        asyncio.run_coroutine_threadsafe(ask_all(), self._loop).result()
+
+    def _ask(self, command: tuple[object, ...]) -> None:
+        self._pipe.send(command)
+        answer = self._pipe.recv()
+        if answer != "done":
+            raise RuntimeError(f"the client failed: {answer}")
+
+    def _serve(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(self._server.serve())
+
+    def _wait_ready(self) -> None:
+        while not self._service.ready:
+            if self._service.failure:
+                raise RuntimeError(self._service.failure)
+            time.sleep(0.1)
+
+    def _cpu_seconds(self) -> float:
+        here = psutil.Process()
+        times = [process.cpu_times() for process in (here, *here.children(recursive=True))]
+        return sum(float(one.user + one.system) for one in times)
+
+
+def measure(bench: Bench, arguments: argparse.Namespace) -> dict[str, list[Run]]:
+    """Arm -> its run of each round, after a warm-up."""
+    seed = 0
+    found: dict[str, list[Run]] = {arm: [] for arm in arguments.arms}
+    for number in range(arguments.pairs + 1):
+        # The order changes from round to round: who comes first may find a colder machine.
+        order = arguments.arms[number % len(arguments.arms) :] + arguments.arms[: number % len(arguments.arms)]
+        for arm in order:
+            seed += 1
+            groups = arguments.groups if number else 2
+            run = bench.run(arm, Workload(groups, arguments.group_size, arguments.side, seed))
+            if number:
+                found[arm].append(run)
+                print(f"round {number} {arm:10} {run.rate:8.2f} candidates/s {run.cpu_ms:8.2f} ms CPU", flush=True)
+    return found
+
+
+def table(found: dict[str, list[Run]]) -> str:
+    """Medians of rates and CPU times, and of each round's ratio to `direct` and to `reference`."""
+    rows = ["| way | candidates/s | CPU ms a candidate | rate / direct | CPU / direct | rate / reference |"]
+    rows.append("| --- | --- | --- | --- | --- | --- |")
+    for arm, runs in found.items():
+        rate, cpu = (_median(getattr(run, name) for run in runs) for name in ("rate", "cpu_ms"))
+        to_direct = _ratio(runs, found.get("direct"), "rate")
+        cpu_to_direct = _ratio(runs, found.get("direct"), "cpu_ms")
+        to_reference = _ratio(runs, found.get("reference"), "rate")
+        rows.append(f"| {arm} | {rate:.1f} | {cpu:.1f} | {to_direct} | {cpu_to_direct} | {to_reference} |")
+    if "candidate" in found and "group" in found:
+        rows.append(f"\ngroup requests / candidate requests: {_ratio(found['group'], found['candidate'], 'rate')}")
+    return "\n".join(rows)
+
+
+def _ratio(runs: list[Run], base: list[Run] | None, name: str) -> str:
+    if base is None:
+        return "-"
+    return f"{_median(getattr(a, name) / getattr(b, name) for a, b in zip(runs, base, strict=True)):.2f}"
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
+    parser.add_argument("--judge", choices=SIZES, default="small")
+    parser.add_argument("--model", type=Path, help="a checkpoint directory instead of a random judge")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--groups", type=int, default=24)
+    parser.add_argument("--group-size", type=int, default=12)
+    parser.add_argument("--side", type=int, default=448)
+    parser.add_argument("--codec", choices=["raw", "webp"], default="raw")
+    parser.add_argument("--max-batch", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-serving.json"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        model = arguments.model or save_random_judge(Path(scratch), arguments.judge)
+        settings = Settings(
+            model=str(model), engine=arguments.engine, max_batch=arguments.max_batch, max_model_len=4096
+        )
+        bench = Bench(settings, ClientSettings(arguments.codec))
+        try:
+            found = measure(bench, arguments)
+        finally:
+            bench.close()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    print(f"\n{arguments.engine}, {arguments.judge} judge, {arguments.codec}, {device}\n{table(found)}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({arm: [vars(run) for run in runs] for arm, runs in found.items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The benchmarks' pictures and the client process that sends them.
+
+Pictures are smooth colours with a little grain, as edited photographs are to a codec; every workload's are new, so that
+no cache of an earlier run helps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from reward_service.methods import METHODS
+from reward_service.types import Brief, Edit, JudgeImage, Messages
+from shared.client import RewardClient
+from shared.images import Codec, encode
+from shared.schemas import CandidateError, EditGroup
+
+INSTRUCTION = "make the car on the left red and keep everything else"
+_IN_FLIGHT = 16
+Group = tuple[Image.Image, list[Image.Image]]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Groups of one source and its candidates."""
+
+    num_groups: int
+    group_size: int
+    side: int
+    seed: int
+
+    @property
+    def num_candidates(self) -> int:
+        """Over all groups."""
+        return self.num_groups * self.group_size
+
+    def groups(self) -> Iterator[Group]:
+        """The pictures; the same for the same seed."""
+        rng = np.random.default_rng(self.seed)
+        for _ in range(self.num_groups):
+            yield self._picture(rng), [self._picture(rng) for _ in range(self.group_size)]
+
+    def _picture(self, rng: np.random.Generator) -> Image.Image:
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((self.side, self.side), Image.Resampling.BICUBIC), np.int16)
+        grain = rng.integers(-2, 3, smooth.shape, dtype=np.int16)
+        return Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How the client sends."""
+
+    codec: Codec
+
+
+def direct_messages(work: Workload) -> list[Messages]:
+    """What the service would ask its engine about every candidate, on decoded pictures."""
+    messages = []
+    for number, (source, candidates) in enumerate(work.groups()):
+        shown = JudgeImage(source, f"{work.seed}-{number}")
+        brief = Brief(INSTRUCTION, "None", "default", (shown,))
+        edits = [Edit(brief, JudgeImage(one, f"{work.seed}-{number}-{i}")) for i, one in enumerate(candidates)]
+        messages += [METHODS["score_logit"].ask(edit)[0].messages for edit in edits]
+    return messages
+
+
+def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
+    """The client process: prepares pictures, sends them when told, until it is told to end."""
+    arms: dict[str, Callable[[str, list[Group], Codec], Awaitable[None]]] = {
+        "group": _by_group,
+        "candidate": _by_candidate,
+        "reference": _as_the_reference,
+    }
+    arm, groups = "group", []
+    while (command := pipe.recv())[0] != "end":
+        try:
+            if command[0] == "prepare":
+                arm, groups = command[1], list(command[2].groups())
+            else:
+                asyncio.run(_awaited(arms[arm](url, groups, settings.codec)))
+        except Exception as error:  # the other process reports it
+            pipe.send(repr(error))
+        else:
+            pipe.send("done")
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _by_group(url: str, groups: list[Group], codec: Codec) -> None:
+    async with RewardClient(url, max_in_flight=_IN_FLIGHT) as client:
+        await asyncio.gather(*(_score(client, source, candidates, codec) for source, candidates in groups))
+
+
+async def _by_candidate(url: str, groups: list[Group], codec: Codec) -> None:
+    async with RewardClient(url, max_in_flight=_IN_FLIGHT) as client:
+        pairs = [(source, [candidate]) for source, candidates in groups for candidate in candidates]
+        await asyncio.gather(*(_score(client, source, candidates, codec) for source, candidates in pairs))
+
+
+async def _score(client: RewardClient, source: Image.Image, candidates: list[Image.Image], codec: Codec) -> None:
+    encoded = await asyncio.to_thread(lambda: [encode(image, codec) for image in (source, *candidates)])
+    group = EditGroup(instruction=INSTRUCTION, sources=(encoded[0],), candidates=tuple(encoded[1:]))
+    results = (await client.score(group)).results
+    failed = [result.error.message for result in results if isinstance(result, CandidateError)]
+    if failed:
+        raise RuntimeError(failed[0])
+
+
+async def _as_the_reference(url: str, groups: list[Group], _codec: Codec) -> None:
+    """JPEG, which costs the other way least: its handicap is not its codec."""
+    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+        slots = asyncio.Semaphore(_IN_FLIGHT)
+
+        async def score(source: Image.Image, candidate: Image.Image) -> None:
+            async with slots:
+                body = {"instruction": INSTRUCTION, "source": _jpeg_text(source), "candidate": _jpeg_text(candidate)}
+                (await client.post("/reference/score", json=body)).raise_for_status()
+
+        await asyncio.gather(*(score(source, candidate) for source, candidates in groups for candidate in candidates))
+
+
+def _jpeg_text(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,89 @@
+"""Each picture goes through the vision tower once, however many conversations show it.
+
+The candidates of a group share their source, the principles of a verifier share both pictures, and passes share all.
+Qwen-VL models ask `get_image_features` for the picture of every placeholder; here only new pictures are looked at, and
+the features of the last ones are kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class _Features:
+    """What the language model sees of one picture."""
+
+    pooled: torch.Tensor
+    """[visual tokens, hidden]"""
+    layers: tuple[torch.Tensor, ...]
+    """The same of inner layers (Qwen3-VL); empty for models that use none."""
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.pooled, *self.layers))
+
+
+class SeenPictures:
+    """Stands in for a model's `get_image_features`; used by one thread at a time."""
+
+    def __init__(self, model: Any) -> None:
+        self._look = model.model.get_image_features
+        model.model.get_image_features = self._features
+        self._answer_type: type[Any] = dict  # known once it has looked at something
+        self._shown: Sequence[str] = ()
+        self._seen: OrderedDict[str, _Features] = OrderedDict()
+        self._num_bytes = 0
+
+    @contextmanager
+    def shown(self, digests: Sequence[str]) -> Iterator[None]:
+        """Within: placeholder i shows picture `digests[i]`; the pixel values hold each different one once, in order."""
+        self._shown = digests
+        try:
+            yield
+        finally:
+            self._shown = ()
+            self._forget_oldest()
+
+    def _features(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor, **options: Any) -> Any:
+        """Features a placeholder; `image_grid_thw` is [placeholders, 3]."""
+        pictures = list(dict.fromkeys(self._shown))
+        grids = image_grid_thw[[self._shown.index(digest) for digest in pictures]]
+        new = [i for i, digest in enumerate(pictures) if digest not in self._seen]
+        if new:
+            patches = torch.split(pixel_values, grids.prod(-1).tolist())
+            found = self._look(torch.cat([patches[i] for i in new]), grids[new], **options)
+            self._answer_type = type(found)
+            layers = getattr(found, "deepstack_features", None) or []
+            for position, i in enumerate(new):
+                self._remember(pictures[i], found.pooler_output[position], [layer[position] for layer in layers])
+        return self._dealt()
+
+    def _dealt(self) -> Any:
+        """The kept features in the model's own answer type, one of each a placeholder."""
+        dealt = [self._seen[digest] for digest in self._shown]
+        for digest in self._shown:
+            self._seen.move_to_end(digest)
+        answer = self._answer_type(pooler_output=tuple(one.pooled for one in dealt))
+        if dealt[0].layers:
+            answer.deepstack_features = [tuple(each) for each in zip(*(one.layers for one in dealt), strict=True)]
+        return answer
+
+    def _remember(self, digest: str, pooled: torch.Tensor, layers: Sequence[torch.Tensor]) -> None:
+        # A slice would keep its whole batch alive.
+        features = _Features(pooled.clone(), tuple(layer.clone() for layer in layers))
+        self._seen[digest] = features
+        self._num_bytes += features.num_bytes
+
+    def _forget_oldest(self) -> None:
+        while self._num_bytes > _CACHE_BYTES:
+            _, oldest = self._seen.popitem(last=False)
+            self._num_bytes -= oldest.num_bytes

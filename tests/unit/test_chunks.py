@@ -1,0 +1,15 @@
+"""Rows are dealt into batches in order, none lost, none over the limit unless it is alone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reward_service.engines.batches import chunks
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=40), st.none() | st.integers(1, 400))
+def test_chunks_cover_all_rows_and_keep_the_limit(lengths, limit):
+    found = chunks(lengths, limit)
+    assert [length for chunk in found for length in lengths[chunk]] == lengths
+    for chunk in found:
+        rows = lengths[chunk]
+        assert limit is None or len(rows) == 1 or max(rows) * len(rows) <= limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import uuid
 
 from fastapi import FastAPI
 from PIL import Image
@@ -27,8 +28,8 @@ class Body(BaseModel):
     candidate: str
 
 
-def reference_app(service: Service) -> FastAPI:
-    """The application; to be mounted beside the service's."""
+def reference_app(service: Service, *, remembers: bool) -> FastAPI:
+    """The application, to be mounted beside the service's; `remembers`: its engine knows a picture when it comes again."""
     app = FastAPI()
     one_at_a_time = asyncio.Lock()
     method = METHODS["score_logit"]
@@ -36,8 +37,8 @@ def reference_app(service: Service) -> FastAPI:
     @app.post("/score")
     async def score(body: Body) -> dict[str, float]:
         async with one_at_a_time:
-            brief = Brief(body.instruction, "None", "default", (_image(body.source),))
-            edit = Edit(brief, _image(body.candidate))
+            source, candidate = (_image(text, remembers) for text in (body.source, body.candidate))
+            edit = Edit(Brief(body.instruction, "None", "default", (source,)), candidate)
             (question,) = method.ask(edit)
             assert service.engine is not None
             answer = await service.engine.generate(question.messages, question.spec)
@@ -46,6 +47,7 @@ def reference_app(service: Service) -> FastAPI:
     return app
 
 
-def _image(text: str) -> JudgeImage:
+def _image(text: str, remembers: bool) -> JudgeImage:
     data = base64.b64decode(text)
-    return JudgeImage(Image.open(io.BytesIO(data)).convert("RGB"), content_hash(data))
+    digest = content_hash(data) if remembers else uuid.uuid4().hex
+    return JudgeImage(Image.open(io.BytesIO(data)).convert("RGB"), digest)

@@ -8,7 +8,8 @@ another and on fresh pictures, the same 24 groups x 12 candidates
     group        POST /v1/score, one request a group (what `RewardClient` does)
     candidate    POST /v1/score, one request a candidate
     reference    the way of released reward servers: JSON, one chat call a candidate, one at a time, the source again
-                 with each of them
+                 with each of them; as JPEG, which is cheap and changes the reward
+    reference-png  the same without loss
 and prints throughput and CPU time (server, engine and client together) as medians of the rounds' ratios.
 """
 
@@ -40,7 +41,7 @@ from reward_service.service import Service
 from reward_service.settings import Settings
 from reward_service.types import SamplingSpec
 
-ARMS = ("direct", "group", "candidate", "reference")
+ARMS = ("direct", "group", "candidate", "reference", "reference-png")
 LABELS = ("0", "1", "2", "3", "4", "5")
 
 
@@ -69,7 +70,8 @@ class Bench:
     def __init__(self, settings: Settings, client: ClientSettings) -> None:
         self._app = create_app(settings)
         self._service: Service = self._app.state.service
-        self._app.mount("/reference", reference_app(self._service))
+        # vLLM would find a picture again by its content; servers on plain transformers look at each one anew.
+        self._app.mount("/reference", reference_app(self._service, remembers=settings.engine == "vllm"))
         config = uvicorn.Config(self._app, port=0, log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,22 +151,20 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> dict[str, list[Run]]
             run = bench.run(arm, Workload(groups, arguments.group_size, arguments.side, seed))
             if number:
                 found[arm].append(run)
-                print(f"round {number} {arm:10} {run.rate:8.2f} candidates/s {run.cpu_ms:8.2f} ms CPU", flush=True)
+                print(f"round {number} {arm:13} {run.rate:8.2f} candidates/s {run.cpu_ms:8.2f} ms CPU", flush=True)
     return found
 
 
 def table(found: dict[str, list[Run]]) -> str:
-    """Medians of rates and CPU times, and of each round's ratio to `direct` and to `reference`."""
-    rows = ["| way | candidates/s | CPU ms a candidate | rate / direct | CPU / direct | rate / reference |"]
+    """Medians of rates and CPU times, and of each round's ratios to `direct` and to `group`."""
+    rows = ["| way | candidates/s | CPU ms a candidate | rate / direct | CPU / direct | group's rate / its |"]
     rows.append("| --- | --- | --- | --- | --- | --- |")
     for arm, runs in found.items():
         rate, cpu = (_median(getattr(run, name) for run in runs) for name in ("rate", "cpu_ms"))
         to_direct = _ratio(runs, found.get("direct"), "rate")
         cpu_to_direct = _ratio(runs, found.get("direct"), "cpu_ms")
-        to_reference = _ratio(runs, found.get("reference"), "rate")
-        rows.append(f"| {arm} | {rate:.1f} | {cpu:.1f} | {to_direct} | {cpu_to_direct} | {to_reference} |")
-    if "candidate" in found and "group" in found:
-        rows.append(f"\ngroup requests / candidate requests: {_ratio(found['group'], found['candidate'], 'rate')}")
+        of_group = _ratio(found["group"], runs, "rate") if "group" in found else "-"
+        rows.append(f"| {arm} | {rate:.1f} | {cpu:.1f} | {to_direct} | {cpu_to_direct} | {of_group} |")
     return "\n".join(rows)
 
 

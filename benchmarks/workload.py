@@ -11,6 +11,7 @@ import base64
 import io
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 
 import httpx
@@ -26,6 +27,7 @@ from shared.schemas import CandidateError, EditGroup
 INSTRUCTION = "make the car on the left red and keep everything else"
 _IN_FLIGHT = 16
 Group = tuple[Image.Image, list[Image.Image]]
+Save = Callable[[Image.Image, io.BytesIO], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
     arms: dict[str, Callable[[str, list[Group], Codec], Awaitable[None]]] = {
         "group": _by_group,
         "candidate": _by_candidate,
-        "reference": _as_the_reference,
+        "reference": partial(_as_the_reference, _jpeg),
+        "reference-png": partial(_as_the_reference, _png),
     }
     arm, groups = "group", []
     while (command := pipe.recv())[0] != "end":
@@ -117,20 +120,27 @@ async def _score(client: RewardClient, source: Image.Image, candidates: list[Ima
         raise RuntimeError(failed[0])
 
 
-async def _as_the_reference(url: str, groups: list[Group], _codec: Codec) -> None:
-    """JPEG, which costs the other way least: its handicap is not its codec."""
+async def _as_the_reference(save: Save, url: str, groups: list[Group], _codec: Codec) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=600) as client:
         slots = asyncio.Semaphore(_IN_FLIGHT)
 
         async def score(source: Image.Image, candidate: Image.Image) -> None:
             async with slots:
-                body = {"instruction": INSTRUCTION, "source": _jpeg_text(source), "candidate": _jpeg_text(candidate)}
+                body = {"instruction": INSTRUCTION, "source": _text(save, source), "candidate": _text(save, candidate)}
                 (await client.post("/reference/score", json=body)).raise_for_status()
 
         await asyncio.gather(*(score(source, candidate) for source, candidates in groups for candidate in candidates))
 
 
-def _jpeg_text(image: Image.Image) -> str:
-    buffer = io.BytesIO()
+def _jpeg(image: Image.Image, buffer: io.BytesIO) -> None:
     image.save(buffer, "JPEG", quality=95)
+
+
+def _png(image: Image.Image, buffer: io.BytesIO) -> None:
+    image.save(buffer, "PNG")
+
+
+def _text(save: Save, image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    save(image, buffer)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -83,7 +83,8 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             _check_size(image, limits)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turning
+            return _to_rgb(image)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

@@ -29,7 +29,7 @@ class Body(BaseModel):
 
 
 def reference_app(service: Service, *, remembers: bool) -> FastAPI:
-    """The application, to be mounted beside the service's; `remembers`: its engine knows a picture when it comes again."""
+    """The application, to be mounted beside the service's; `remembers`: its engine finds a picture again."""
     app = FastAPI()
     one_at_a_time = asyncio.Lock()
     method = METHODS["score_logit"]

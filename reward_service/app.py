@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +14,9 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from reward_service.batches import GroupOrProblem, read_batch
+from reward_service.patience import deadline, while_connected
 from reward_service.problems import ProblemError, install_handlers
+from reward_service.request_id import RequestId
 from reward_service.requests import BodyLimit, read_group
 from reward_service.scoring import Scorer
 from reward_service.service import Service
@@ -34,7 +34,6 @@ from shared.schemas import (
 )
 
 _PAGE = Path(__file__).parent / "page" / "index.html"
-_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 _bearer = HTTPBearer(auto_error=False)
 
 
@@ -66,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(_scoring)
     install_handlers(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestId)  # the last one added is the outermost
     return app
 
 
@@ -118,48 +118,39 @@ def _batch_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-@asynccontextmanager
-async def _deadline(limit_seconds: float) -> AsyncIterator[None]:
-    """503 for what takes longer."""
-    try:
-        async with asyncio.timeout(limit_seconds):
-            yield
-    except TimeoutError as error:
-        detail = f"not scored within {limit_seconds:g} s (request_seconds)"
-        raise ProblemError(503, "deadline_exceeded", detail, retry_after_seconds=1) from error
-
-
 @_scoring.post("/score", openapi_extra=_score_body())
-async def score(request: Request, response: Response, service: ServiceDep) -> ScoreResponse:
+async def score(request: Request, service: ServiceDep) -> ScoreResponse:
     """Score one group: one source, one instruction, 1..N candidate edits."""
     scorer = service.scorer
     service.admission.check()
-    request_id = _request_id(request)
-    response.headers["X-Request-ID"] = request_id
-    async with _deadline(service.settings.request_seconds):
-        group = await read_group(request, service.settings.limits)
-        with service.admission.entered(len(group.candidates)):
-            scores = await scorer.score(group, request_id)
-    service.metrics.observe(scores)
+    async with deadline(service.settings.request_seconds):
+        with service.metrics.timed("receive"):
+            group = await read_group(request, service.settings.limits)
+        async with while_connected(request):
+            with service.admission.entered(len(group.candidates)):
+                scores = await scorer.score(group, request.state.request_id)
+    service.observe(scores)
     return scores
 
 
 @_scoring.post("/score/batch", openapi_extra=_batch_body())
-async def score_batch(request: Request, response: Response, service: ServiceDep) -> list[ScoreResponse | Problem]:
+async def score_batch(request: Request, service: ServiceDep) -> list[ScoreResponse | Problem]:
     """Score several groups; the answers are in their order, with a problem in place of what cannot be scored."""
     scorer = service.scorer
     service.admission.check()
-    request_id = _request_id(request)
-    response.headers["X-Request-ID"] = request_id
-    async with _deadline(service.settings.request_seconds):
-        groups = await read_batch(request, service.settings.limits)
-        with service.admission.entered(sum(len(one.candidates) for one in groups if isinstance(one, EditGroup))):
-            answers = await asyncio.gather(
-                *(_score_or_problem(scorer, group, f"{request_id}.{i}") for i, group in enumerate(groups))
-            )
+    request_id = request.state.request_id
+    async with deadline(service.settings.request_seconds):
+        with service.metrics.timed("receive"):
+            groups = await read_batch(request, service.settings.limits)
+        num_candidates = sum(len(group.candidates) for group in groups if isinstance(group, EditGroup))
+        async with while_connected(request):
+            with service.admission.entered(num_candidates):
+                answers = await asyncio.gather(
+                    *(_score_or_problem(scorer, group, f"{request_id}.{i}") for i, group in enumerate(groups))
+                )
     for answer in answers:
         if isinstance(answer, ScoreResponse):
-            service.metrics.observe(answer)
+            service.observe(answer)
     return answers
 
 
@@ -229,9 +220,3 @@ async def readyz(service: ServiceDep) -> dict[str, str]:
 async def page() -> FileResponse:
     """The page for people."""
     return FileResponse(_PAGE, media_type="text/html")
-
-
-def _request_id(request: Request) -> str:
-    """The client's own id when it sends a proper one, else a new one."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -11,6 +11,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from structlog.typing import Processor
 
 from reward_service.app import create_app
 from reward_service.service import Service
@@ -79,18 +80,24 @@ class DrainingServer(uvicorn.Server):
 
 def _configure_logging(settings: Settings) -> None:
     """One line an event on stderr: for people on a terminal, JSON elsewhere when asked."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    wants_json = settings.log_format == "json"
+    for_people: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    for_machines: list[Processor] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    renderers = for_machines if wants_json else for_people
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # What uvicorn and other libraries log, in the same form.
+    handler = logging.StreamHandler(sys.stderr)
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[strip, *renderers], foreign_pre_chain=common))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("httpx", "python_multipart"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    wants_json = settings.log_format == "json"
-    for_people = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    for_machines = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(for_machines if wants_json else [for_people]),
-        ],
+        processors=[*common, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

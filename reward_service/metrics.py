@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from shared.schemas import CandidateError, ScoreResponse
 
@@ -13,10 +17,11 @@ _TENTHS = tuple(i / 10 for i in range(1, 11))
 
 
 class Metrics:
-    """Counts what leaves the service."""
+    """Counts what leaves the service; shows what its engine counts beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine_metrics: Callable[[], Iterable[Metric]]) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(_EngineCollector(engine_metrics))
         counter = partial(Counter, namespace="reward", registry=self.registry)
         histogram = partial(Histogram, namespace="reward", registry=self.registry)
         self.candidates = counter("candidates", "Candidates answered.", ["method", "outcome"])
@@ -28,6 +33,12 @@ class Metrics:
         self.in_flight = Gauge(
             "candidates_in_flight", "Candidates being scored.", namespace="reward", registry=self.registry
         )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Observe how long a stage takes, also when it fails."""
+        with self.seconds.labels(stage).time():
+            yield
 
     def observe(self, response: ScoreResponse) -> None:
         """Count one scored group."""
@@ -47,3 +58,14 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition."""
         return generate_latest(self.registry)
+
+
+class _EngineCollector(Collector):
+    """The engine's own metrics, asked for when somebody looks."""
+
+    def __init__(self, engine_metrics: Callable[[], Iterable[Metric]]) -> None:
+        self._engine_metrics = engine_metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """All of them as they are now."""
+        return self._engine_metrics()

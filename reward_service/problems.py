@@ -57,6 +57,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
     if request.url.path.startswith("/v1/score"):
         request.app.state.service.metrics.refusals.labels(error.problem.code).inc()
+        log.info("refused", status=error.problem.status, code=error.problem.code, detail=error.problem.detail)
     return problem_response(error)
 
 

@@ -23,7 +23,7 @@ from reward_service.passes import PassOptions, Scored, score_edit
 from reward_service.principles import Principles
 from reward_service.problems import ProblemError
 from reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
-from shared.errors import ImageError, JudgeError
+from shared.errors import EngineDiedError, ImageError, JudgeError
 from shared.images import ImageLimits, content_hash, decode
 from shared.schemas import (
     DEFAULT_TASK,
@@ -40,6 +40,7 @@ from shared.schemas import (
     Timing,
 )
 
+_ENGINE_RETRY_SECONDS = 5
 _SOURCE_ERROR_STATUS = {"invalid_image": 422, "unsupported_image_type": 415, "image_too_large": 413}
 
 
@@ -91,10 +92,14 @@ class Scorer:
         outcomes = await asyncio.gather(
             *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
         )
+        _raise_if_dead(outcomes)
         ended = time.perf_counter()
         waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, Scored)]
         timing = Timing(
-            queue=1e3 * fmean(waits or [0.0]), engine=1e3 * (ended - decoded), total=1e3 * (ended - started)
+            decode=1e3 * (decoded - started),
+            queue=1e3 * fmean(waits or [0.0]),
+            engine=1e3 * (ended - decoded),
+            total=1e3 * (ended - started),
         )
         results = tuple(self._result(i, outcome, method, group) for i, outcome in enumerate(outcomes))
         return ScoreResponse(
@@ -153,6 +158,8 @@ class Scorer:
             return tuple(Principle(one.question, one.category, one.weight) for one in group.principles)
         try:
             return await self._principles.of(brief)
+        except EngineDiedError as error:
+            raise _engine_died(error) from error
         except JudgeError as error:
             return error
 
@@ -230,11 +237,22 @@ class Scorer:
         )
 
 
+def _raise_if_dead(outcomes: Sequence[_Outcome]) -> None:
+    """503 for the whole group when the engine died under it: another replica may score it, and this one ends."""
+    for outcome in outcomes:
+        if isinstance(outcome, EngineDiedError):
+            raise _engine_died(outcome)
+
+
 def _decode_one(data: bytes, limits: ImageLimits) -> JudgeImage | ImageError:
     try:
         return JudgeImage(decode(data, limits), content_hash(data))
     except ImageError as error:
         return error
+
+
+def _engine_died(error: EngineDiedError) -> ProblemError:
+    return ProblemError(503, "engine_died", str(error), retry_after_seconds=_ENGINE_RETRY_SECONDS)
 
 
 def _image_problem(which: str, error: ImageError) -> ProblemError:

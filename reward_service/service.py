@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +27,7 @@ from reward_service.selftest import check_labels, check_order
 from reward_service.settings import Settings
 from shared.calibration import read_calibration
 from shared.errors import EditR1Error
-from shared.schemas import API_VERSION, ServiceInfo
+from shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.admission = Admission(settings.max_queued_candidates)
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda: self._engine.metrics() if self._engine else ())
         self.metrics.in_flight.set_function(lambda: self.admission.num_candidates)
         self.failure: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -89,6 +90,19 @@ class Service:
             return self._scorer
         code = "loading" if self.failure is None else "failed"
         raise ProblemError(503, code, self.failure or self._phase, retry_after_seconds=1)
+
+    def observe(self, scores: ScoreResponse) -> None:
+        """Count and log one scored group."""
+        self.metrics.observe(scores)
+        failed = Counter(result.error.code for result in scores.results if isinstance(result, CandidateError))
+        log.info(
+            "scored",
+            id=scores.id,
+            method=scores.method,
+            candidates=len(scores.results),
+            failed=dict(failed),
+            ms=round(scores.timing_ms.total, 1),
+        )
 
     @property
     def engine(self) -> Engine | None:

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs a model is split over (vllm).")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of GPU memory to use (vllm).")
 
-    max_body_bytes: int = Field(128 * _MIB, ge=1, description="Size of a request.")
+    max_body_bytes: int = Field(256 * _MIB, ge=1, description="Size of a request.")
     max_image_bytes: int = Field(32 * _MIB, ge=1, description="Encoded size of one image.")
     max_image_pixels: int = Field(4096 * 4096, ge=1, description="Width times height of one image.")
     max_candidates: int = Field(64, ge=1, description="Candidates in one group.")

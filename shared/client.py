@@ -1,5 +1,8 @@
 """RewardClient: groups of candidate edits go out over HTTP, scores or typed failures come back.
 
+One URL, or those of several replicas: a group goes to the replica that has seen its source, and to the next when that
+one fails.
+
     async with RewardClient("http://127.0.0.1:8000") as client:
         await client.wait_ready(300)
         scores = await client.score(EditGroup(instruction="make it red", sources=(a,), candidates=(b, c)))
@@ -11,9 +14,11 @@ Passing trouble (connection lost, 429, 503) is tried again here, so that callers
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +27,8 @@ import stamina
 from pydantic import ValidationError
 
 from shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
-from shared.images import mime_type
+from shared.images import content_hash, mime_type
+from shared.replicas import Replicas
 from shared.schemas import EditGroup, GroupScores, MethodInfo, Problem, PromptResponse, ScoreOptions, ServiceInfo
 
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
@@ -38,10 +44,10 @@ class _TryAgainLaterError(RewardServiceError):
 
 
 class RewardClient:
-    """A connection to one reward service; an async context manager.
+    """A connection to one reward service, or to several replicas of it; an async context manager.
 
     Args:
-        url: the service's root, e.g. `http://127.0.0.1:8000`.
+        url: the service's root, e.g. `http://127.0.0.1:8000`, or those of its replicas.
         api_key: sent as `Authorization: Bearer` when given.
         timeout_seconds: of one try of one request, from its last byte sent to the first byte of its answer.
         max_in_flight: groups on the wire at once; further `score` calls wait their turn.
@@ -51,20 +57,26 @@ class RewardClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         api_key: str | None = None,
         timeout_seconds: float = 300.0,
         max_in_flight: int = 16,
         retry_seconds: float = 120.0,
     ) -> None:
-        self.url = url.rstrip("/")
+        self._replicas = Replicas([url] if isinstance(url, str) else url)
+        self._model: str | None = None
         self._retry_seconds = retry_seconds
         self._slots = asyncio.Semaphore(max_in_flight)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=max_in_flight + 2, max_keepalive_connections=max_in_flight + 2)
         timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds))
-        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, limits=limits, timeout=timeout)
+        self._http = httpx.AsyncClient(headers=headers, limits=limits, timeout=timeout)
+
+    @property
+    def url(self) -> str:
+        """Where it asks, for people; several replicas are separated by commas."""
+        return str(self._replicas)
 
     async def __aenter__(self) -> RewardClient:
         return self
@@ -79,20 +91,30 @@ class RewardClient:
         await self._http.aclose()
 
     async def wait_ready(self, limit_seconds: float, on_wait: Callable[[str], None] | None = None) -> ServiceInfo:
-        """Wait until the service is ready to score.
+        """Wait until the service is ready to score; of several replicas, until one is.
+
+        Replicas that are ready must be of one kind: the same model, methods and API version. Those that come up later
+        are used as soon as they answer.
 
         Args:
             limit_seconds: how long to wait at most.
-            on_wait: called with a sentence for people each time the reason for waiting changes.
+            on_wait: called with a sentence for people each time the reason for waiting changes, and for each replica
+                that is not there yet when the others are.
 
         Raises:
             RewardServiceUnavailable: still not ready after the limit; the message names URL, limit and reason.
             RewardRequestRejected: the service is up but refuses us (e.g. a wrong key).
+            RewardServiceError: two replicas differ.
 
         """
         deadline = time.monotonic() + limit_seconds
         told = None
-        while (reason := await self._why_not_ready()) is not None:
+        while True:
+            reasons = dict(zip(self._replicas.urls, await self._reasons_not_ready(), strict=True))
+            ready = [url for url, reason in reasons.items() if reason is None]
+            if ready:
+                break
+            reason = "; ".join(dict.fromkeys(filter(None, reasons.values())))
             if time.monotonic() >= deadline:
                 raise RewardServiceUnavailable(
                     f"reward service at {self.url} not ready after {limit_seconds:g} s: {reason}; "
@@ -102,7 +124,12 @@ class RewardClient:
                 on_wait(f"waiting for the reward service at {self.url}: {reason}")
             told = reason
             await asyncio.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-        return await self.info()
+        for url, missing in reasons.items():
+            if missing is not None:
+                self._replicas.rest(url)
+                if on_wait:
+                    on_wait(f"going on without the replica at {url}: {missing}")
+        return await self._common_info(ready)
 
     async def score(self, group: EditGroup) -> GroupScores:
         """Score one group; `results` are in the order of `group.candidates`, failed ones included as errors.
@@ -110,10 +137,14 @@ class RewardClient:
         Raises:
             RewardRequestRejected: the request as a whole was refused (unreadable source, unknown method, ...).
             RewardServiceUnavailable: the service stayed unreachable, busy or unready for `retry_seconds`.
+            RewardServiceError: a replica answers with another model than the rest.
 
         """
         answer = await self._post("/v1/score", group)
-        return GroupScores.model_validate_json(answer.content)
+        scores = GroupScores.model_validate_json(answer.content)
+        if self._model is not None and scores.model != self._model:
+            raise RewardServiceError(f"{answer.url} scores with {scores.model}; the others with {self._model}")
+        return scores
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
         """What the judge would be asked about the group's first candidate. Raises like `score`."""
@@ -129,10 +160,13 @@ class RewardClient:
         return [MethodInfo.model_validate(item) for item in (await self._request("GET", "/v1/methods")).json()]
 
     async def _post(self, path: str, group: EditGroup) -> httpx.Response:
+        key = content_hash(b"".join(group.sources)) if len(self._replicas.urls) > 1 else ""
         async with self._slots:
-            return await self._request("POST", path, data=_fields(group), files=_files(group))
+            # The same id in every try: the service's log then tells one group's story.
+            headers = {"X-Request-ID": uuid.uuid4().hex}
+            return await self._request("POST", path, key, headers=headers, data=_fields(group), files=_files(group))
 
-    async def _request(self, verb: str, path: str, **content: Any) -> httpx.Response:
+    async def _request(self, verb: str, path: str, key: str = "", **content: Any) -> httpx.Response:
         """One exchange, tried again on passing trouble."""
         started = time.monotonic()
         try:
@@ -140,7 +174,7 @@ class RewardClient:
                 on=_backoff, attempts=None, timeout=self._retry_seconds, wait_initial=0.2, wait_max=10.0
             ):
                 with attempt:
-                    return _checked(await self._http.request(verb, path, **content))
+                    return await self._try_replicas(verb, path, key, **content)
         except (httpx.TransportError, _TryAgainLaterError) as error:
             waited = time.monotonic() - started
             raise RewardServiceUnavailable(
@@ -148,10 +182,40 @@ class RewardClient:
             ) from error
         raise AssertionError("unreachable: retry_context ends by return or raise")
 
-    async def _why_not_ready(self) -> str | None:
+    async def _try_replicas(self, verb: str, path: str, key: str, **content: Any) -> httpx.Response:
+        """One try at each replica, in the key's order, until one answers; raises the last one's trouble."""
+        trouble: httpx.TransportError | _TryAgainLaterError | None = None
+        for url in self._replicas.order(key):
+            try:
+                answer = _checked(await self._http.request(verb, f"{url}{path}", **content))
+            except (httpx.TransportError, _TryAgainLaterError) as error:
+                self._replicas.rest(url)
+                trouble = error
+            else:
+                self._replicas.wake(url)
+                return answer
+        assert trouble is not None  # noqa: S101 - there is at least one replica
+        raise trouble
+
+    async def _common_info(self, urls: Sequence[str]) -> ServiceInfo:
+        """What these replicas say about themselves; raises RewardServiceError when two differ."""
+        answers = [_checked(await self._http.get(f"{url}/v1/info")) for url in urls]
+        first, *others = (ServiceInfo.model_validate_json(answer.content) for answer in answers)
+        for url, other in zip(urls[1:], others, strict=True):
+            for field in ("model", "methods", "api_version"):
+                found, expected = getattr(other, field), getattr(first, field)
+                if found != expected:
+                    raise RewardServiceError(f"replicas differ in {field}: {urls[0]} has {expected}, {url} has {found}")
+        self._model = first.model
+        return first
+
+    async def _reasons_not_ready(self) -> list[str | None]:
+        return await asyncio.gather(*(self._why_not_ready(url) for url in self._replicas.urls))
+
+    async def _why_not_ready(self, url: str) -> str | None:
         """None when ready, else the reason in a few words."""
         try:
-            answer = await self._http.get("/readyz")
+            answer = await self._http.get(f"{url}/readyz")
         except httpx.TransportError as error:
             return _reason(error)
         if answer.status_code in _TRANSIENT_STATUSES:
@@ -162,8 +226,8 @@ class RewardClient:
 
 def _fields(group: EditGroup) -> dict[str, str]:
     """The form's text fields; what is None is left to the service."""
-    options = group.model_dump(include=set(ScoreOptions.model_fields), exclude_none=True)
-    return {name: str(value) for name, value in options.items()}
+    options = group.model_dump(mode="json", include=set(ScoreOptions.model_fields), exclude_none=True)
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()}
 
 
 def _files(group: EditGroup) -> list[tuple[str, tuple[str, bytes, str]]]:

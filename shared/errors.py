@@ -9,6 +9,7 @@
     │   ├── UnsuitableModelError    refused at start: a label is not one token, the self-test fails, ...
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
+    │       └── EngineDiedError       the engine failed for good
     └── RewardServiceError        seen from the client's side
         ├── RewardServiceUnavailable  not reachable or not ready within the limit
         └── RewardRequestRejected     the service refused the request (`problem` says why)
@@ -78,6 +79,12 @@ class EngineError(JudgeError):
     """The engine failed on one candidate."""
 
     code = "engine_error"
+
+
+class EngineDiedError(EngineError):
+    """The engine can answer nothing any more; the process must end so that a supervisor starts another."""
+
+    code = "engine_died"
 
 
 class RewardServiceError(EditR1Error):

@@ -211,9 +211,10 @@ CandidateResult = Annotated[CandidateScore | CandidateError, Field(discriminator
 class Timing(WireModel):
     """Milliseconds spent on a request."""
 
+    decode: float = Field(0.0, description="Decoding the images.")
     queue: float = Field(description="Mean wait of a candidate before the engine took it up.")
     engine: float = Field(description="From handing the first candidate to the engine to the last answer.")
-    total: float = Field(description="From the first byte of the request read to the answer built.")
+    total: float = Field(description="From the request read to the answer built.")
 
 
 class ScoreResponse(WireModel):

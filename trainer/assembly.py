@@ -196,6 +196,8 @@ def _build_queue(config: TrainConfig) -> RewardQueue:
         reward.url,
         method=reward.method,
         num_passes=reward.num_passes,
+        composite=reward.composite,
+        codec=reward.codec,
         api_key=reward.api_key,
         timeout_seconds=reward.timeout_seconds,
         retry_seconds=reward.retry_seconds,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,19 +24,28 @@ from pydantic import (
 
 from shared.config import ConfigModel
 from shared.errors import ConfigError
-from shared.schemas import DEFAULT_METHOD
+from shared.images import Codec
+from shared.schemas import DEFAULT_METHOD, CompositeRecipe
 from trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
 
 
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class RewardConfig(ConfigModel):
     """The reward service and how it is asked."""
 
-    url: str = "http://127.0.0.1:8000"
-    """Root of the reward service."""
+    url: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("http://127.0.0.1:8000",)
+    """Root of the reward service; a list of them when it has several replicas."""
     method: str = DEFAULT_METHOD
     """Scoring method, one that the service's GET /v1/methods lists."""
+    composite: CompositeRecipe | None = Field(default=None, discriminator="rule")
+    """Recipe of the method `composite`; None: the service's own."""
+    codec: Codec = "raw"
+    """How images travel, both without loss: `raw` is large and quick, `webp` half the bytes for 9 ms an image."""
     api_key: str | None = Field(default=None, exclude=True, repr=False)
     """Sent as a bearer token; None takes the environment's REWARD_API_KEY. Never written to the run directory."""
     num_passes: PositiveInt = 1

@@ -43,7 +43,8 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
         measure(metrics, held_out[0], load_sources(held_out[0], config.model.width, config.model.height)[0])
     service = asyncio.run(_wait_for_service(config, tell))
     _check_service(config, service)
-    tell(f"reward service at {config.reward.url}: {service.model} ({service.engine}), method {config.reward.method}")
+    where = ", ".join(config.reward.url)
+    tell(f"reward service at {where}: {service.model} ({service.engine}), method {config.reward.method}")
     return Inputs(train, held_out, metrics)
 
 
@@ -66,11 +67,11 @@ def _check_sources(config: TrainConfig, tasks: Sequence[EditTask]) -> None:
 def _check_service(config: TrainConfig, service: ServiceInfo) -> None:
     if config.reward.method not in service.methods:
         raise ConfigError(
-            f"reward.method = {config.reward.method!r}: the service at {config.reward.url} knows "
+            f"reward.method = {config.reward.method!r}: the service at {', '.join(config.reward.url)} knows "
             f"{', '.join(service.methods)}"
         )
     if config.group_size > service.limits.max_candidates:
         raise ConfigError(
-            f"group_size = {config.group_size}: the service at {config.reward.url} takes at most "
+            f"group_size = {config.group_size}: the service at {', '.join(config.reward.url)} takes at most "
             f"{service.limits.max_candidates} candidates a group"
         )

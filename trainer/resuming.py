@@ -16,7 +16,17 @@ from trainer.config import TrainConfig
 
 _FIXED = ("seed", "data.train", "model.family", "model.width", "model.height", "lora", "groups_per_epoch")
 """Keys that a checkpoint's contents depend on: a run cannot go on with others."""
-_OF_NO_CONSEQUENCE = ("run_dir", "resume", "epochs", "reward.url", "checkpoint", "evaluation", "report", "cpu_threads")
+_OF_NO_CONSEQUENCE = (
+    "run_dir",
+    "resume",
+    "epochs",
+    "reward.url",
+    "reward.codec",
+    "checkpoint",
+    "evaluation",
+    "report",
+    "cpu_threads",
+)
 """Keys whose change is not worth a word."""
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from shared import images
 from shared.client import RewardClient
 from shared.errors import RewardServiceError, RewardServiceUnavailable
-from shared.schemas import CandidateError, EditGroup, GroupScores
+from shared.schemas import CandidateError, CompositeRecipe, EditGroup, GroupScores
 from trainer.types import EditTask
 
 _SHUTDOWN_SECONDS = 5.0
@@ -39,16 +39,19 @@ class RewardQueue:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         method: str,
         num_passes: int = 1,
+        composite: CompositeRecipe | None = None,
+        codec: images.Codec = "raw",
         api_key: str | None = None,
         timeout_seconds: float = 300.0,
         retry_seconds: float = 120.0,
         max_in_flight: int = 16,
     ) -> None:
-        self._method, self._num_passes = method, num_passes
+        self._method, self._num_passes, self._composite = method, num_passes, composite
+        self._codec = codec
         self._client = RewardClient(
             url,
             api_key=api_key,
@@ -100,12 +103,13 @@ class RewardQueue:
     ) -> EditGroup:
         return EditGroup(
             instruction=task.instruction,
-            sources=tuple(images.encode(image) for image in sources),
-            candidates=tuple(images.encode(image) for image in candidates),
+            sources=tuple(images.encode(image, self._codec) for image in sources),
+            candidates=tuple(images.encode(image, self._codec) for image in candidates),
             task=task.task,
             requirement=task.requirement,
             method=self._method,
             num_passes=self._num_passes,
+            composite=self._composite,
             seed=seed,
         )
 

@@ -6,9 +6,12 @@ Messages and a sampling spec enter; an `Answer` with token ids, text and full-vo
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from prometheus_client.core import Metric
 
 from reward_service.engines.chat import Chat
 from reward_service.types import Answer, Messages, SamplingSpec
@@ -50,12 +53,17 @@ class Engine(Protocol):
 
         Raises:
             EngineError: this conversation could not be answered.
+            EngineDiedError: nothing will be answered any more.
 
         """
         ...
 
     def healthy(self) -> bool:
         """Whether it can still answer; False is final."""
+        ...
+
+    def metrics(self) -> Iterable[Metric]:
+        """What it counts itself, in Prometheus' terms."""
         ...
 
     def close(self) -> None:

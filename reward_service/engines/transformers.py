@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 import torch
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
@@ -26,7 +27,7 @@ from reward_service.engines.chat import Chat
 from reward_service.engines.sampling import SeededSampler
 from reward_service.engines.vision import SeenPictures
 from reward_service.types import Answer, Messages, SamplingSpec
-from shared.errors import EngineError
+from shared.errors import EngineDiedError, EngineError
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,8 @@ class TransformersEngine:
         self._prepared: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
         self._batch_tokens = _CPU_BATCH_TOKENS if model.device.type == "cpu" else None
         self._closed = False
+        self._broken: str | None = None
+        self._num_answers = 0
         self._threads = [
             threading.Thread(target=target, name=f"judge-{target.__name__.strip('_')}", daemon=True)
             for target in (self._prepare_loop, self._run_loop)
@@ -97,6 +100,8 @@ class TransformersEngine:
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Raises EngineError."""
+        if self._broken:
+            raise EngineDiedError(self._broken)
         if self._closed:
             raise EngineError("the engine is shut down")
         job = _Job(messages, spec, Future())
@@ -104,8 +109,17 @@ class TransformersEngine:
         return await asyncio.wrap_future(job.answer)
 
     def healthy(self) -> bool:
-        """Whether both threads are alive."""
-        return not self._closed and all(thread.is_alive() for thread in self._threads)
+        """Whether both threads work."""
+        return not (self._closed or self._broken) and all(thread.is_alive() for thread in self._threads)
+
+    def metrics(self) -> Iterable[Metric]:
+        """Answers, pictures looked at and found again, conversations that wait."""
+        pictures = CounterMetricFamily("reward_engine_pictures", "Pictures of conversations.", labels=["cache"])
+        pictures.add_metric(["hit"], self._pictures.num_seen)
+        pictures.add_metric(["miss"], self._pictures.num_new)
+        answers = CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers)
+        waiting = GaugeMetricFamily("reward_engine_waiting", "Conversations that wait.", self._waiting.qsize())
+        return [pictures, answers, waiting]
 
     def close(self) -> None:
         """Answer what is waiting, then stop the threads."""
@@ -165,14 +179,24 @@ class TransformersEngine:
             self._run(batch)
 
     def _run(self, batch: _Batch) -> None:
+        if self._broken:
+            _tell(batch.jobs, EngineDiedError(self._broken))
+            return
         try:
             answers = self._answer(batch)
+        except torch.AcceleratorError as error:
+            # The device's context is lost: whatever runs on it from now on fails as well.
+            log.error("the device failed", exc_info=error)
+            self._broken = f"the device failed: {error}"
+            _tell(batch.jobs, EngineDiedError(self._broken))
+            return
         except Exception as error:
             for half in _halves(batch.jobs, error):
                 self._prepare(half, self._run)
             return
         for job, answer in zip(batch.jobs, answers, strict=True):
             job.answer.set_result(answer)
+        self._num_answers += len(answers)
 
     @torch.inference_mode()
     def _answer(self, batch: _Batch) -> list[Answer]:
@@ -246,6 +270,10 @@ def _halves(jobs: list[_Job], error: Exception) -> list[list[_Job]]:
         log.warning("batch failed, trying its halves", size=len(jobs), error=repr(error))
         middle = len(jobs) // 2
         return [jobs[:middle], jobs[middle:]]
-    failure = error if isinstance(error, EngineError) else EngineError(f"the engine failed: {error!r}")
-    jobs[0].answer.set_exception(failure)
+    _tell(jobs, error if isinstance(error, EngineError) else EngineError(f"the engine failed: {error!r}"))
     return []
+
+
+def _tell(jobs: Iterable[_Job], error: EngineError) -> None:
+    for job in jobs:
+        job.answer.set_exception(error)

@@ -42,6 +42,8 @@ class SeenPictures:
         self._shown: Sequence[str] = ()
         self._seen: OrderedDict[str, _Features] = OrderedDict()
         self._num_bytes = 0
+        self.num_seen, self.num_new = 0, 0
+        """Pictures of batches: found among the kept ones, and looked at."""
 
     @contextmanager
     def shown(self, digests: Sequence[str]) -> Iterator[None]:
@@ -58,6 +60,8 @@ class SeenPictures:
         pictures = list(dict.fromkeys(self._shown))
         grids = image_grid_thw[[self._shown.index(digest) for digest in pictures]]
         new = [i for i, digest in enumerate(pictures) if digest not in self._seen]
+        self.num_new += len(new)
+        self.num_seen += len(self._shown) - len(new)
         if new:
             patches = torch.split(pixel_values, grids.prod(-1).tolist())
             found = self._look(torch.cat([patches[i] for i in new]), grids[new], **options)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from prometheus_client import REGISTRY
+from prometheus_client.core import Metric
 from transformers import AutoProcessor
 
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.chat import Chat, images_of
 from reward_service.types import Answer, Messages, SamplingSpec
-from shared.errors import EngineError
+from shared.errors import EngineDiedError, EngineError
 
 _CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -73,7 +76,9 @@ class VllmEngine:
         try:
             async for output in self._engine.generate(prompt, self._sampling(spec), request):
                 final = output
-        except (EngineDeadError, EngineGenerateError, ValueError) as error:
+        except EngineDeadError as error:
+            raise EngineDiedError("vLLM's engine process has died") from error
+        except (EngineGenerateError, ValueError) as error:
             raise EngineError(f"the engine failed: {error!r}") from error
         if final is None or not final.finished:
             raise EngineError("the engine ended the answer early")
@@ -82,6 +87,10 @@ class VllmEngine:
     def healthy(self) -> bool:
         """Whether the engine's process is alive."""
         return not self._engine.errored
+
+    def metrics(self) -> Iterable[Metric]:
+        """VLLM's own, which it keeps in the process-wide registry."""
+        return [metric for metric in REGISTRY.collect() if metric.name.startswith("vllm:")]
 
     def close(self) -> None:
         """Stop the engine's process."""

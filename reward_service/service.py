@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
 from typing import ParamSpec, TypeVar
@@ -17,7 +17,8 @@ import structlog
 
 from reward_service.admission import Admission
 from reward_service.engines.base import Engine, build_engine
-from reward_service.methods import load_methods
+from reward_service.methods import METHODS, load_methods
+from reward_service.methods.composite import NAME as COMPOSITE
 from reward_service.methods.templates import base_prompts, load_task_prompts
 from reward_service.metrics import Metrics
 from reward_service.principles import JudgedPrinciples, Principles, WrittenPrinciples
@@ -26,7 +27,7 @@ from reward_service.scoring import Scorer, ScorerOptions
 from reward_service.selftest import check_labels, check_order
 from reward_service.settings import Settings
 from shared.calibration import read_calibration
-from shared.errors import EditR1Error
+from shared.errors import ConfigError, EditR1Error
 from shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
 
 log = structlog.get_logger(__name__)
@@ -55,7 +56,8 @@ class Service:
         self.failure: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._prompts = base_prompts(settings.prompts_directory)
-        self.methods = load_methods(settings.prompts_directory)
+        _check_adapters(settings.adapter_directories)
+        self.methods = load_methods(settings.prompts_directory, settings.adapter_directories)
         self._task_prompts = load_task_prompts(settings.task_prompts_directory)
         directory = settings.principles_directory
         self._written_principles = WrittenPrinciples(directory) if directory else None
@@ -125,6 +127,7 @@ class Service:
             versions=_versions(),
             limits=self.settings.limits,
             methods=tuple(self.methods),
+            adapters=tuple(self.settings.adapter_directories),
             tasks=tuple(self._task_prompts),
         )
 
@@ -184,6 +187,14 @@ async def _in_background(
 
     threading.Thread(target=run, name="load", daemon=True).start()
     return await asyncio.wrap_future(outcome)
+
+
+def _check_adapters(names: Iterable[str]) -> None:
+    strangers = [name for name in names if name not in METHODS or name == COMPOSITE]
+    if strangers:
+        raise ConfigError(
+            f"adapters: {strangers[0]!r} is no method that an adapter can serve; known: {', '.join(METHODS)}"
+        )
 
 
 def _versions() -> dict[str, str]:

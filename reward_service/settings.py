@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
@@ -70,7 +70,16 @@ class Settings(BaseSettings):
     max_batch: int = Field(32, ge=1, description="Candidates in one forward pass.")
     max_model_len: int | None = Field(None, ge=1, description="Tokens of prompt and answer together.")
     max_judge_pixels: int | None = Field(None, ge=1, description="Larger images are scaled down for the judge.")
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs a model is split over (vllm).")
+    adapters: dict[str, Path] = Field(
+        {}, description="LoRA adapters, METHOD=DIRECTORY; one answers the method of its name. Default: the judge's own."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs a layer is split over (vllm).")
+    pipeline_parallel_size: int = Field(1, ge=1, description="Groups of GPUs that hold some layers each (vllm).")
+    data_parallel_size: int = Field(1, ge=1, description="Copies of the model behind one front end (vllm).")
+    vllm_arguments: dict[str, Any] = Field({}, description="Further engine arguments of vLLM, as JSON.")
+    openai_url: str | None = Field(None, description="Root of a running vLLM's API, e.g. http://host:8000/v1 (openai).")
+    openai_key: SecretStr | None = Field(None, description="Key of that server (openai).")
+    openai_model: str | None = Field(None, description="The judge's name on that server; by default `model` (openai).")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of GPU memory to use (vllm).")
 
     max_body_bytes: int = Field(256 * _MIB, ge=1, description="Size of a request.")
@@ -104,7 +113,14 @@ class Settings(BaseSettings):
             max_batch=self.max_batch,
             max_images=self.max_sources + 1,
             max_model_len=self.max_model_len,
+            adapters=self.adapter_directories,
             tensor_parallel_size=self.tensor_parallel_size,
+            pipeline_parallel_size=self.pipeline_parallel_size,
+            data_parallel_size=self.data_parallel_size,
+            vllm_arguments=self.vllm_arguments,
+            openai_url=self.openai_url,
+            openai_key=self.openai_key.get_secret_value() if self.openai_key else None,
+            openai_model=self.openai_model,
             gpu_memory_utilization=self.gpu_memory_utilization,
             max_image_pixels=self.max_judge_pixels,
         )
@@ -132,6 +148,13 @@ class Settings(BaseSettings):
         if self.principles == "judge":
             return None
         return PRINCIPLES_DIRECTORY if self.principles == "texts" else Path(self.principles)
+
+    @property
+    def adapter_directories(self) -> dict[str, Path]:
+        """LoRA adapters by the method they serve: as set, else those in the checkpoint."""
+        own = self._own("adapters")
+        found = {path.parent.name: path.parent for path in own.glob("*/adapter_config.json")} if own else {}
+        return self.adapters or dict(sorted(found.items()))
 
     def _own(self, name: str) -> Path | None:
         """A directory that the judge's checkpoint brings along."""

@@ -32,6 +32,7 @@ from shared.replicas import Replicas
 from shared.schemas import EditGroup, GroupScores, MethodInfo, Problem, PromptResponse, ScoreOptions, ServiceInfo
 
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+_NOT_OURS = "not_a_problem_document"
 _POLL_SECONDS = 0.5
 
 
@@ -240,7 +241,8 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.is_success:
         return answer
     problem = _problem(answer)
-    if answer.status_code in _TRANSIENT_STATUSES:
+    # A 500 of the service itself is a problem document; any other is a proxy's, which lost the replica behind it.
+    if answer.status_code in _TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
         raise _TryAgainLaterError(problem, _retry_after(answer))
     raise RewardRequestRejected(problem)
 
@@ -254,7 +256,7 @@ def _problem(answer: httpx.Response) -> Problem:
             title=answer.reason_phrase,
             status=answer.status_code,
             detail=answer.text[:200] or answer.reason_phrase,
-            code="not_a_problem_document",
+            code=_NOT_OURS,
         )
 
 

@@ -295,6 +295,7 @@ class ServiceInfo(WireModel):
     versions: dict[str, str]
     limits: Limits
     methods: tuple[str, ...]
+    adapters: tuple[str, ...] = Field((), description="Methods that a LoRA adapter of their name answers.")
     tasks: tuple[str, ...]
 
 

@@ -6,10 +6,10 @@ Messages and a sampling spec enter; an `Answer` with token ids, text and full-vo
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from prometheus_client.core import Metric
 
@@ -17,7 +17,7 @@ from reward_service.engines.chat import Chat
 from reward_service.types import Answer, Messages, SamplingSpec
 from shared.errors import ConfigError
 
-EngineName = Literal["auto", "transformers", "vllm"]
+EngineName = Literal["auto", "transformers", "vllm", "openai"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -35,8 +35,19 @@ class EngineOptions:
     """Images in one conversation at most."""
     max_model_len: int | None = None
     """Tokens of prompt and answer at most; None: what the model was made for."""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    """LoRA adapters (PEFT directories) by name; a `SamplingSpec` names the one that answers."""
     tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    data_parallel_size: int = 1
     gpu_memory_utilization: float = 0.9
+    vllm_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Further engine arguments of vLLM, by their names there."""
+    openai_url: str | None = None
+    """Root of the OpenAI-style API of the engine `openai`, e.g. http://host:8000/v1."""
+    openai_key: str | None = None
+    openai_model: str | None = None
+    """The judge's name on that server; None: `model`."""
     max_image_pixels: int | None = None
     """Larger images are scaled down to this many pixels before the judge sees them; None: the processor's own."""
 
@@ -47,6 +58,8 @@ class Engine(Protocol):
     name: str
     chat: Chat
     """Its chat template and tokenizer."""
+    adapters: frozenset[str]
+    """Names of the LoRA adapters that it can answer with."""
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Concurrent calls share forward passes; none changes another's answer.
@@ -71,7 +84,7 @@ class Engine(Protocol):
         ...
 
 
-def choose_engine(name: EngineName) -> Literal["transformers", "vllm"]:
+def choose_engine(name: EngineName) -> Literal["transformers", "vllm", "openai"]:
     """Resolve `auto`: vLLM where it is installed and a GPU is there, else transformers."""
     if name != "auto":
         return name
@@ -85,12 +98,17 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
     """Load the model; blocks for as long as that takes.
 
     Raises:
-        ConfigError: no such checkpoint directory.
+        ConfigError: no such checkpoint or adapter directory, an unknown argument of vLLM, no such server.
         UnsuitableModelError: not a model that can judge.
 
     """
     if options.model.startswith((".", "/", "~")) and not Path(options.model).is_dir():
         raise ConfigError(f"model: no directory {options.model}")
+    _check_adapters(options.adapters)
+    if name == "openai":
+        from reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
+
+        return OpenAIEngine(options)
     if choose_engine(name) == "vllm":
         from reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
 
@@ -98,3 +116,9 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
     from reward_service.engines.transformers import TransformersEngine  # noqa: PLC0415
 
     return TransformersEngine.load(options)
+
+
+def _check_adapters(adapters: Mapping[str, Path]) -> None:
+    for name, directory in adapters.items():
+        if not (directory / "adapter_config.json").is_file():
+            raise ConfigError(f"adapters.{name}: no adapter_config.json in {directory}")

@@ -38,7 +38,7 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
         tokens = logits.argmax(-1)
         for row, spec in enumerate(self._specs):
             if spec.temperature > 0:
-                tokens[row] = self._draw_row(logits[row], spec.temperature, self._streams[row])
+                tokens[row] = self._draw_row(logits[row], spec, self._streams[row])
         return tokens
 
     def label_logprobs(self) -> torch.Tensor:
@@ -46,8 +46,22 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
         return torch.stack(self._logprobs, dim=1)
 
     @staticmethod
-    def _draw_row(logits: torch.Tensor, temperature: float, stream: torch.Generator) -> torch.Tensor:
+    def _draw_row(logits: torch.Tensor, spec: SamplingSpec, stream: torch.Generator) -> torch.Tensor:
         """Inverse transform sampling: one uniform number a token, drawn on the CPU, the same on every device."""
-        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+        cumulative = _nucleus(logits.double() / spec.temperature, spec).cumsum(-1)
         uniform = torch.rand((), dtype=torch.float64, generator=stream).to(logits.device)
         return torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp(max=len(logits) - 1)
+
+
+def _nucleus(logits: torch.Tensor, spec: SamplingSpec) -> torch.Tensor:
+    """[V] probabilities of the tokens that top_k and top_p leave, 0 for the others; not normalised again."""
+    if spec.top_k:
+        least = logits.topk(min(spec.top_k, len(logits))).values[-1]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = logits.softmax(-1)
+    if spec.top_p < 1:
+        ordered, order = probabilities.sort(descending=True)
+        # The token that reaches top_p is still kept.
+        dropped = order[ordered.cumsum(-1) - ordered >= spec.top_p]
+        probabilities[dropped] = 0.0
+    return probabilities

@@ -64,6 +64,7 @@ class TransformersEngine:
 
     def __init__(self, model: Any, chat: Chat, options: EngineOptions) -> None:
         self.chat = chat
+        self.adapters = frozenset(options.adapters)
         self._model = model
         self._max_batch = options.max_batch
         self._eos_ids = _eos_ids(model, chat)
@@ -95,6 +96,8 @@ class TransformersEngine:
         processor = AutoProcessor.from_pretrained(options.model)
         chat = Chat(processor, options.model)
         model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype).to(device).eval()
+        for name, directory in options.adapters.items():
+            model.load_adapter(str(directory), adapter_name=name)
         model.requires_grad_(False)
         return cls(model, chat, options)
 
@@ -204,7 +207,11 @@ class TransformersEngine:
         labels = tuple(dict.fromkeys(label for spec in specs for label in spec.labels))
         label_ids = torch.tensor(self.chat.label_ids(labels), dtype=torch.long, device=self._model.device)
         sampler = SeededSampler(specs, label_ids)
-        with self._pictures.shown(batch.inputs.shown):
+        adapter = specs[0].adapter
+        # An adapter may change the vision tower, too: what it saw is its own.
+        shown = [f"{adapter or ''}:{digest}" for digest in batch.inputs.shown]
+        self._switch_to(adapter)
+        with self._pictures.shown(shown):
             if specs[0].max_tokens == 1:
                 logits = self._model(**batch.inputs.arguments, logits_to_keep=1, use_cache=False).logits[:, -1]
                 tokens = sampler.draw(logits)[:, None]
@@ -215,6 +222,16 @@ class TransformersEngine:
             self._read(row.tolist(), None if logprobs is None else logprobs[i], labels, batch, i)
             for i, row in enumerate(tokens)
         ]
+
+    def _switch_to(self, adapter: str | None) -> None:
+        """Answer with this adapter from now on; None: with the base model, exactly."""
+        if not self.adapters:
+            return
+        if adapter is None:
+            self._model.disable_adapters()
+        else:
+            self._model.enable_adapters()
+            self._model.set_adapter(adapter)
 
     def _generate(self, inputs: dict[str, Any], max_tokens: int, sampler: SeededSampler) -> torch.Tensor:
         """[B, T] new tokens, padded on the right after a row's end."""
@@ -257,10 +274,10 @@ def _eos_ids(model: Any, chat: Chat) -> tuple[int, ...]:
 
 
 def _alike(jobs: Iterable[_Job]) -> Iterable[list[_Job]]:
-    """Jobs that can share a run: the same number of tokens to generate."""
-    groups: dict[int, list[_Job]] = {}
+    """Jobs that can share a run: the same number of tokens to generate, by the same adapter."""
+    groups: dict[tuple[int, str | None], list[_Job]] = {}
     for job in jobs:
-        groups.setdefault(job.spec.max_tokens, []).append(job)
+        groups.setdefault((job.spec.max_tokens, job.spec.adapter), []).append(job)
     return groups.values()
 
 

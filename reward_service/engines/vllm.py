@@ -6,9 +6,13 @@ Label log-probabilities come from `logprob_token_ids`: full-vocabulary values of
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +23,7 @@ from transformers import AutoProcessor
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.chat import Chat, images_of
 from reward_service.types import Answer, Messages, SamplingSpec
-from shared.errors import EngineDiedError, EngineError
+from shared.errors import ConfigError, EngineDiedError, EngineError
 
 _CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -40,16 +44,20 @@ class VllmEngine:
                 os.environ.setdefault(name, value)
         # After the environment is set: vLLM reads it when imported.
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
+        from vllm.lora.request import LoRARequest  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
         processor = AutoProcessor.from_pretrained(options.model)
         self.chat = Chat(processor, options.model)
-        arguments = AsyncEngineArgs(
+        _check_arguments(options.vllm_arguments, [one.name for one in fields(AsyncEngineArgs)])
+        settings: dict[str, Any] = dict(
             model=options.model,
             dtype="float32" if on_cpu and options.dtype == "auto" else options.dtype,
             max_model_len=options.max_model_len,
             max_num_seqs=options.max_batch,
             tensor_parallel_size=options.tensor_parallel_size,
+            pipeline_parallel_size=options.pipeline_parallel_size,
+            data_parallel_size=options.data_parallel_size,
             gpu_memory_utilization=options.gpu_memory_utilization,
             limit_mm_per_prompt={"image": options.max_images, "video": 0},
             mm_processor_kwargs=_processor_arguments(processor, options.max_image_pixels),
@@ -57,8 +65,14 @@ class VllmEngine:
             # On a CPU a seeded request that is prefilled in chunks kills the engine (CPU generators have no offset).
             enable_chunked_prefill=not on_cpu,
             generation_config="vllm",  # no penalties or temperature from the checkpoint
+            **_lora_arguments(options.adapters),
         )
-        self._engine: Any = AsyncLLM.from_engine_args(arguments)
+        self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**settings, **options.vllm_arguments}))
+        self.adapters = frozenset(options.adapters)
+        self._lora = {
+            name: LoRARequest(name, number, str(directory))
+            for number, (name, directory) in enumerate(options.adapters.items(), 1)
+        }
         self._request_numbers = itertools.count()
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
@@ -74,7 +88,8 @@ class VllmEngine:
         request = f"edit-{next(self._request_numbers)}"
         final = None
         try:
-            async for output in self._engine.generate(prompt, self._sampling(spec), request):
+            lora = self._lora[spec.adapter] if spec.adapter else None
+            async for output in self._engine.generate(prompt, self._sampling(spec), request, lora_request=lora):
                 final = output
         except EngineDeadError as error:
             raise EngineDiedError("vLLM's engine process has died") from error
@@ -102,6 +117,8 @@ class VllmEngine:
 
         return SamplingParams(
             temperature=spec.temperature,
+            top_p=spec.top_p,
+            top_k=spec.top_k,
             max_tokens=spec.max_tokens,
             seed=spec.seed % 2**63 if spec.temperature > 0 else None,
             logprob_token_ids=list(self.chat.label_ids(spec.labels)) or None,
@@ -122,6 +139,25 @@ class VllmEngine:
             finished=completion.finish_reason == "stop",
             queue_seconds=_queue_seconds(output.metrics),
         )
+
+
+def _check_arguments(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise ConfigError for an engine argument that this vLLM does not have."""
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"vllm_arguments: this vLLM has no engine argument {name!r}{hint}")
+
+
+def _lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
+    """What vLLM must know beforehand of adapters that it will be asked for."""
+    if not adapters:
+        return {}
+    ranks = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters.values()]
+    # vLLM takes certain ranks only.
+    rank = next(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= max(ranks))
+    return {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank}
 
 
 def _processor_arguments(processor: Any, max_image_pixels: int | None) -> dict[str, Any] | None:

@@ -1,0 +1,190 @@
+"""The openai engine: a `vllm serve` that someone already runs, asked over its chat API, as exactly as our own.
+
+Label log-probabilities are the server's full-vocabulary ones for exactly our label ids (`logprob_token_ids`), and every
+answer is checked: the server must have read the token ids that we meant, the continued ones included. What cannot be
+exact is an EngineError, never a guess. Needs vLLM 0.30 or newer at the other end, with its default --logprobs-mode.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import httpx
+import stamina
+from PIL import Image
+from prometheus_client.core import CounterMetricFamily, Metric
+from transformers import AutoProcessor
+
+from reward_service.engines.base import EngineOptions
+from reward_service.engines.chat import Chat
+from reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
+from shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
+from shared.images import encode, mime_type
+
+_TIMEOUT_SECONDS = 300.0
+_RETRY_SECONDS = 15.0
+_PROBE = (
+    Message("system", ("You are a helpful assistant.",)),
+    Message("user", (JudgeImage(Image.new("RGB", (64, 64)), "probe"), "Say 1 or 2.")),
+)
+
+
+class OpenAIEngine:
+    """A judge behind another server. See `Engine` for the meaning of the methods."""
+
+    name = "openai"
+
+    def __init__(self, options: EngineOptions) -> None:
+        if options.openai_url is None:
+            raise ConfigError("engine openai: openai_url must say where the server is, e.g. http://gpu-1:8000/v1")
+        self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
+        self.adapters = frozenset(options.adapters)
+        self._url = options.openai_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {options.openai_key}"} if options.openai_key else {}
+        limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
+        self._http = httpx.AsyncClient(headers=self._headers, timeout=_TIMEOUT_SECONDS, limits=limits)
+        self._encoded = lru_cache(maxsize=512)(_data_url)
+        self._image_id: int = self.chat.processor.image_token_id
+        self._num_answers = 0
+        self._lost_since: float | None = None
+        self._model = self._check(options)
+
+    async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
+        """Answer one conversation. Raises EngineError, or EngineDiedError when the server is gone."""
+        started = time.monotonic()
+        body = self._body(messages, spec, spec.adapter or self._model)
+        try:
+            async for attempt in stamina.retry_context(on=_passing, attempts=None, timeout=_RETRY_SECONDS):
+                with attempt:
+                    answer = (await self._http.post(f"{self._url}/chat/completions", json=body)).raise_for_status()
+        except httpx.HTTPStatusError as error:
+            raise EngineError(f"the server at {self._url} refused: {error.response.text[:300]}") from error
+        except httpx.TransportError as error:
+            self._lost_since = self._lost_since or started
+            raise EngineDiedError(f"the server at {self._url} does not answer: {error!r}") from error
+        self._lost_since = None
+        self._num_answers += 1
+        return self._read(answer.json(), messages, spec)
+
+    def healthy(self) -> bool:
+        """Whether the server answered the last time it was asked."""
+        return self._lost_since is None
+
+    def metrics(self) -> Iterable[Metric]:
+        """Answers; the server's own metrics are at its /metrics."""
+        return [CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers)]
+
+    def close(self) -> None:
+        """Nothing is ours to release: the connections end with the process."""
+
+    def _body(self, messages: Messages, spec: SamplingSpec, model: str) -> dict[str, Any]:
+        continued = bool(spec.prefix_ids)
+        wire: list[dict[str, Any]] = [
+            {"role": message.role, "content": [self._part(part) for part in message.content]} for message in messages
+        ]
+        if continued:
+            wire.append({"role": "assistant", "content": self.chat.decode(spec.prefix_ids)})
+        labels = self.chat.label_ids(spec.labels)
+        return {
+            "model": model,
+            "messages": wire,
+            "max_completion_tokens": spec.max_tokens,
+            "temperature": spec.temperature,
+            "top_p": spec.top_p,
+            "top_k": spec.top_k,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "seed": spec.seed % 2**63,
+            "add_generation_prompt": not continued,
+            "continue_final_message": continued,
+            "return_token_ids": True,
+            **(
+                {"logprobs": True, "logprob_token_ids": list(labels), "return_tokens_as_token_ids": True}
+                if labels
+                else {}
+            ),
+        }
+
+    def _part(self, part: str | JudgeImage) -> dict[str, Any]:
+        if isinstance(part, str):
+            return {"type": "text", "text": part}
+        return {"type": "image_url", "image_url": {"url": self._encoded(part)}}
+
+    def _read(self, answer: dict[str, Any], messages: Messages, spec: SamplingSpec) -> Answer:
+        choice = answer["choices"][0]
+        self._check_prompt(answer.get("prompt_token_ids"), messages, spec.prefix_ids)
+        token_ids = tuple(choice["token_ids"])
+        labels = self.chat.label_ids(spec.labels)
+        rows = choice["logprobs"]["content"] if labels else []
+        return Answer(
+            text=self.chat.decode(token_ids),
+            token_ids=token_ids,
+            pieces=self.chat.pieces(token_ids),
+            label_logprobs=tuple(_label_logprobs(row, labels, spec.labels) for row in rows),
+            finished=choice["finish_reason"] == "stop",
+        )
+
+    def _check_prompt(self, found: Sequence[int] | None, messages: Messages, prefix: tuple[int, ...]) -> None:
+        """Raise EngineError unless the server read exactly our tokens, placeholders of any width."""
+        expected = [*self.chat.token_ids(messages), *prefix]
+        if found is None or self._collapsed(found) != self._collapsed(expected):
+            raise EngineError(
+                f"the server at {self._url} read other token ids than meant; its chat template or tokenizer differs "
+                f"from that of {self.chat.model}, or the text of a continued answer is tokenised in another way"
+            )
+
+    def _collapsed(self, ids: Sequence[int]) -> list[int]:
+        """Ids with each run of image placeholders as one."""
+        return [
+            token for i, token in enumerate(ids) if token != self._image_id or i == 0 or ids[i - 1] != self._image_id
+        ]
+
+    def _check(self, options: EngineOptions) -> str:
+        """Find the model on the server and ask it once; returns its name there.
+
+        Raises:
+            ConfigError: no server, or it serves other models.
+            UnsuitableModelError: it reads our prompts as other tokens.
+
+        """
+        with httpx.Client(headers=self._headers, timeout=60.0) as http:
+            try:
+                served = [one["id"] for one in http.get(f"{self._url}/models").raise_for_status().json()["data"]]
+            except (httpx.HTTPError, KeyError, ValueError) as error:
+                raise ConfigError(f"engine openai: no OpenAI-style server at {self._url}: {error!r}") from error
+            wanted = options.openai_model or options.model
+            missing = [name for name in (wanted, *sorted(self.adapters)) if name not in served]
+            if missing:
+                raise ConfigError(f"engine openai: {self._url} serves {', '.join(served)}, not {missing[0]}")
+            spec = SamplingSpec(labels=("1", "2"))
+            answer = http.post(f"{self._url}/chat/completions", json=self._body(_PROBE, spec, wanted))
+        try:
+            self._read(answer.raise_for_status().json(), _PROBE, spec)
+        except (httpx.HTTPStatusError, EngineError, KeyError, TypeError) as error:
+            raise UnsuitableModelError(f"engine openai: {self._url} cannot be read exactly: {error}") from error
+        return wanted
+
+
+def _label_logprobs(row: dict[str, Any], ids: Sequence[int], labels: Sequence[str]) -> tuple[float, ...]:
+    """Log-probabilities of the labels at one position. Raises EngineError when the server left one out."""
+    found = {one["token"]: float(one["logprob"]) for one in (row, *row["top_logprobs"])}
+    missing = [label for label, i in zip(labels, ids, strict=True) if f"token_id:{i}" not in found]
+    if missing:
+        raise EngineError(f"the server gave no log-probability of the label {missing[0]!r}")
+    return tuple(found[f"token_id:{i}"] for i in ids)
+
+
+def _passing(error: Exception) -> bool:
+    busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (429, 502, 503, 504)
+    return busy or isinstance(error, httpx.TransportError)
+
+
+def _data_url(image: JudgeImage) -> str:
+    data = encode(image.pixels)
+    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,141 @@
+"""The openai engine against a real vLLM API server on the CPU: the same scores as our own engine, or a clear error."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from reward_service.engines.base import Engine, EngineOptions, build_engine
+from reward_service.methods import METHODS
+from reward_service.passes import answer_to_the_end
+from reward_service.types import Edit, Question, Score
+from shared.errors import ConfigError, EngineError, UnsuitableModelError
+from tests.e2e.test_engines_exact import EDITS
+from tests.support.serving import free_port
+from tests.support.tiny_judge import save_tiny_judge
+
+START_SECONDS = 180
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "TORCHDYNAMO_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def judge(shapes_dir: Path) -> Path:
+    return shapes_dir / "judge"
+
+
+@pytest.fixture(scope="module")
+def server(judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running `vllm serve` of the embedded judge; the root of its API."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    arguments = ["--model", str(judge), "--served-model-name", "the-judge", "--dtype", "float32", "--enforce-eager"]
+    limits = [
+        "--max-model-len",
+        "1024",
+        "--limit-mm-per-prompt",
+        '{"image": 4, "video": 0}',
+        "--no-enable-chunked-prefill",
+    ]
+    line = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments, *limits, "--port", str(port)]
+    with log.open("w") as out:
+        running = subprocess.Popen(line, stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT})
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _healthy(port):
+            assert running.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def options(judge: Path, server: str) -> EngineOptions:
+    return EngineOptions(model=str(judge), dtype="float32", openai_url=server, openai_model="the-judge")
+
+
+async def scores(engine: Engine, method: str, temperature: float | None = None) -> list[Score]:
+    async def one(edit: Edit) -> Score:
+        question = METHODS[method].ask(edit)[0]
+        spec = replace(question.spec, max_tokens=min(48, question.spec.max_tokens))
+        spec = spec if temperature is None else replace(spec, temperature=temperature)
+        return METHODS[method].read(edit, [await answer_to_the_end(engine, Question(question.messages, spec))])
+
+    return await asyncio.gather(*(one(edit) for edit in EDITS))
+
+
+@pytest.fixture(scope="module")
+def ours(judge: Path) -> Iterator[Engine]:
+    engine = build_engine("transformers", EngineOptions(model=str(judge), dtype="float32"))
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "tolerance"), [("score_logit", 5e-5), ("yes_no_logit", 1e-5), ("score_logit_cot", 1e-4)]
+)
+def test_scores_are_those_of_our_own_engine(server, judge, ours, method, tolerance):
+    theirs = asyncio.run(scores(build_engine("openai", options(judge, server)), method))
+    for one, other in zip(asyncio.run(scores(ours, method)), theirs, strict=True):
+        assert other.raw_score == pytest.approx(one.raw_score, abs=tolerance)
+        assert other.score_mass == pytest.approx(one.score_mass, abs=1e-4)
+
+
+def test_greedy_text_is_that_of_our_own_engine(server, judge, ours):
+    theirs = asyncio.run(scores(build_engine("openai", options(judge, server)), "score_sampling", temperature=0.0))
+    expected = asyncio.run(scores(ours, "score_sampling", temperature=0.0))
+    assert [str(one) for one in theirs] == [str(one) for one in expected]
+
+
+def test_a_continued_answer_is_exact_or_refused(server, judge):
+    """Token ids that text does not give back must not be scored as if they were others."""
+    engine = build_engine("openai", options(judge, server))
+    question = METHODS["score_logit"].ask(EDITS[0])[0]
+    exact = engine.chat.encode("want blue")
+    letters = tuple(i for letter in "want blue" for i in engine.chat.encode(letter))
+    assert letters != exact
+    ask = lambda prefix: engine.generate(question.messages, replace(question.spec, prefix_ids=prefix))  # noqa: E731
+
+    async def both() -> None:
+        assert (await ask(exact)).label_logprobs
+        with pytest.raises(EngineError, match="read other token ids than meant"):
+            await ask(letters)
+
+    asyncio.run(both())
+
+
+def test_a_server_of_another_model_is_refused(server, judge, tmp_path):
+    with pytest.raises(ConfigError, match="serves the-judge, not gpt"):
+        build_engine("openai", replace(options(judge, server), openai_model="gpt"))
+    other = save_tiny_judge(tmp_path / "other")
+    with pytest.raises(UnsuitableModelError, match="read other token ids than meant"):
+        build_engine("openai", options(other, server))
+
+
+def test_no_server_is_told_at_once(judge):
+    gone = f"http://127.0.0.1:{free_port()}/v1"
+    with pytest.raises(ConfigError, match=f"no OpenAI-style server at {gone}"):
+        build_engine("openai", options(judge, gone))
+    with pytest.raises(ConfigError, match="openai_url must say where"):
+        build_engine("openai", EngineOptions(model=str(judge)))

@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--group-size", type=int, default=12)
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--codec", choices=["raw", "webp"], default="raw")
+    parser.add_argument("--in-flight", type=int, default=16, help="requests on the wire at once")
     parser.add_argument("--max-batch", type=int, default=32)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-serving.json"))
     arguments = parser.parse_args()
@@ -197,7 +198,7 @@ def main() -> None:
         settings = Settings(
             model=str(model), engine=arguments.engine, max_batch=arguments.max_batch, max_model_len=4096
         )
-        bench = Bench(settings, ClientSettings(arguments.codec))
+        bench = Bench(settings, ClientSettings(arguments.codec, arguments.in_flight))
         try:
             found = measure(bench, arguments)
         finally:

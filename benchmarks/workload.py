@@ -25,7 +25,6 @@ from shared.images import Codec, encode
 from shared.schemas import CandidateError, EditGroup
 
 INSTRUCTION = "make the car on the left red and keep everything else"
-_IN_FLIGHT = 16
 Group = tuple[Image.Image, list[Image.Image]]
 Save = Callable[[Image.Image, io.BytesIO], None]
 
@@ -62,6 +61,8 @@ class ClientSettings:
     """How the client sends."""
 
     codec: Codec
+    in_flight: int = 16
+    """Requests on the wire at once."""
 
 
 def direct_messages(work: Workload) -> list[Messages]:
@@ -77,7 +78,7 @@ def direct_messages(work: Workload) -> list[Messages]:
 
 def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
     """The client process: prepares pictures, sends them when told, until it is told to end."""
-    arms: dict[str, Callable[[str, list[Group], Codec], Awaitable[None]]] = {
+    arms: dict[str, Callable[[str, list[Group], ClientSettings], Awaitable[None]]] = {
         "group": _by_group,
         "candidate": _by_candidate,
         "reference": partial(_as_the_reference, _jpeg),
@@ -89,7 +90,7 @@ def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
             if command[0] == "prepare":
                 arm, groups = command[1], list(command[2].groups())
             else:
-                asyncio.run(_awaited(arms[arm](url, groups, settings.codec)))
+                asyncio.run(_awaited(arms[arm](url, groups, settings)))
         except Exception as error:  # the other process reports it
             pipe.send(repr(error))
         else:
@@ -100,15 +101,15 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
-async def _by_group(url: str, groups: list[Group], codec: Codec) -> None:
-    async with RewardClient(url, max_in_flight=_IN_FLIGHT) as client:
-        await asyncio.gather(*(_score(client, source, candidates, codec) for source, candidates in groups))
+async def _by_group(url: str, groups: list[Group], settings: ClientSettings) -> None:
+    async with RewardClient(url, max_in_flight=settings.in_flight) as client:
+        await asyncio.gather(*(_score(client, source, candidates, settings.codec) for source, candidates in groups))
 
 
-async def _by_candidate(url: str, groups: list[Group], codec: Codec) -> None:
-    async with RewardClient(url, max_in_flight=_IN_FLIGHT) as client:
+async def _by_candidate(url: str, groups: list[Group], settings: ClientSettings) -> None:
+    async with RewardClient(url, max_in_flight=settings.in_flight) as client:
         pairs = [(source, [candidate]) for source, candidates in groups for candidate in candidates]
-        await asyncio.gather(*(_score(client, source, candidates, codec) for source, candidates in pairs))
+        await asyncio.gather(*(_score(client, source, candidates, settings.codec) for source, candidates in pairs))
 
 
 async def _score(client: RewardClient, source: Image.Image, candidates: list[Image.Image], codec: Codec) -> None:
@@ -120,9 +121,9 @@ async def _score(client: RewardClient, source: Image.Image, candidates: list[Ima
         raise RuntimeError(failed[0])
 
 
-async def _as_the_reference(save: Save, url: str, groups: list[Group], _codec: Codec) -> None:
+async def _as_the_reference(save: Save, url: str, groups: list[Group], settings: ClientSettings) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=600) as client:
-        slots = asyncio.Semaphore(_IN_FLIGHT)
+        slots = asyncio.Semaphore(settings.in_flight)
 
         async def score(source: Image.Image, candidate: Image.Image) -> None:
             async with slots:

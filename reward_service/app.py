@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.staticfiles import StaticFiles
 
 from reward_service.batches import GroupOrProblem, read_batch
 from reward_service.patience import deadline, while_connected
@@ -33,7 +34,13 @@ from shared.schemas import (
     ServiceInfo,
 )
 
-_PAGE = Path(__file__).parent / "page" / "index.html"
+_PAGE = Path(__file__).parent / "page"
+"""The page's own files. Gradio would be the usual choice; mounted here, it opens upload, file and queue routes beside
+the contract, past the key, the limits and the admission, and takes images through files of its own."""
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+)
+_PAGE_POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _bearer = HTTPBearer(auto_error=False)
 
 
@@ -63,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(_operation)
     app.include_router(_open)
     app.include_router(_scoring)
+    app.mount("/page", StaticFiles(directory=_PAGE))
     install_handlers(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)  # the last one added is the outermost
@@ -219,4 +227,5 @@ async def readyz(service: ServiceDep) -> dict[str, str]:
 @_open.get("/", include_in_schema=False)
 async def page() -> FileResponse:
     """The page for people."""
-    return FileResponse(_PAGE, media_type="text/html")
+    headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
+    return FileResponse(_PAGE / "index.html", media_type="text/html", headers=headers)

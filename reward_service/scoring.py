@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from reward_service.engines.base import Engine
@@ -52,6 +52,8 @@ class ScorerOptions:
     image_limits: ImageLimits
     max_reasoning_tokens: int
     min_score_mass: float
+    max_in_engine: int = 64
+    """Candidates that the engine works on at once; the others wait their turn."""
 
 
 _Outcome = Scored | ImageError | JudgeError
@@ -74,6 +76,9 @@ class Scorer:
         self._task_prompts = task_prompts
         self._principles = principles
         self._options = options
+        # In order of arrival, so that a group stays together: an engine handed everything at once prepares pictures
+        # that will wait for long, and loses sight of the source that a group shares (BENCHMARKS.md).
+        self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
@@ -145,10 +150,14 @@ class Scorer:
         if isinstance(principles, JudgeError):
             return principles
         options = PassOptions(group.num_passes, group.seed, group.temperature, self._options.max_reasoning_tokens)
-        try:
-            return await score_edit(self._engine, method, Edit(brief, candidate, principles), options)
-        except JudgeError as error:
-            return error
+        arrived = time.perf_counter()
+        async with self._turns:
+            waited = time.perf_counter() - arrived
+            try:
+                scored = await score_edit(self._engine, method, Edit(brief, candidate, principles), options)
+            except JudgeError as error:
+                return error
+        return replace(scored, queue_seconds=scored.queue_seconds + waited)
 
     async def _principles_of(self, method: Method, group: EditGroup, brief: Brief) -> _Principles:
         """What to check: the client's own list, else the service's; none for methods that need none."""

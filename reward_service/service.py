@@ -156,6 +156,7 @@ class Service:
             image_limits=settings.image_limits,
             max_reasoning_tokens=settings.max_reasoning_tokens,
             min_score_mass=settings.min_score_mass,
+            max_in_engine=2 * settings.max_batch,
         )
         principles: Principles = self._written_principles or JudgedPrinciples(self._engine, self._prompts("principles"))
         scorer = Scorer(self._engine, self.methods, self._task_prompts, principles, options)

@@ -28,6 +28,11 @@ def body_of(num_candidates: int, **data: str) -> httpx.Request:
     return httpx.Request("POST", "http://x/v1/score", data={"instruction": "x", **data}, files=files)
 
 
+def post(url: str, request: httpx.Request, **headers: str) -> httpx.Response:
+    content = request.read()
+    return httpx.post(f"{url}/v1/score", content=content, headers={**request.headers, **headers}, timeout=60)
+
+
 def metric(url: str, name: str) -> float:
     lines = httpx.get(f"{url}/metrics").text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
@@ -77,7 +82,7 @@ def test_a_client_that_hangs_up_takes_its_work_with_it(url):
 
 def test_the_deadline_takes_the_work_with_it(tiny_judge):
     with reward_service(tiny_judge, max_batch=2, request_seconds=0.5, max_reasoning_tokens=100) as url:
-        answer = httpx.post(url + "/v1/score", content=body_of(60, **SLOW).read(), headers=body_of(60, **SLOW).headers)
+        answer = post(url, body_of(60, **SLOW))
         assert (answer.status_code, answer.json()["code"]) == (503, "deadline_exceeded")
         wait_for(lambda: metric(url, "reward_candidates_in_flight") == 0, 2)
         wait_for(lambda: metric(url, "reward_engine_waiting") == 0, 2)
@@ -118,8 +123,7 @@ def test_a_reader_that_dawdles_delays_nobody(url):
     slow = send_raw(url, body_of(20))
     started = time.monotonic()
     for _ in range(3):
-        body = body_of(1)
-        assert httpx.post(f"{url}/v1/score", content=body.read(), headers=body.headers).status_code == 200
+        assert post(url, body_of(1)).status_code == 200
     assert time.monotonic() - started < 5
     slow.settimeout(5)
     found = b""
@@ -140,8 +144,7 @@ def test_junk_on_the_wire_is_refused_and_forgotten(url):
 
 
 def test_metrics_show_every_stage(url):
-    body = body_of(2)
-    httpx.post(f"{url}/v1/score", content=body.read(), headers=body.headers)
+    post(url, body_of(2))
     for stage in ("receive", "decode", "queue", "engine", "total"):
         assert metric(url, f'reward_request_seconds_count{{stage="{stage}"}}') >= 1
     assert metric(url, 'reward_engine_pictures_total{cache="hit"}') > 0
@@ -174,9 +177,8 @@ def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge):
 
         def load() -> None:
             while True:
-                body = body_of(12)
                 try:
-                    answer = httpx.post(f"{url}/v1/score", content=body.read(), headers=body.headers, timeout=30)
+                    answer = post(url, body_of(12))
                 except httpx.TransportError:
                     return
                 statuses.append((answer.status_code, answer.json().get("code", "")))
@@ -211,9 +213,7 @@ def test_the_json_log_names_the_clients_request(tiny_judge):
     with process(tiny_judge, "transformers", "--log-format", "json") as (running, url):
         wait_for(lambda: answers(url), 60)
         wait_until_ready(url)
-        body = body_of(2)
-        headers = {**body.headers, "X-Request-ID": "my-step-7"}
-        answer = httpx.post(f"{url}/v1/score", content=body.read(), headers=headers)
+        answer = post(url, body_of(2), **{"X-Request-ID": "my-step-7"})
         assert answer.headers["X-Request-ID"] == answer.json()["id"] == "my-step-7"
         refused = httpx.post(f"{url}/v1/score", content=b"{", headers={"Content-Type": "application/json"})
         assert refused.headers["X-Request-ID"]

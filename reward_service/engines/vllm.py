@@ -65,7 +65,7 @@ class VllmEngine:
             # On a CPU a seeded request that is prefilled in chunks kills the engine (CPU generators have no offset).
             enable_chunked_prefill=not on_cpu,
             generation_config="vllm",  # no penalties or temperature from the checkpoint
-            **_lora_arguments(options.adapters),
+            **_lora_arguments(options.adapters, on_cpu),
         )
         self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**settings, **options.vllm_arguments}))
         self.adapters = frozenset(options.adapters)
@@ -150,14 +150,18 @@ def _check_arguments(given: Mapping[str, Any], known: Sequence[str]) -> None:
             raise ConfigError(f"vllm_arguments: this vLLM has no engine argument {name!r}{hint}")
 
 
-def _lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
-    """What vLLM must know beforehand of adapters that it will be asked for."""
+def _lora_arguments(adapters: Mapping[str, Path], on_cpu: bool) -> dict[str, Any]:
+    """What vLLM must know beforehand of adapters that it will be asked for.
+
+    On a CPU one slot more than there are adapters: vLLM gives rows without an adapter the *last* slot where a batch
+    mixes both (vllm pull request 48421), and a slot that is never filled adds zero.
+    """
     if not adapters:
         return {}
     ranks = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters.values()]
     # vLLM takes certain ranks only.
     rank = next(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= max(ranks))
-    return {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank}
+    return {"enable_lora": True, "max_loras": len(adapters) + on_cpu, "max_lora_rank": rank}
 
 
 def _processor_arguments(processor: Any, max_image_pixels: int | None) -> dict[str, Any] | None:

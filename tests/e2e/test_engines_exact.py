@@ -87,7 +87,7 @@ async def observe(name: str, judge: Judge) -> Observed:
     try:
         alone = [(await ask(engine, [question]))[0] for question in asked()[:6]]
         together = await ask(engine, asked())
-        # In the other order, between requests of another method and of the adapter.
+        # In the other order, between requests of another method and of the adapter: vLLM on a CPU once mixed these up.
         crowd = await ask(
             engine,
             [one for trio in zip(asked("yes_no_logit"), asked(), asked(adapter=ADAPTER), strict=True) for one in trio][
@@ -154,7 +154,8 @@ def test_label_probabilities_are_those_of_plain_transformers(observed, expected,
         assert torch.tensor(company).exp().sub(base).abs().max() < TOLERANCE
     assert torch.tensor(found.alone).exp().sub(base[: len(found.alone)]).abs().max() < TOLERANCE
     assert torch.tensor(found.by_adapter).exp().sub(merged).abs().max() < TOLERANCE
-    # The test can fail: edits and adapter move the probabilities by far more.
+    # The test can fail: edits and adapter move what is read by far more.
+    base, merged = (expected[family, either].softmax(-1) for either in (False, True))
     assert base.std(0).max() > 1e-3
     assert base.sub(merged).abs().max() > 1e-2
 

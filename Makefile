@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test lint format types check judge-table bench-demo pins clean
+.PHONY: help setup setup-dev browser demo serve test lint format types check judge-table bench-demo pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,11 @@ demo: setup ## train the tiny editor against the tiny judge and write a report (
 serve: setup ## start the reward service with the tiny judge on http://127.0.0.1:8000
 	$(BIN)/edit-r1 serve
 
-test: setup-dev ## run all tests
+browser: ## install Chromium, which the tests of the page drive, with apt where there is none
+	@test -n "$$CHROMIUM" || command -v chromium chromium-browser google-chrome >/dev/null \
+	  || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+
+test: setup-dev browser ## run all tests
 	$(BIN)/python -m pytest
 
 lint: setup-dev ## ruff: lint and formatting

@@ -41,7 +41,8 @@ function fields(method) {
   for (const name of OPTIONS) found.push([name, $(name).value.trim()]);
   for (const [name, belongs] of Object.entries(OF_METHOD)) if (belongs(method)) found.push([name, $(name).value.trim()]);
   found.push(["reasoning", "true"]);
-  return found.filter(([name, value]) => value && !(name === "requirement" && !value) && !(name === "task" && $("requirement").value.trim()));
+  const replaced = Boolean($("requirement").value.trim()); // its text stands in place of the task's
+  return found.filter(([name, value]) => value && !(name === "task" && replaced));
 }
 
 function body(method) {

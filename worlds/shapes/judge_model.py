@@ -25,8 +25,9 @@ from transformers import (
 
 from reward_service.engines.chat import Chat
 from reward_service.methods import METHODS
+from reward_service.methods.base import Method
 from reward_service.methods.templates import SYSTEM_PROMPT, TASKS_DIRECTORY, load_task_prompts, load_template
-from reward_service.types import Brief, Edit, JudgeImage
+from reward_service.types import Brief, Edit, JudgeImage, Principle
 from shared.schemas import DEFAULT_TASK
 from worlds.shapes.judge_words import REASONING_START, SCORE_MARKER, reasoning_corpus
 from worlds.shapes.scenes import SIZE, Pixels, to_image
@@ -170,15 +171,22 @@ class Prompts:
 
     def token_ids(self, method: str, instruction: str, requirement: str) -> list[int]:
         """Ids up to where the answer begins, each image's placeholder widened to its tokens."""
-        edit = Edit(Brief(instruction, requirement, DEFAULT_TASK, (self._source,)), self._candidate)
-        widened: list[int] = []
-        for token in self._chat.token_ids(METHODS[method].ask(edit)[0].messages):
-            widened += [token] * (TOKENS_PER_IMAGE if token == self._image_id else 1)
-        return widened
+        return self.of_method(METHODS[method], instruction, requirement)[0]
+
+    def of_method(
+        self, method: Method, instruction: str, requirement: str, principles: tuple[Principle, ...] = ()
+    ) -> list[list[int]]:
+        """The same of any method, for each of its questions."""
+        brief = Brief(instruction, requirement, DEFAULT_TASK, (self._source,))
+        asked = method.ask(Edit(brief, self._candidate, principles))
+        return [self._widened(self._chat.token_ids(question.messages)) for question in asked]
 
     def encode(self, text: str) -> list[int]:
         """Ids of a piece of an answer."""
         return list(self._chat.encode(text))
+
+    def _widened(self, ids: Iterable[int]) -> list[int]:
+        return [one for i in ids for one in [i] * (TOKENS_PER_IMAGE if i == self._image_id else 1)]
 
 
 def patches(processor: Qwen2_5_VLProcessor, pictures: Sequence[Pixels], chunk: int = 512) -> Tensor:
@@ -189,6 +197,14 @@ def patches(processor: Qwen2_5_VLProcessor, pictures: Sequence[Pixels], chunk: i
         values = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         parts.append(values.reshape(len(images), -1, values.shape[-1]))
     return torch.cat(parts)
+
+
+def pad_left(sequences: Sequence[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Left-padded ids and mask, int64 [B, T]."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[pad_id] * (longest - len(s)) + s for s in sequences])
+    mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences])
+    return ids, mask
 
 
 def grid(num_images: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reward_service.methods.base import SCORE_LABELS
 from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
 from worlds.shapes.judge_data import CELL_SIZES, RIGHT_SIZES, WISH_SIZES, Example, Labels, label
-from worlds.shapes.judge_model import END, HIDDEN, REQUIREMENTS, TOKENS_PER_IMAGE, Prompts, grid, patches
+from worlds.shapes.judge_model import END, HIDDEN, REQUIREMENTS, TOKENS_PER_IMAGE, Prompts, grid, pad_left, patches
 from worlds.shapes.judge_words import REASONING_START, SCORE_MARKER
 from worlds.shapes.optimizing import descend, schedule
 from worlds.shapes.oracle import SUCCESS_THRESHOLD
@@ -113,7 +113,7 @@ class JudgeTrainer:
         digits = self._draw_digits(pool.oracle[rows])
         prompts = [self._prompt(pool.examples[row], method) for row in rows.tolist()]
         answers = [self._answer(pool, row, digit, method) for row, digit in zip(rows.tolist(), digits, strict=True)]
-        ids, mask = self._pad([p + a for p, a in zip(prompts, answers, strict=True)])
+        ids, mask = pad_left([p + a for p, a in zip(prompts, answers, strict=True)], self._pad_id)
         output = self.model.model(
             input_ids=ids,
             attention_mask=mask,
@@ -183,13 +183,6 @@ class JudgeTrainer:
         up = torch.rand(len(oracle), generator=self.generator) < share
         drawn: list[int] = torch.where(up, upper, lower).tolist()
         return drawn
-
-    def _pad(self, sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Left-padded ids and mask, int64 [B, T]."""
-        longest = max(map(len, sequences))
-        ids = torch.tensor([[self._pad_id] * (longest - len(s)) + s for s in sequences])
-        mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences])
-        return ids, mask
 
 
 def _visual_tokens(tower: Any, values: Tensor) -> Tensor:

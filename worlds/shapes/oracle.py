@@ -50,6 +50,12 @@ def success(task: HasMetadata, edited: Image.Image) -> float:
 
 def score_pixels(source: Pixels, target: Pixels, edited: Pixels) -> float:
     """The oracle on pictures, each uint8 [32, 32, 3]."""
+    made, kept = made_and_kept(source, target, edited)
+    return made * kept
+
+
+def made_and_kept(source: Pixels, target: Pixels, edited: Pixels) -> tuple[float, float]:
+    """The oracle's two factors on pictures, each uint8 [32, 32, 3]."""
     before, wanted, got = (np.asarray(p, np.float32) / 255 for p in (source, target, edited))
     to_change = np.abs(before - wanted).max(-1) > _CHANGED
     error, change = np.abs(got - wanted).mean(-1), np.abs(before - wanted).mean(-1)
@@ -63,4 +69,4 @@ def score_pixels(source: Pixels, target: Pixels, edited: Pixels) -> float:
         if (~inside).sum() > 10:
             drift = max(drift, float(error[window][~inside].mean()))
     kept = 1 - float(np.clip((drift - _FREE_DRIFT) / _FULL_DRIFT, 0, 1))
-    return made * kept
+    return made, kept

@@ -74,7 +74,8 @@ def train_judge(
         heads.load_state_dict(torch.load(first_stage / "heads.pt", weights_only=True))
         generator = torch.Generator().manual_seed(seed + 1)
         trainer = JudgeTrainer(model, processor, heads, batch=recipe.batch, generator=generator)
-        pools = [(scenes, 1 - recipe.sparring_share), (sparring_pool(recipe, seed, sparring), recipe.sparring_share)]
+        spars = make_pool(processor, sparring_examples(recipe, seed, sparring))
+        pools = [(scenes, 1 - recipe.sparring_share), (spars, recipe.sparring_share)]
         trainer.train(
             pools, steps=recipe.sparring_steps, rate=recipe.sparring_learning_rate, auxiliary=recipe.auxiliary_weight
         )
@@ -85,7 +86,7 @@ def train_judge(
     return record
 
 
-def sparring_pool(recipe: Recipe, seed: int, editors: Sequence[Path]) -> Pool:
+def sparring_examples(recipe: Recipe, seed: int, editors: Sequence[Path]) -> list[Example]:
     """Edits by the sparring editors, drawn with 4 to 8 steps, with the oracle's opinion of each."""
     examples: list[Example] = []
     for index, directory in enumerate(editors):
@@ -94,7 +95,7 @@ def sparring_pool(recipe: Recipe, seed: int, editors: Sequence[Path]) -> Pool:
         edits = sample_edits(load_family(directory), tasks, 4, steps=int(rng.integers(4, 9)), seed=seed + index)
         for task, row, scores in zip(tasks, edits, oracle_scores(tasks, edits), strict=True):
             examples += [Example(task, edited, float(score)) for edited, score in zip(row, scores, strict=True)]
-    return make_pool(build_processor(), examples)
+    return examples
 
 
 def _train_on_scenes(directory: Path, recipe: Recipe, seed: int, scenes: Pool) -> None:

@@ -1,0 +1,96 @@
+"""What the judge's adapters learn to say: the answers of the methods that review an edit point by point.
+
+The checkpoint's own short prompts ask; answers have the format that the method reads (`reward_service.methods`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reward_service.methods import unified_reward
+from reward_service.methods.editscore import RANGE
+from reward_service.types import Category, Principle
+from worlds.shapes.judge_data import Example
+from worlds.shapes.judge_words import read_scene, reasoning
+from worlds.shapes.oracle import made_and_kept
+from worlds.shapes.scenes import CELL, CELL_ORIGINS, Pixels, render
+
+_FREE_ERROR, _FULL_ERROR = 0.015, 0.1  # mean absolute distance to a clean scene that costs nothing; that costs all
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of an edit, each in [0, 1], and the judge's sentence about it."""
+
+    made: float
+    kept: float
+    clean: float
+    sentence: str
+
+    def of(self, category: Category) -> float:
+        """What a principle of a category asks about."""
+        return {"follow": self.made, "keep": self.kept, "quality": self.clean}[category]
+
+
+def facts(example: Example) -> Facts:
+    """The facts of one edit, read off its pixels."""
+    task, shown = example.task, read_scene(example.edited)
+    made, kept = made_and_kept(render(task.source), render(task.target), example.edited)
+    return Facts(made, kept, cleanness(example.edited), reasoning(task, shown))
+
+
+def cleanness(edited: Pixels) -> float:
+    """How near a picture is, in its worst cell, to the cleanly drawn scene that it shows; 1 is as drawn."""
+    clean = render(read_scene(edited))
+    error = np.abs(edited.astype(np.float32) - clean).mean(-1) / 255
+    worst = max(float(error[y : y + CELL, x : x + CELL].mean()) for x, y in CELL_ORIGINS)
+    return 1 - float(np.clip((worst - _FREE_ERROR) / (_FULL_ERROR - _FREE_ERROR), 0, 1))
+
+
+Say = Callable[[Facts, float], str]
+"""(facts, a draw from [0, 1)) -> the judge's answer to one question."""
+
+
+def answers(method: str, principles: Sequence[Principle]) -> tuple[Say, ...]:
+    """How each question of a method is answered, in the order in which the method asks."""
+    if method == "verifier":
+        return tuple(_say_whether(principle.category) for principle in principles)
+    if method == "verifier_cot":
+        return (lambda facts, _draw: _checked(facts, principles),)
+    if method == "editscore":
+        return (lambda facts, _draw: _rated(facts.sentence, facts.made, facts.kept), _rate_looks)
+    if method == "unified_reward":
+        return (lambda facts, _draw: _final(facts.made * facts.kept),)
+    raise ValueError(f"no answers for the method {method!r}")
+
+
+def _say_whether(category: Category) -> Say:
+    """`Yes` as often as the fact is true: what is learnt is its probability."""
+    return lambda facts, draw: "Yes" if draw < facts.of(category) else "No"
+
+
+def _checked(facts: Facts, principles: Sequence[Principle]) -> str:
+    wish, sight, rest = facts.sentence.split(", ")
+    seen = {"follow": f"{wish}, {sight}", "keep": rest, "quality": sight}
+    entries = [
+        {"point": number, "seen": seen[principle.category], "holds": int(facts.of(principle.category) > 0.5)}
+        for number, principle in enumerate(principles, 1)
+    ]
+    return json.dumps(entries)
+
+
+def _rated(sentence: str, first: float, second: float) -> str:
+    return json.dumps({"reasoning": sentence, "score": [round(RANGE * first), round(RANGE * second)]})
+
+
+def _rate_looks(facts: Facts, _draw: float) -> str:
+    return _rated("", facts.clean, facts.clean)
+
+
+def _final(share: float) -> str:
+    lowest, highest = unified_reward.LOWEST, unified_reward.HIGHEST
+    return f"Final Score: {lowest + (highest - lowest) * share:.1f}"

@@ -1,0 +1,173 @@
+"""Teach the tiny judge to review: `python -m worlds.shapes.train_reviews --judge worlds/shapes/judge`.
+
+One LoRA adapter a method, written to `<judge>/adapters/<method>`, asked with the judge's own prompts and principles;
+the judge itself stays as it is. Learns on the side "train" of the world, half of it edits by sparring editors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+
+from reward_service.methods import load_methods
+from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
+from reward_service.principles import WrittenPrinciples
+from reward_service.types import Brief, Principle
+from shared.schemas import DEFAULT_TASK
+from worlds.shapes.judge_data import SEEN, Example, draw
+from worlds.shapes.judge_model import END, Prompts, grid, pad_left, patches
+from worlds.shapes.optimizing import descend, schedule
+from worlds.shapes.review_data import Facts, answers, facts
+from worlds.shapes.scenes import render
+from worlds.shapes.train_judge import Recipe as JudgeRecipe
+from worlds.shapes.train_judge import sparring_examples
+
+NUM_EXAMPLES = 12_000
+_IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and steps of one adapter."""
+
+    steps: int = 1500
+    learning_rate: float = 3e-3
+    batch: int = 48
+    rank: int = 8
+    targets: str = r".*language_model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+RECIPES = {
+    "verifier": Recipe(steps=2000),
+    "editscore": Recipe(steps=1200),
+    "unified_reward": Recipe(steps=1000),
+    "verifier_cot": Recipe(steps=1000, batch=24),  # its answers are long
+}
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Edits as the judge sees them, and what is true of them."""
+
+    examples: tuple[Example, ...]
+    facts: tuple[Facts, ...]
+    patches: Tensor
+    """[N, 2, patches, values] float16: original, edit."""
+
+
+def make_reviews(processor: Qwen2_5_VLProcessor, examples: Sequence[Example]) -> Reviews:
+    """Look at every example once."""
+    sources = patches(processor, [render(example.task.source) for example in examples])
+    edits = patches(processor, [example.edited for example in examples])
+    both = torch.stack([sources, edits], dim=1).half()
+    return Reviews(tuple(examples), tuple(facts(example) for example in examples), both)
+
+
+class Reviewer:
+    """Teacher forcing of one method's answers."""
+
+    def __init__(self, judge: Path, processor: Qwen2_5_VLProcessor, generator: torch.Generator) -> None:
+        self._methods = load_methods(judge / "prompts")
+        self._principles = written_principles(judge)
+        self._prompts = Prompts(processor)
+        self._tasks = load_task_prompts(TASKS_DIRECTORY)
+        tokenizer = processor.tokenizer
+        self._pad_id, self._end_id = tokenizer.pad_token_id, tokenizer.convert_tokens_to_ids(END)
+        self._image_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        self._vision_start_id = tokenizer.convert_tokens_to_ids("<|vision_start|>")
+        self._generator = generator
+
+    def train(self, model: PeftModel, method: str, reviews: Reviews, recipe: Recipe) -> None:
+        """Take the recipe's steps; the method's questions take turns."""
+        says = answers(method, self._principles)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+        model.train()
+        for step in schedule(optimizer, recipe.steps, recipe.learning_rate, warmup=50, floor=0.02, name=method):
+            index = step % len(says)
+            rows = torch.randint(len(reviews.facts), (recipe.batch,), generator=self._generator).tolist()
+            draws = torch.rand(len(rows), generator=self._generator).tolist()
+            prompts = [self._prompt(method, index, reviews.examples[row]) for row in rows]
+            said = [says[index](reviews.facts[row], draw) for row, draw in zip(rows, draws, strict=True)]
+            descend(optimizer, self._loss(model, prompts, said, reviews.patches[rows]))
+
+    def _prompt(self, method: str, index: int, example: Example) -> list[int]:
+        task = example.task
+        named = torch.rand((), generator=self._generator) < 0.5
+        requirement = self._tasks[task.task if named else DEFAULT_TASK]
+        return self._prompts.of_method(self._methods[method], task.instruction, requirement, self._principles)[index]
+
+    def _loss(self, model: PeftModel, prompts: list[list[int]], said: list[str], both: Tensor) -> Tensor:
+        """Mean negative log-likelihood of the answers' tokens."""
+        spoken = [[*self._prompts.encode(text), self._end_id] for text in said]
+        ids, mask = pad_left([p + a for p, a in zip(prompts, spoken, strict=True)], self._pad_id)
+        shown = prompts[0].count(self._vision_start_id)  # 1: the edit alone
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            pixel_values=both[:, -shown:].float().flatten(0, 2),
+            image_grid_thw=grid(shown * len(prompts)),
+            mm_token_type_ids=(ids == self._image_id).int(),
+        )
+        lengths = torch.tensor([len(answer) for answer in spoken])
+        targets = ids.clone()
+        targets[torch.arange(ids.shape[1])[None] < (ids.shape[1] - lengths)[:, None]] = _IGNORED
+        return F.cross_entropy(output.logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=_IGNORED)
+
+
+def written_principles(judge: Path) -> tuple[Principle, ...]:
+    """The judge's own; they do not depend on the edit."""
+    brief = Brief("", "", DEFAULT_TASK, ())
+    return asyncio.run(WrittenPrinciples(judge / "principles").of(brief))
+
+
+def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, seed: int) -> dict[str, object]:
+    """Train and write one adapter with its `recipe.json`, which is also returned."""
+    torch.manual_seed(seed)
+    started = time.monotonic()
+    processor = Qwen2_5_VLProcessor.from_pretrained(judge)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(judge, dtype=torch.float32)
+    lora = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=recipe.targets)
+    adapted = get_peft_model(model, lora)
+    Reviewer(judge, processor, torch.Generator().manual_seed(seed)).train(adapted, method, reviews, recipe)
+    out = judge / "adapters" / method
+    adapted.peft_config["default"].base_model_name_or_path = "shapes-judge"  # not this machine's path
+    adapted.save_pretrained(str(out))
+    (out / "README.md").unlink(missing_ok=True)
+    record = {"seed": seed, "recipe": asdict(recipe), "seconds": round(time.monotonic() - started)}
+    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judge", type=Path, required=True, help="checkpoint that gets the adapters")
+    parser.add_argument("--methods", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sparring", type=Path, nargs="*", default=[], help="directories of sparring editors")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rng = np.random.default_rng([arguments.seed, 5])
+    examples = [draw(rng, "train", SEEN) for _ in range(NUM_EXAMPLES)]
+    examples += sparring_examples(JudgeRecipe(), arguments.seed, arguments.sparring)
+    reviews = make_reviews(Qwen2_5_VLProcessor.from_pretrained(arguments.judge), examples)
+    for method in arguments.methods:
+        record = train_adapter(arguments.judge, method, reviews, RECIPES[method], arguments.seed)
+        print(method, json.dumps(record))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

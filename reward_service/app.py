@@ -7,13 +7,14 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
+from reward_service import openapi
 from reward_service.batches import GroupOrProblem, read_batch
 from reward_service.patience import deadline, while_connected
 from reward_service.problems import ProblemError, install_handlers
@@ -25,11 +26,9 @@ from reward_service.settings import Settings
 from shared.schemas import (
     API_VERSION,
     EditGroup,
-    JsonScoreRequest,
     MethodInfo,
     Problem,
     PromptResponse,
-    ScoreOptions,
     ScoreResponse,
     ServiceInfo,
 )
@@ -71,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(_open)
     app.include_router(_scoring)
     app.mount("/page", StaticFiles(directory=_PAGE))
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     install_handlers(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)  # the last one added is the outermost
@@ -102,31 +102,7 @@ _operation = APIRouter(dependencies=[Depends(_check_key)])
 _scoring = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
 
 
-def _score_body() -> dict[str, Any]:
-    """What OpenAPI says about the body of a scoring request; it is read by `read_group`."""
-    form = ScoreOptions.model_json_schema()
-    file = {"type": "string", "format": "binary"}
-    files = {"source": {"type": "array", "items": file}, "candidates": {"type": "array", "items": file}}
-    form = {**form, "properties": {**files, **form["properties"]}, "required": [*files, *form["required"]]}
-    content = {
-        "multipart/form-data": {"schema": form},
-        "application/json": {"schema": JsonScoreRequest.model_json_schema()},
-    }
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _batch_body() -> dict[str, Any]:
-    """The same for a batch."""
-    groups = {"type": "array", "items": JsonScoreRequest.model_json_schema()}
-    named = {"type": "string", "description": "JSON list of groups that name file parts: BatchGroup"}
-    file = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"groups": named}, "required": ["groups"], "additionalProperties": file}
-    body = {"type": "object", "properties": {"groups": groups}, "required": ["groups"]}
-    content = {"application/json": {"schema": body}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-@_scoring.post("/score", openapi_extra=_score_body())
+@_scoring.post("/score", openapi_extra=openapi.score_body())
 async def score(request: Request, service: ServiceDep) -> ScoreResponse:
     """Score one group: one source, one instruction, 1..N candidate edits."""
     scorer = service.scorer
@@ -141,7 +117,7 @@ async def score(request: Request, service: ServiceDep) -> ScoreResponse:
     return scores
 
 
-@_scoring.post("/score/batch", openapi_extra=_batch_body())
+@_scoring.post("/score/batch", openapi_extra=openapi.batch_body())
 async def score_batch(request: Request, service: ServiceDep) -> list[ScoreResponse | Problem]:
     """Score several groups; the answers are in their order, with a problem in place of what cannot be scored."""
     scorer = service.scorer
@@ -171,7 +147,7 @@ async def _score_or_problem(scorer: Scorer, group: GroupOrProblem, request_id: s
         return error.problem
 
 
-@_scoring.post("/prompt", openapi_extra=_score_body())
+@_scoring.post("/prompt", openapi_extra=openapi.score_body())
 async def prompt(request: Request, service: ServiceDep) -> PromptResponse:
     """The exact prompt that the judge would get for the first candidate, unscored."""
     return await service.scorer.prompt(await read_group(request, service.settings.limits))

@@ -10,7 +10,8 @@ another and on fresh pictures, the same 24 groups x 12 candidates
     reference    the way of released reward servers: JSON, one chat call a candidate, one at a time, the source again
                  with each of them; as JPEG, which is cheap and changes the reward
     reference-png  the same without loss
-and prints throughput and CPU time (server, engine and client together) as medians of the rounds' ratios.
+and prints throughput and CPU time (server, engine and client together) as medians of the rounds' ratios; then the
+floor under real judges (`benchmarks/floor.py`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import psutil
 import torch
 import uvicorn
 
+from benchmarks import floor
 from benchmarks.judges import SIZES, save_random_judge
 from benchmarks.reference import reference_app
 from benchmarks.workload import ClientSettings, Workload, client_loop, direct_messages
@@ -205,6 +207,7 @@ def main() -> None:
             bench.close()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     print(f"\n{arguments.engine}, {arguments.judge} judge, {arguments.codec}, {device}\n{table(found)}")
+    print(f"\n{floor.report()}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({arm: [vars(run) for run in runs] for arm, runs in found.items()}, indent=1))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -79,7 +79,7 @@ def direct_messages(work: Workload) -> list[Messages]:
 def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
     """The client process: prepares pictures, sends them when told, until it is told to end."""
     arms: dict[str, Callable[[str, list[Group], ClientSettings], Awaitable[None]]] = {
-        "group": _by_group,
+        "group": by_group,
         "candidate": _by_candidate,
         "reference": partial(_as_the_reference, _jpeg),
         "reference-png": partial(_as_the_reference, _png),
@@ -101,7 +101,8 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
-async def _by_group(url: str, groups: list[Group], settings: ClientSettings) -> None:
+async def by_group(url: str | Sequence[str], groups: list[Group], settings: ClientSettings) -> None:
+    """One request a group, as a trainer asks; raises RuntimeError when a candidate gets no score."""
     async with RewardClient(url, max_in_flight=settings.in_flight) as client:
         await asyncio.gather(*(_score(client, source, candidates, settings.codec) for source, candidates in groups))
 

@@ -22,8 +22,9 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from reward_service.engines.base import EngineOptions, build_engine
-from reward_service.methods import METHODS
+from reward_service.engines.base import build_engine
+from reward_service.methods import METHODS, load_methods
+from reward_service.methods.composite import NAME as COMPOSITE
 from reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
 from reward_service.principles import WrittenPrinciples
 from reward_service.scoring import Scorer, ScorerOptions
@@ -37,6 +38,8 @@ from worlds.shapes.scenes import render, to_image
 from worlds.shapes.tasks import TASKS, ShapesTask, sample_task
 
 HERE = Path(__file__).resolve().parent
+ALONE = [name for name in METHODS if name != COMPOSITE]
+"""Methods that need no others."""
 Pictures = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
 Agreement = dict[str, float]
@@ -93,14 +96,16 @@ def untouched_set(num_tasks: int, seed: int = 9) -> EditSet:
 
 
 def make_scorer(judge: Path) -> Scorer:
-    """The service's scorer with the transformers engine and default settings."""
-    settings = Settings(model=str(judge))
+    """The service's scorer as it serves this judge, with the transformers engine in float32."""
+    settings = Settings(model=str(judge), engine="transformers", dtype="float32")
     options = ScorerOptions(
         settings.display_name, settings.image_limits, settings.max_reasoning_tokens, settings.min_score_mass
     )
-    engine = build_engine("transformers", EngineOptions(model=str(judge), dtype="float32"))
+    engine = build_engine(settings.engine, settings.engine_options)
+    methods = load_methods(settings.prompts_directory, settings.adapter_directories)
     tasks = load_task_prompts(settings.task_prompts_directory)
-    return Scorer(engine, METHODS, tasks, WrittenPrinciples(PRINCIPLES_DIRECTORY), options)
+    principles = WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY)
+    return Scorer(engine, methods, tasks, principles, options)
 
 
 async def score_set(scorer: Scorer, edit_set: EditSet, method: str) -> Scores:
@@ -185,7 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, default=HERE / "judge")
     parser.add_argument("--editor", type=Path, default=HERE / "editor")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=ALONE, choices=ALONE)
     parser.add_argument("--out", type=Path, default=Path("runs/judge_table.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)

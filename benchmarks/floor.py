@@ -1,0 +1,224 @@
+"""The floor under a judge's time: the arithmetic and the bytes that one candidate cannot do without.
+
+    python benchmarks/floor.py [--seconds 10] [--tflops 790]
+
+For real judges at 512 and 1024 pixels a side: tokens, floating-point operations and bytes a candidate, scored alone and
+in a group of 12 whose source is looked at once (its visual tokens come first in the prompt, so the group shares their
+keys and values); and the share of one GPU's matrix rate that 24 groups x 12 in `--seconds` would take. On a CUDA
+machine the rate is measured; elsewhere it is assumed: 790 TFLOP/s, 80 % of an H200's dense bfloat16 data sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+
+import torch
+
+from reward_service.methods.templates import base_prompts
+
+GROUPS, GROUP_SIZE = 24, 12
+SIDES = (512, 1024)
+ASSUMED_TFLOPS = 790.0
+_BYTES = 2  # of a bfloat16
+_CHARACTERS_PER_TOKEN = 4.2  # English in Qwen's vocabulary
+_OWN_TEXT = 250  # characters of an instruction and its requirement
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A stack of transformer blocks."""
+
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    gated: bool = True
+    """Three matrices in the feed-forward part instead of two."""
+
+    @property
+    def block_weights(self) -> int:
+        """Numbers in one block's matrices."""
+        attention = self.width * self.head_size * (2 * self.heads + 2 * self.kv_heads)
+        return attention + (3 if self.gated else 2) * self.width * self.inner
+
+    def block_flops(self, tokens: float, pairs: float) -> float:
+        """One block on `tokens` tokens, `pairs` (query, key) pairs of which attend; two operations a multiply-add."""
+        return 2 * self.block_weights * tokens + 4 * self.heads * self.head_size * pairs
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The geometry of a Qwen-VL checkpoint."""
+
+    name: str
+    text: Tower
+    vision: Tower
+    vocabulary: int
+    patch: int
+    windowed_layers: int = 0
+    """Vision blocks whose attention stays within windows of 8 x 8 patches."""
+    mergers: int = 1
+    """2x2 patches -> one visual token; DeepStack has several."""
+
+    @property
+    def weights(self) -> float:
+        """Numbers in all matrices."""
+        text, vision = self.text, self.vision
+        return (
+            text.layers * text.block_weights
+            + vision.layers * vision.block_weights
+            + self._other_vision_weights
+            + 2 * self.vocabulary * text.width
+        )
+
+    def visual_tokens(self, side: int) -> int:
+        """Tokens of a square picture, scaled to whole tokens."""
+        return round(side / (2 * self.patch)) ** 2
+
+    def vision_flops(self, side: int) -> float:
+        """One picture through the vision tower."""
+        tokens = self.visual_tokens(side)
+        patches = 4 * tokens
+        full = self.vision.layers - self.windowed_layers
+        blocks = full * self.vision.block_flops(patches, patches**2)
+        blocks += self.windowed_layers * self.vision.block_flops(patches, patches * min(64, patches))
+        embedding = 2 * patches * self._patch_weights
+        return blocks + embedding + 2 * tokens * self.mergers * self._merger_weights
+
+    def text_flops(self, tokens: int, cached: int = 0) -> float:
+        """The language model on new tokens after cached ones, causal, and one row of the vocabulary."""
+        pairs = tokens * cached + tokens * (tokens + 1) / 2
+        return self.text.layers * self.text.block_flops(tokens, pairs) + 2 * self.vocabulary * self.text.width
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Keys and values of one token."""
+        return 2 * self.text.layers * self.text.kv_heads * self.text.head_size * _BYTES
+
+    @property
+    def _patch_weights(self) -> int:
+        return 3 * 2 * self.patch**2 * self.vision.width
+
+    @property
+    def _merger_weights(self) -> int:
+        merged = 4 * self.vision.width
+        return merged * merged + merged * self.text.width
+
+    @property
+    def _other_vision_weights(self) -> int:
+        return self._patch_weights + self.mergers * self._merger_weights
+
+
+_QWEN25_VISION = Tower(32, 1280, 3420, 16, 16, 80)
+JUDGES = (
+    Judge("Qwen2.5-VL-7B", Tower(28, 3584, 18_944, 28, 4, 128), _QWEN25_VISION, 152_064, 14, windowed_layers=28),
+    Judge(
+        "Qwen2.5-VL-32B",
+        Tower(64, 5120, 27_648, 40, 8, 128),
+        Tower(32, 1280, 3456, 16, 16, 80),
+        152_064,
+        14,
+        windowed_layers=28,
+    ),
+    Judge(
+        "Qwen3-VL-8B",
+        Tower(36, 4096, 12_288, 32, 8, 128),
+        Tower(27, 1152, 4304, 16, 16, 72, gated=False),
+        151_936,
+        16,
+        mergers=4,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What one candidate costs at least."""
+
+    tokens: int
+    """Of its prompt: two pictures and text."""
+    alone_flops: float
+    shared_flops: float
+    """In a group that shares the source."""
+    kv_bytes: float
+    """Keys and values it adds to the cache, in a group."""
+    wire_bytes: float
+    """Raw pixels on the wire, in a group."""
+
+    def seconds(self, flops_per_second: float) -> float:
+        """The whole workload of groups at that rate."""
+        return GROUPS * GROUP_SIZE * self.shared_flops / flops_per_second
+
+
+def floor(judge: Judge, side: int, text_tokens: int) -> Floor:
+    """One candidate of one judge."""
+    picture, share = judge.visual_tokens(side), 1 / GROUP_SIZE
+    own = picture + text_tokens
+    vision = judge.vision_flops(side)
+    return Floor(
+        tokens=picture + own,
+        alone_flops=2 * vision + judge.text_flops(picture + own),
+        shared_flops=(1 + share) * vision + share * judge.text_flops(picture) + judge.text_flops(own, cached=picture),
+        kv_bytes=judge.kv_bytes_per_token * (own + share * picture),
+        wire_bytes=(1 + share) * 3 * side**2,
+    )
+
+
+def table(seconds: float, tflops: float, measured: bool) -> str:
+    """The floor as text for people and BENCHMARKS.md."""
+    text_tokens = round((len(base_prompts(None)("score")) + _OWN_TEXT) / _CHARACTERS_PER_TOKEN)
+    origin = f"measured on {torch.cuda.get_device_name()}" if measured else "assumed for an H200"
+    rows = [
+        f"Floor: {GROUPS} groups x {GROUP_SIZE} in {seconds:g} s; {tflops:.0f} TFLOP/s ({origin}); "
+        f"{text_tokens} tokens of text",
+        "| judge | side | weights GB | tokens | TFLOP alone | TFLOP in a group | KV MB | wire MB | least seconds | "
+        "share of the rate |",
+        "| --- |" + " --- |" * 9,
+    ]
+    for judge in JUDGES:
+        for side in SIDES:
+            one = floor(judge, side, text_tokens)
+            least = one.seconds(1e12 * tflops)
+            rows.append(
+                f"| {judge.name} | {side} | {_BYTES * judge.weights / 1e9:.1f} | {one.tokens:,} | "
+                f"{one.alone_flops / 1e12:.1f} | {one.shared_flops / 1e12:.1f} | {one.kv_bytes / 1e6:.0f} | "
+                f"{one.wire_bytes / 1e6:.2f} | {least:.1f} | {least / seconds:.0%} |"
+            )
+    return "\n".join(rows)
+
+
+def measured_tflops(size: int = 8192, repeats: int = 50) -> float | None:
+    """The rate of large bfloat16 matrix products here, in TFLOP/s; None without a GPU."""
+    if not torch.cuda.is_available():
+        return None
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(10):
+        a @ b
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        a @ b
+    torch.cuda.synchronize()
+    return repeats * 2 * size**3 / (time.perf_counter() - started) / 1e12
+
+
+def report(seconds: float = 10.0, tflops: float | None = None) -> str:
+    """The table at the rate given, else at the one measured here, else at the one assumed."""
+    measured = None if tflops else measured_tflops()
+    return table(seconds, tflops or measured or ASSUMED_TFLOPS, measured is not None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="time given to the whole workload")
+    parser.add_argument("--tflops", type=float, help="matrix rate instead of the measured or assumed one")
+    arguments = parser.parse_args()
+    print(report(arguments.seconds, arguments.tflops))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Whether a second replica helps where one is bound by preparing pictures, as a fast GPU's front end is.
+
+    python benchmarks/replicas.py [--engine vllm|transformers] [--rounds 5]
+
+vLLM prepares pictures in one thread of each front-end process. Here the judge is small and sees little
+(`--max-judge-pixels`) of large pictures, so that decoding, scaling and cutting them is most of the work. Two services
+run all the time; each round sends the same amount of fresh work to one of them and to both, in changing order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.judges import save_random_judge
+from benchmarks.workload import ClientSettings, Workload, by_group
+from shared.client import RewardClient
+
+
+@contextmanager
+def replica(model: Path, engine: str, max_judge_pixels: int) -> Iterator[str]:
+    """A service of its own; yields its URL at once, before it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {"model": model, "engine": engine, "port": port, "max_judge_pixels": max_judge_pixels}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "edit_r1", "serve", *flags], stdout=subprocess.DEVNULL, env={**os.environ}
+    ) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+async def measure(urls: Sequence[str], arguments: argparse.Namespace) -> dict[int, list[float]]:
+    """Number of replicas -> candidates a second in each round."""
+    for url in urls:
+        async with RewardClient(url) as client:
+            await client.wait_ready(300)
+    settings = ClientSettings("raw", arguments.in_flight)
+    found: dict[int, list[float]] = {1: [], 2: []}
+    seed = 0
+    for number in range(arguments.rounds + 1):
+        for count in (1, 2) if number % 2 else (2, 1):
+            seed += 1
+            work = Workload(arguments.groups if number else 4, arguments.group_size, arguments.side, seed)
+            groups = list(work.groups())
+            started = time.perf_counter()
+            await by_group(urls[:count], groups, settings)
+            rate = work.num_candidates / (time.perf_counter() - started)
+            if number:
+                found[count].append(rate)
+                print(f"round {number} {count} replica(s) {rate:8.2f} candidates/s", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--groups", type=int, default=24)
+    parser.add_argument("--group-size", type=int, default=6)
+    parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--max-judge-pixels", type=int, default=112 * 112)
+    parser.add_argument("--in-flight", type=int, default=8)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        model = save_random_judge(Path(scratch), "small")
+        with (
+            replica(model, arguments.engine, arguments.max_judge_pixels) as one,
+            replica(model, arguments.engine, arguments.max_judge_pixels) as two,
+        ):
+            found = asyncio.run(measure((one, two), arguments))
+    ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]
+    print(f"\n{arguments.engine}, {arguments.side} pixels a side, judged at {arguments.max_judge_pixels:,} pixels")
+    print("| replicas | candidates/s |\n| --- | --- |")
+    for count, rates in found.items():
+        print(f"| {count} | {statistics.median(rates):.1f} |")
+    print(f"two over one: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test lint format types check judge-table bench-demo pins clean
+.PHONY: help setup setup-dev browser demo serve test lint format types check judge-table bench-demo bench pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,7 +63,13 @@ judge-table: setup ## accuracy of every scoring method against the oracle (READM
 	$(BIN)/python -m worlds.shapes.judge_table
 
 bench-demo: setup ## the demo over three seeds, for BENCHMARKS.md
-	$(BIN)/python benchmarks/demo_seeds.py
+	$(BIN)/python -m benchmarks.demo_seeds
+
+bench: setup-dev ## speed of the service: against its engine, against other ways to serve, replicas, codecs
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.serving --engine transformers
+	$(BIN)/python -m benchmarks.replicas
+	$(BIN)/python -m benchmarks.codecs
 
 pins: setup-dev ## write constraints.txt anew
 	$(UV) pip compile --quiet pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --output-file constraints.txt

@@ -1,6 +1,6 @@
 """Which codec carries pictures to the judge: time, bytes, and what loss does to the reward.
 
-    python benchmarks/codecs.py [--side 512] [--pictures 40]
+    python -m benchmarks.codecs [--side 512] [--pictures 40]
 
 Times are medians over pictures with a photograph's grain (`benchmarks/workload.py`), one thread. The reward is
 `score_logit` of the embedded judge on held-out edits: each candidate and source goes through the codec and is scored

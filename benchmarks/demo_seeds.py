@@ -1,6 +1,6 @@
 """The demo over several seeds: does training on the judge's reward alone raise the oracle's success?
 
-    python benchmarks/demo_seeds.py [--seeds 0 1 2] [--out runs/bench-demo]
+    python -m benchmarks.demo_seeds [--seeds 0 1 2] [--out runs/bench-demo]
 
 Runs `python -m worlds.shapes.demo` once a seed, one after another, each with its own reward service, and prints the
 table of BENCHMARKS.md. Exit status 1 when a run failed.

@@ -1,6 +1,6 @@
 """The floor under a judge's time: the arithmetic and the bytes that one candidate cannot do without.
 
-    python benchmarks/floor.py [--seconds 10] [--tflops 790]
+    python -m benchmarks.floor [--seconds 10] [--tflops 790]
 
 For real judges at 512 and 1024 pixels a side: tokens, floating-point operations and bytes a candidate, scored alone and
 in a group of 12 whose source is looked at once (its visual tokens come first in the prompt, so the group shares their

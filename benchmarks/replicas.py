@@ -1,6 +1,6 @@
 """Whether a second replica helps where one is bound by preparing pictures, as a fast GPU's front end is.
 
-    python benchmarks/replicas.py [--engine vllm|transformers] [--rounds 5]
+    python -m benchmarks.replicas [--engine vllm|transformers] [--rounds 5]
 
 vLLM prepares pictures in one thread of each front-end process. Here the judge is small and sees little
 (`--max-judge-pixels`) of large pictures, so that decoding, scaling and cutting them is most of the work. Two services

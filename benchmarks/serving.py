@@ -1,6 +1,6 @@
 """What HTTP costs, and what groups save: the reward service against its own engine and against other ways to serve it.
 
-    python benchmarks/serving.py [--engine vllm|transformers] [--pairs 5] [--codec raw] [--judge small]
+    python -m benchmarks.serving [--engine vllm|transformers] [--pairs 5] [--codec raw] [--judge small]
 
 One process holds one engine behind a real HTTP server; the client is a process of its own. Each round runs, one after
 another and on fresh pictures, the same 24 groups x 12 candidates

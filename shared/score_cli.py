@@ -17,7 +17,7 @@ from rich.table import Table
 
 from shared.client import RewardClient
 from shared.errors import DataError
-from shared.schemas import DEFAULT_METHOD, CandidateError, EditGroup, GroupScores
+from shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, GroupScores
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _READY_SECONDS = 5.0
@@ -47,19 +47,31 @@ def _score(
     method: Annotated[str, typer.Option(help="Scoring method, one of GET /v1/methods.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Edit type; picks the task prompt.")] = None,
     requirement: Annotated[str | None, typer.Option(help="Replaces the task prompt's text.")] = None,
+    num_passes: Annotated[int, typer.Option(help="Answers averaged, of sampling methods.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of sampling methods.")] = 0,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling methods; by default the method's own.")] = None,
+    principles: Annotated[str | None, typer.Option(help="What verifiers check, a JSON list.")] = None,
+    composite: Annotated[str | None, typer.Option(help="Recipe of the method `composite`, as JSON.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the judge's reasoning.")] = False,
     api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
 ) -> None:
     """Score edits of one source image against a running reward service; exit status 1 when one has no score."""
     try:
-        group = EditGroup(
-            instruction=instruction,
-            sources=tuple(map(_read, source)),
-            candidates=tuple(map(_read, candidate)),
-            method=method,
-            task=task,
-            requirement=requirement,
-            reasoning=reasoning,
+        group = EditGroup.model_validate(
+            {
+                "instruction": instruction,
+                "sources": tuple(map(_read, source)),
+                "candidates": tuple(map(_read, candidate)),
+                "method": method,
+                "task": task,
+                "requirement": requirement,
+                "num_passes": num_passes,
+                "seed": seed,
+                "temperature": temperature,
+                "principles": principles,
+                "composite": composite,
+                "reasoning": reasoning,
+            }
         )
     except ValidationError as error:
         raise DataError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
@@ -79,22 +91,29 @@ def _print(scores: GroupScores, candidates: Sequence[Path]) -> None:
     """One row a candidate: its score as a number and a bar, what the judge weighed, or why there is no score."""
     console = Console()
     table = Table(title=f"{scores.method} by {scores.model}")
-    for heading in ("candidate", "score", "", "distribution"):
+    for heading in ("candidate", "score", "", "distribution or parts"):
         table.add_column(heading, overflow="fold")
     for path, result in zip(candidates, scores.results, strict=True):
         if isinstance(result, CandidateError):
             table.add_row(str(path), "-", "", result.error.message, style="red")
             continue
         bar = "█" * round(result.score * _BAR_CELLS)
-        table.add_row(str(path), f"{result.score:.3f}", bar.ljust(_BAR_CELLS, "░"), _shares(result.distribution))
+        table.add_row(str(path), f"{result.score:.3f}", bar.ljust(_BAR_CELLS, "░"), _weighed(result))
     console.print(table, markup=False)
     for path, result in zip(candidates, scores.results, strict=True):
-        if not isinstance(result, CandidateError) and result.reasoning:
+        if isinstance(result, CandidateError):
+            continue
+        for point in result.details.get("principles", ()):
+            verdict = "yes" if point["verdict"] else "no"
+            console.print(f"{path}: {point['score']:.2f} {verdict:3} {point['question']}", markup=False)
+        if result.reasoning:
             console.print(f"{path}: {result.reasoning}", markup=False)
 
 
-def _shares(distribution: dict[str, float] | None) -> str:
-    return "  ".join(f"{label}: {share:.2f}" for label, share in (distribution or {}).items())
+def _weighed(result: CandidateScore) -> str:
+    """What the score was made of: the labels' probabilities, else the sub-scores."""
+    shares: dict[str, float] = result.distribution or result.details.get("parts", {})
+    return "  ".join(f"{label}: {share:.2f}" for label, share in shares.items())
 
 
 def _read(path: Path) -> bytes:

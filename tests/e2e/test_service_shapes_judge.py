@@ -14,7 +14,6 @@ from reward_service.methods import METHODS
 from reward_service.settings import Settings
 from tests.support.serving import serving, wait_until_ready
 
-PAPER_METHODS = ("score_logit", "yes_no_logit", "score_logit_cot", "score_sampling", "score_sampling_cot")
 CANDIDATES = ("done", "untouched", "wrong")
 
 
@@ -41,14 +40,14 @@ def results(url: str, sample: Path, **data: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("method", ["score_logit", "yes_no_logit"])
+@pytest.mark.parametrize("method", ["score_logit", "yes_no_logit", "verifier", "editscore", "composite"])
 def test_done_beats_untouched_and_wrong(url, samples, method):
     scores = [[result["score"] for result in results(url, sample, method=method)] for sample in samples]
     pairs = [done > other for done, *others in scores for other in others]
     assert sum(pairs) / len(pairs) >= 0.9, scores
 
 
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_scores_the_golden_edits(url, samples, method):
     found = [result for sample in samples for result in results(url, sample, method=method, reasoning="true")]
     scored = [result for result in found if result["status"] == "ok"]

@@ -1,4 +1,4 @@
-"""The committed judge: it agrees with the oracle on held-out edits, and answers each of the paper's five methods."""
+"""The committed judge: it agrees with the oracle on held-out edits, whatever method asks it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from worlds.shapes.judge_table import (
+    ALONE,
     EditSet,
     Scores,
     agreement,
@@ -20,7 +21,8 @@ from worlds.shapes.judge_table import (
 )
 from worlds.shapes.judge_training import pairwise_accuracy
 
-PAPER_METHODS = ("score_logit", "yes_no_logit", "score_logit_cot", "score_sampling", "score_sampling_cot")
+# Fewer would pass a coin. A UnifiedReward model sees the edit alone: what was kept is hidden from it.
+LEAST_ACCURACY = dict.fromkeys(ALONE, 0.7) | {"unified_reward": 0.55}
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +49,12 @@ def test_score_logit_agrees_with_the_oracle_and_sampling_agrees_less(
         assert by_logit["pairwise_accuracy"] > by_sampling["pairwise_accuracy"]
 
 
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", ALONE)
 def test_every_method_tells_right_from_wrong(shapes_dir: Path, corruptions: EditSet, method: str) -> None:
     few = EditSet(corruptions.name, corruptions.tasks[:12], corruptions.edits[:12], corruptions.oracle[:12])
     scores = _score(shapes_dir, few, method)
     assert np.isnan(scores).mean() < 0.05
-    assert agreement(scores, few.oracle)["pairwise_accuracy"] > 0.7
+    assert agreement(scores, few.oracle)["pairwise_accuracy"] > LEAST_ACCURACY[method]
 
 
 def test_an_untouched_source_earns_little(shapes_dir: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import FluxKontextPipeline
 from PIL import Image
+from transformers import Qwen2_5_VLProcessor
 
+from worlds.shapes.judge_data import SEEN, draw
 from worlds.shapes.judge_table import make_scorer, score_set, untouched_set
 from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
 from worlds.shapes.scenes import render, to_image, to_pixels
@@ -19,9 +22,11 @@ from worlds.shapes.train_editor import Recipe as EditorRecipe
 from worlds.shapes.train_editor import train_editor
 from worlds.shapes.train_judge import Recipe as JudgeRecipe
 from worlds.shapes.train_judge import train_judge
+from worlds.shapes.train_reviews import Recipe as ReviewRecipe
+from worlds.shapes.train_reviews import make_reviews, prepare_judge, train_adapter
 
 
-def test_both_are_rebuilt_small_and_used(tmp_path: Path) -> None:
+def test_both_are_rebuilt_small_and_used(tmp_path: Path, shapes_dir: Path) -> None:
     editor, judge, work = tmp_path / "editor", tmp_path / "judge", tmp_path / "work"
     record = train_editor(editor, EditorRecipe().scaled(0.01), seed=3, work=work, num_tasks=12)
     assert record == json.loads((editor / "recipe.json").read_text())
@@ -32,6 +37,24 @@ def test_both_are_rebuilt_small_and_used(tmp_path: Path) -> None:
     assert edited.size == (32, 32)
     scores = asyncio.run(score_set(make_scorer(judge), untouched_set(4), "score_logit"))
     assert np.isfinite(scores).all()
+    _teach_to_review(judge, shapes_dir)
+    later = asyncio.run(score_set(make_scorer(judge), untouched_set(4), "score_logit"))
+    np.testing.assert_allclose(later, scores, atol=0.02)  # new words, the same judgement
+    assert np.isfinite(asyncio.run(score_set(make_scorer(judge), untouched_set(4), "verifier"))).all()
+
+
+def _teach_to_review(judge: Path, shapes_dir: Path) -> None:
+    for name in ("prompts", "principles"):
+        shutil.copytree(shapes_dir / "judge" / name, judge / name)
+    rng = np.random.default_rng(0)
+    processor = Qwen2_5_VLProcessor.from_pretrained(judge)
+    reviews = make_reviews(processor, [draw(rng, "train", SEEN) for _ in range(40)])
+    prepare_judge(judge, reviews, seed=0)
+    words = json.loads((judge / "recipe.json").read_text())["new_words"]
+    assert {"{", "[", ":"} <= {*words}
+    assert not {"0", "Yes", "No"} & {*words}
+    record = train_adapter(judge, "verifier", reviews, ReviewRecipe(steps=2, batch=8), seed=0)
+    assert record == json.loads((judge / "adapters" / "verifier" / "recipe.json").read_text())
 
 
 def test_the_committed_editor_edits_with_the_plain_pipeline(shapes_dir: Path) -> None:

@@ -1,7 +1,8 @@
 """Teach the tiny judge to review: `python -m worlds.shapes.train_reviews --judge worlds/shapes/judge`.
 
-One LoRA adapter a method, written to `<judge>/adapters/<method>`, asked with the judge's own prompts and principles;
-the judge itself stays as it is. Learns on the side "train" of the world, half of it edits by sparring editors.
+One LoRA adapter a method, written to `<judge>/adapters/<method>`, asked with the judge's own prompts and principles.
+The judge's blocks stay as they are; before its first adapter its vocabulary gets room for the words of the answers
+(`worlds.shapes.judge_room`). Learns on the side "train" of the world, half of it edits by sparring editors.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from reward_service.types import Brief, Principle
 from shared.schemas import DEFAULT_TASK
 from worlds.shapes.judge_data import SEEN, Example, draw
 from worlds.shapes.judge_model import END, Prompts, grid, pad_left, patches
+from worlds.shapes.judge_room import make_room
 from worlds.shapes.optimizing import descend, schedule
 from worlds.shapes.review_data import Facts, answers, facts
 from worlds.shapes.scenes import render
@@ -35,7 +37,8 @@ from worlds.shapes.train_judge import Recipe as JudgeRecipe
 from worlds.shapes.train_judge import sparring_examples
 
 NUM_EXAMPLES = 12_000
-_IGNORED = -100
+NUM_LOOKED_AT = 200
+"""Examples on which the judge's answers are looked at to find room for new ones."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,17 @@ class Recipe:
     steps: int = 1500
     learning_rate: float = 3e-3
     batch: int = 48
-    rank: int = 8
+    rank: int = 16
+    closing_tokens: int = 0
+    """At an answer's end, where its numbers stand after the reasoning: these weigh `closing_weight` times."""
+    closing_weight: float = 1.0
     targets: str = r".*language_model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 RECIPES = {
-    "verifier": Recipe(steps=2000),
-    "editscore": Recipe(steps=1200),
-    "unified_reward": Recipe(steps=1000),
+    "verifier": Recipe(steps=2000, rank=8),
+    "editscore": Recipe(steps=1500, closing_tokens=10, closing_weight=4.0),
+    "unified_reward": Recipe(steps=600),
     "verifier_cot": Recipe(steps=1000, batch=24),  # its answers are long
 }
 
@@ -101,7 +107,7 @@ class Reviewer:
             draws = torch.rand(len(rows), generator=self._generator).tolist()
             prompts = [self._prompt(method, index, reviews.examples[row]) for row in rows]
             said = [says[index](reviews.facts[row], draw) for row, draw in zip(rows, draws, strict=True)]
-            descend(optimizer, self._loss(model, prompts, said, reviews.patches[rows]))
+            descend(optimizer, self._loss(model, prompts, said, reviews.patches[rows], recipe))
 
     def _prompt(self, method: str, index: int, example: Example) -> list[int]:
         task = example.task
@@ -109,8 +115,10 @@ class Reviewer:
         requirement = self._tasks[task.task if named else DEFAULT_TASK]
         return self._prompts.of_method(self._methods[method], task.instruction, requirement, self._principles)[index]
 
-    def _loss(self, model: PeftModel, prompts: list[list[int]], said: list[str], both: Tensor) -> Tensor:
-        """Mean negative log-likelihood of the answers' tokens."""
+    def _loss(
+        self, model: PeftModel, prompts: list[list[int]], said: list[str], both: Tensor, recipe: Recipe
+    ) -> Tensor:
+        """Weighted mean negative log-likelihood of the answers' tokens."""
         spoken = [[*self._prompts.encode(text), self._end_id] for text in said]
         ids, mask = pad_left([p + a for p, a in zip(prompts, spoken, strict=True)], self._pad_id)
         shown = prompts[0].count(self._vision_start_id)  # 1: the edit alone
@@ -122,15 +130,42 @@ class Reviewer:
             mm_token_type_ids=(ids == self._image_id).int(),
         )
         lengths = torch.tensor([len(answer) for answer in spoken])
-        targets = ids.clone()
-        targets[torch.arange(ids.shape[1])[None] < (ids.shape[1] - lengths)[:, None]] = _IGNORED
-        return F.cross_entropy(output.logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=_IGNORED)
+        places = torch.arange(ids.shape[1])[None]
+        weights = (places >= (ids.shape[1] - lengths)[:, None]).float()
+        weights[:, ids.shape[1] - recipe.closing_tokens :] *= recipe.closing_weight
+        losses = F.cross_entropy(output.logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+        return (weights[:, 1:] * losses).sum() / weights.sum()
 
 
 def written_principles(judge: Path) -> tuple[Principle, ...]:
     """The judge's own; they do not depend on the edit."""
     brief = Brief("", "", DEFAULT_TASK, ())
     return asyncio.run(WrittenPrinciples(judge / "principles").of(brief))
+
+
+def prepare_judge(judge: Path, reviews: Reviews, seed: int) -> None:
+    """Make room in the judge's vocabulary for what its adapters will say, once."""
+    recipe = json.loads((judge / "recipe.json").read_text())
+    if "new_words" in recipe:
+        return
+    processor = Qwen2_5_VLProcessor.from_pretrained(judge)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(judge, dtype=torch.float32)
+    prompts, principles = Prompts(processor), written_principles(judge)
+    texts = {say(one, 0.5) for name in RECIPES for say in answers(name, principles) for one in reviews.facts[:4000]}
+    tokens = {token for text in texts for token in prompts.encode(text)}
+    requirements = list(load_task_prompts(TASKS_DIRECTORY).values())
+    generator = torch.Generator().manual_seed(seed)
+    new = make_room(
+        model,
+        processor,
+        reviews.examples[:NUM_LOOKED_AT],
+        tokens=tokens,
+        requirements=requirements,
+        generator=generator,
+    )
+    model.save_pretrained(judge)
+    recipe["new_words"] = processor.tokenizer.convert_ids_to_tokens(new)
+    (judge / "recipe.json").write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
 
 
 def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, seed: int) -> dict[str, object]:
@@ -164,6 +199,7 @@ def main() -> None:
     examples = [draw(rng, "train", SEEN) for _ in range(NUM_EXAMPLES)]
     examples += sparring_examples(JudgeRecipe(), arguments.seed, arguments.sparring)
     reviews = make_reviews(Qwen2_5_VLProcessor.from_pretrained(arguments.judge), examples)
+    prepare_judge(arguments.judge, reviews, arguments.seed)
     for method in arguments.methods:
         record = train_adapter(arguments.judge, method, reviews, RECIPES[method], arguments.seed)
         print(method, json.dumps(record))  # noqa: T201

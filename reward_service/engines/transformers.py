@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -96,8 +97,10 @@ class TransformersEngine:
         processor = AutoProcessor.from_pretrained(options.model)
         chat = Chat(processor, options.model)
         model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype).to(device).eval()
-        for name, directory in options.adapters.items():
-            model.load_adapter(str(directory), adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
+            for name, directory in options.adapters.items():
+                model.load_adapter(str(directory), adapter_name=name)
         model.requires_grad_(False)
         return cls(model, chat, options)
 

@@ -22,7 +22,7 @@ from worlds.shapes.judge_table import (
 from worlds.shapes.judge_training import pairwise_accuracy
 
 # Fewer would pass a coin. A UnifiedReward model sees the edit alone: what was kept is hidden from it.
-LEAST_ACCURACY = dict.fromkeys(ALONE, 0.7) | {"unified_reward": 0.55}
+LEAST_ACCURACY = dict.fromkeys(ALONE, 0.7) | {"unified_reward": 0.55, "editscore": 0.6}
 
 
 @pytest.fixture(scope="module")

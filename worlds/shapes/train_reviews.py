@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -179,7 +180,9 @@ def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, se
     Reviewer(judge, processor, torch.Generator().manual_seed(seed)).train(adapted, method, reviews, recipe)
     out = judge / "adapters" / method
     adapted.peft_config["default"].base_model_name_or_path = "shapes-judge"  # not this machine's path
-    adapted.save_pretrained(str(out))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Could not find a config file")  # in "shapes-judge", which is a name
+        adapted.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)
     record = {"seed": seed, "recipe": asdict(recipe), "seconds": round(time.monotonic() - started)}
     (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -44,7 +44,7 @@ browser: ## install Chromium, which the tests of the page drive, with apt where 
 	  || (apt-get update && apt-get install --yes --no-install-recommends chromium)
 
 test: setup-dev browser ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup-dev ## ruff: lint and formatting
 	$(BIN)/ruff check .

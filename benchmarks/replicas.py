@@ -1,10 +1,12 @@
 """Whether a second replica helps where one is bound by preparing pictures, as a fast GPU's front end is.
 
-    python -m benchmarks.replicas [--engine vllm|transformers] [--rounds 5]
+    python -m benchmarks.replicas [--engine vllm|transformers] [--rounds 5] [--pin]
 
 vLLM prepares pictures in one thread of each front-end process. Here the judge is small and sees little
 (`--max-judge-pixels`) of large pictures, so that decoding, scaling and cutting them is most of the work. Two services
 run all the time; each round sends the same amount of fresh work to one of them and to both, in changing order.
+Where engine and front end compete for the same few cores, as on a laptop, a second replica has nothing to run on:
+`--pin` gives each service one core of its own, front end and engine together, as if it were a machine of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from shared.client import RewardClient
 
 
 @contextmanager
-def replica(model: Path, engine: str, max_judge_pixels: int) -> Iterator[str]:
-    """A service of its own; yields its URL at once, before it is ready."""
+def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -> Iterator[str]:
+    """A service of its own, on one core when one is given; yields its URL at once, before it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -38,6 +40,8 @@ def replica(model: Path, engine: str, max_judge_pixels: int) -> Iterator[str]:
     with subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "edit_r1", "serve", *flags], stdout=subprocess.DEVNULL, env={**os.environ}
     ) as process:
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})  # before it has started threads or processes
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -75,16 +79,19 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--max-judge-pixels", type=int, default=112 * 112)
     parser.add_argument("--in-flight", type=int, default=8)
+    parser.add_argument("--pin", action="store_true", help="one core for each service")
     arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[:2] if arguments.pin else [None, None]
     with tempfile.TemporaryDirectory() as scratch:
         model = save_random_judge(Path(scratch), "small")
         with (
-            replica(model, arguments.engine, arguments.max_judge_pixels) as one,
-            replica(model, arguments.engine, arguments.max_judge_pixels) as two,
+            replica(model, arguments.engine, arguments.max_judge_pixels, cores[0]) as one,
+            replica(model, arguments.engine, arguments.max_judge_pixels, cores[1]) as two,
         ):
             found = asyncio.run(measure((one, two), arguments))
     ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]
-    print(f"\n{arguments.engine}, {arguments.side} pixels a side, judged at {arguments.max_judge_pixels:,} pixels")
+    pinned = ", one core each" if arguments.pin else ""
+    print(f"\n{arguments.engine}{pinned}, {arguments.side} pixels, judged at {arguments.max_judge_pixels:,} in all")
     print("| replicas | candidates/s |\n| --- | --- |")
     for count, rates in found.items():
         print(f"| {count} | {statistics.median(rates):.1f} |")

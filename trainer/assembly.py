@@ -6,18 +6,17 @@ Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
-from trainer import checkpoint, records
+from trainer import checkpoint, records, sizes
 from trainer.checkpoint import RunState
 from trainer.config import TrainConfig, check_world_size
 from trainer.data import GroupSampler, SamplerState
@@ -33,6 +32,7 @@ from trainer.resuming import find_start
 from trainer.rewarding import RewardQueue
 from trainer.schedule import num_trained_timesteps
 from trainer.seeding import derived_seed
+from trainer.sizes import ChooseSize
 from trainer.update import UpdateSettings
 
 
@@ -51,8 +51,8 @@ class Run:
     queue: RewardQueue
     log: MetricsLog | None
     """None off the main process."""
-    timesteps: Tensor
-    """The rollout's grid without its end, float64 [steps]."""
+    choose_size: ChooseSize
+    """At which size a picture is trained."""
     filter_thresholds: FilterThresholds
     update_settings: UpdateSettings
     evaluated: set[int]
@@ -63,11 +63,6 @@ class Run:
     """Epochs finished."""
     optimizer_steps: int = 0
     """Optimizer steps taken so far."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of edits in pixels."""
-        return self.config.model.width, self.config.model.height
 
     @property
     def seconds(self) -> float:
@@ -93,6 +88,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked
         family = _load_family(config, processes)
+        _warn_of_cut_instructions(family, [task.instruction for task in (*inputs.train, *inputs.held_out)], display)
         policy = _build_policy(config, family)
         run = Run(
             config=config,
@@ -105,7 +101,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             sampler=GroupSampler(inputs.train, config.groups_per_epoch, config.seed),
             queue=stack.enter_context(_build_queue(config)),
             log=None,
-            timesteps=family.sigmas(config.rollout.steps)[:-1],
+            choose_size=_choose_size(config, family),
             filter_thresholds=_thresholds(config),
             update_settings=_update_settings(config),
             evaluated=evaluated,
@@ -158,8 +154,6 @@ def _open_run_dir(config: TrainConfig, start_epoch: int) -> MetricsLog:
 def _load_family(config: TrainConfig, processes: Processes) -> ModelFamily:
     model = config.model
     options = LoadOptions(
-        width=model.width,
-        height=model.height,
         guidance=config.rollout.guidance,
         device=processes.device,
         precision=model.precision,
@@ -167,6 +161,24 @@ def _load_family(config: TrainConfig, processes: Processes) -> ModelFamily:
         gradient_checkpointing=model.gradient_checkpointing,
     )
     return family_class(model.family).load(model.path, options)
+
+
+def _warn_of_cut_instructions(family: ModelFamily, instructions: Sequence[str], display: Display) -> None:
+    cut = {text: num_tokens for text in instructions if (num_tokens := family.num_cut_tokens(text))}
+    if cut:
+        worst = max(cut, key=lambda text: cut[text])
+        display.say(
+            f"WARNING: {len(cut)} of {len({*instructions})} instructions are longer than the text encoder reads; the "
+            f"longest loses {cut[worst]} tokens: {worst[:80]!r}"
+        )
+
+
+def _choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
+    model = config.model
+    if model.aspect == "buckets":
+        return sizes.buckets(model.width * model.height, family.size_multiple, model.max_aspect)
+    family.check_size((model.width, model.height))
+    return sizes.one_size((model.width, model.height))
 
 
 def _build_policy(config: TrainConfig, family: ModelFamily) -> LoraPolicy:

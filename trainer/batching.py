@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.models.base import Conditioning
 from trainer.types import RolloutGroup, TrainBatch
 
 NOT_TRAINED = -1
@@ -37,13 +36,10 @@ def build_batch(
     rows = torch.tensor([row for row, _ in places], dtype=torch.int64)
     candidates = torch.tensor([candidate for _, candidate in places], dtype=torch.int64)
     groups = torch.tensor([rollout.group.index for rollout in rollouts])[rows]
-    x0 = torch.stack([rollout.x0 for rollout in rollouts])
     return TrainBatch(
-        x0=x0[rows.to(device), candidates.to(device)],
-        conditioning=Conditioning.concatenate([rollout.conditioning for rollout in rollouts]),
-        conditioning_row=rows.to(device),
+        rollouts=tuple(rollouts),
+        places=tuple(places),
         optimality=optimality_P_G[groups, candidates].float().to(device),
-        seeds=tuple((rollouts[r].group.epoch, rollouts[r].group.index, candidate) for r, candidate in places),
         optimizer_step=step_P_G[groups, candidates],
         unit=groups // groups_per_unit,
         num_samples_per_step=tuple(int((step_P_G == step).sum()) for step in range(num_optimizer_steps)),

@@ -85,6 +85,11 @@ class ModelConfig(ConfigModel):
     """Width in pixels that sources are resized to and edits are made at (Table 5: 512)."""
     height: PositiveInt = 512
     """Height in pixels (Table 5: 512)."""
+    aspect: Literal["fixed", "buckets"] = "fixed"
+    """fixed: every picture is resized to width x height. buckets: each to the size of about that area whose shape is
+    nearest to its own; the edit has the size of the first source."""
+    max_aspect: float = Field(default=2.0, ge=1)
+    """Buckets: the longer side is at most this many times the shorter."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of all but the VAE (float32 always); auto is bfloat16 on an accelerator, float32 on a CPU."""
     max_text_tokens: PositiveInt | None = None

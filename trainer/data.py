@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared import images
 from shared.errors import DataError, ImageError
+from trainer.sizes import ChooseSize
 from trainer.types import EditTask, TaskGroup
 
 _FAULTS_SHOWN = 10
@@ -65,17 +66,16 @@ def read_task_list(path: Path) -> tuple[EditTask, ...]:
     return tuple(tasks)
 
 
-def load_sources(task: EditTask, width: int, height: int) -> tuple[Image.Image, ...]:
-    """The task's source images, RGB, resized to the run's size. Raises DataError naming the file."""
+def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
+    """The task's source images, RGB, each resized to the size chosen for its own. Raises DataError naming the file."""
     sources = []
     for path in task.source_paths:
         try:
             image = images.decode(path.read_bytes())
         except (OSError, ImageError) as error:
             raise DataError(f"source image {path}: {error}") from error
-        sources.append(
-            image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
-        )
+        size = choose_size(image.size)
+        sources.append(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS))
     return tuple(sources)
 
 

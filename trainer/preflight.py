@@ -17,6 +17,7 @@ from trainer.config import TrainConfig
 from trainer.data import load_sources, read_task_list
 from trainer.evaluation.metrics import Metric, load_metrics, measure
 from trainer.models import FAMILIES
+from trainer.sizes import one_size
 from trainer.types import EditTask
 
 
@@ -40,7 +41,7 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
     _check_sources(config, (*train, *held_out))
     metrics = load_metrics(config.evaluation.metrics)
     if held_out:  # a metric that cannot work fails now, not after an hour
-        measure(metrics, held_out[0], load_sources(held_out[0], config.model.width, config.model.height)[0])
+        measure(metrics, held_out[0], load_sources(held_out[0], one_size((config.model.width, config.model.height)))[0])
     service = asyncio.run(_wait_for_service(config, tell))
     _check_service(config, service)
     where = ", ".join(config.reward.url)

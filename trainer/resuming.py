@@ -14,7 +14,17 @@ import yaml
 from shared.errors import CheckpointError, ConfigError
 from trainer.config import TrainConfig
 
-_FIXED = ("seed", "data.train", "model.family", "model.width", "model.height", "lora", "groups_per_epoch")
+_FIXED = (
+    "seed",
+    "data.train",
+    "model.family",
+    "model.width",
+    "model.height",
+    "model.aspect",
+    "model.max_aspect",
+    "lora",
+    "groups_per_epoch",
+)
 """Keys that a checkpoint's contents depend on: a run cannot go on with others."""
 _OF_NO_CONSEQUENCE = (
     "run_dir",

@@ -7,19 +7,23 @@ rewards can be asked for while the next batch is being generated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from trainer.data import load_sources
 from trainer.models.base import Conditioning, ModelFamily
 from trainer.policy import LoraPolicy
 from trainer.seeding import generator
+from trainer.sizes import ChooseSize
 from trainer.solvers import dpm_solver_2m
 from trainer.types import RolloutGroup, TaskGroup
 
-ImageSize = tuple[int, int]
-"""(width, height) in pixels."""
+T = TypeVar("T")
+Sources = tuple[Image.Image, ...]
 
 
 def roll_out(
@@ -29,30 +33,47 @@ def roll_out(
     *,
     group_size: int,
     num_steps: int,
-    size: ImageSize,
+    choose_size: ChooseSize,
     batch_groups: int,
     seed: int,
 ) -> Iterator[RolloutGroup]:
-    """Generate `group_size` candidates a group by DPM-Solver++ on the model's grid, `batch_groups` at a time."""
-    sigmas = family.sigmas(num_steps)
+    """Generate `group_size` candidates a group by DPM-Solver++ on the model's grid, `batch_groups` at a time.
+
+    Groups of one batch whose sources differ in size are generated one layout after another; what comes out is in the
+    order of `groups`.
+    """
     for start in range(0, len(groups), batch_groups):
-        batch = groups[start : start + batch_groups]
+        batch = [(group, load_sources(group.task, choose_size)) for group in groups[start : start + batch_groups]]
+        produced: list[RolloutGroup] = []
         with policy.use("old"):
-            produced = _roll_out_batch(family, batch, sigmas, group_size=group_size, size=size, seed=seed)
-        yield from produced
+            for part in by_layout(batch, lambda one: one[1]):
+                produced += _roll_out_batch(family, part, num_steps, group_size=group_size, seed=seed)
+        yield from sorted(produced, key=lambda rollout: rollout.group.index)
+
+
+def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image]]) -> list[list[T]]:
+    """Items whose sources have the same sizes together, in their order."""
+
+    def layout(item: T) -> list[tuple[int, int]]:
+        return [image.size for image in sources_of(item)]
+
+    return [list(part) for _, part in groupby(sorted(items, key=layout), key=layout)]
 
 
 def _roll_out_batch(
-    family: ModelFamily, batch: Sequence[TaskGroup], sigmas: Tensor, *, group_size: int, size: ImageSize, seed: int
+    family: ModelFamily, batch: Sequence[tuple[TaskGroup, Sources]], num_steps: int, *, group_size: int, seed: int
 ) -> list[RolloutGroup]:
-    sources = [load_sources(group.task, *size) for group in batch]
-    conditioning = family.encode([group.task.instruction for group in batch], sources)
+    groups, sources = [group for group, _ in batch], [images for _, images in batch]
+    size = sources[0][0].size
+    conditioning = family.encode([group.task.instruction for group in groups], sources)
     noise = family.initial_noise(
-        [generator(seed, "rollout", g.epoch, g.index, candidate) for g in batch for candidate in range(group_size)]
+        [generator(seed, "rollout", g.epoch, g.index, candidate) for g in groups for candidate in range(group_size)],
+        size,
     )
     rows = torch.arange(len(batch), device=noise.device).repeat_interleave(group_size)
+    sigmas = family.sigmas(num_steps, size)
     x0 = dpm_solver_2m(velocity_given(family, conditioning.select(rows)), noise, sigmas)
-    pictures = family.decode(x0)
+    pictures = family.decode(x0, size)
     return [
         RolloutGroup(
             group=group,
@@ -60,8 +81,9 @@ def _roll_out_batch(
             candidates=tuple(pictures[i * group_size : (i + 1) * group_size]),
             x0=x0[i * group_size : (i + 1) * group_size],
             conditioning=conditioning.select(rows.new_tensor([i])),
+            sigmas=sigmas,
         )
-        for i, group in enumerate(batch)
+        for i, group in enumerate(groups)
     ]
 
 

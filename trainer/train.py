@@ -89,7 +89,7 @@ def _roll_out_and_submit(run: Run, groups: Sequence[TaskGroup]) -> list[RolloutG
             groups,
             group_size=config.group_size,
             num_steps=config.rollout.steps,
-            size=run.size,
+            choose_size=run.choose_size,
             batch_groups=config.rollout.batch_groups,
             seed=config.seed,
         ):
@@ -132,13 +132,12 @@ def _update(
         num_optimizer_steps=config.optimizer_steps_per_epoch,
         groups_per_unit=config.rollout.batch_groups,
     )
-    with run.display.bar("update", len(batch.seeds) * settings.num_timesteps) as advance:
+    with run.display.bar("update", len(batch.places) * settings.num_timesteps) as advance:
         return update(
             run.family,
             run.policy,
             run.optimizer,
             batch,
-            run.timesteps,
             settings=settings,
             processes=run.processes,
             on_step=lambda: _follow_with_ema(run),
@@ -168,7 +167,7 @@ def _evaluate_once(run: Run, epoch: int) -> None:
             processes=run.processes,
             epoch=epoch,
             num_steps=config.steps,
-            size=run.size,
+            choose_size=run.choose_size,
             batch_size=config.batch_size,
             seed=config.seed,
             num_pictures=config.pictures,

@@ -53,13 +53,20 @@ class RolloutGroup:
 
     group: TaskGroup
     sources: tuple[Image.Image, ...]
-    """The source images at the size the editor saw them."""
+    """The source images at the size the editor saw them; the candidates have the size of the first."""
     candidates: tuple[Image.Image, ...]
     """G edited images."""
     x0: Tensor
     """[G, ...] float32, the candidates' clean latents."""
     conditioning: Conditioning
     """One row: what the editor was conditioned on."""
+    sigmas: Tensor
+    """The grid it was generated on, float64 [steps + 1], falling to 0."""
+
+    @property
+    def layout(self) -> tuple[tuple[int, int], ...]:
+        """What has to agree for groups to share a batch: the sources' sizes, in order."""
+        return tuple(source.size for source in self.sources)
 
 
 @dataclass(frozen=True)
@@ -77,19 +84,16 @@ class ScoredGroup:
 class TrainBatch:
     """The kept samples of one epoch on one process."""
 
-    x0: Tensor
-    """[N, ...] float32, clean latents."""
-    conditioning: Conditioning
-    """One row a kept group of this process."""
-    conditioning_row: Tensor
-    """[N] int64, each sample's row of `conditioning`."""
+    rollouts: tuple[RolloutGroup, ...]
+    """This process's groups, kept or not."""
+    places: tuple[tuple[int, int], ...]
+    """N times (position in `rollouts`, candidate)."""
     optimality: Tensor
     """[N] float32, rho in [0, 1]."""
-    seeds: tuple[tuple[int, int, int], ...]
-    """N times (epoch, group index, candidate index): what the sample's noise is drawn from."""
     optimizer_step: Tensor
     """[N] int64, which of the epoch's optimizer steps the sample belongs to."""
     unit: Tensor
-    """[N] int64; a micro-batch holds samples of one unit only, so it is the same on any number of processes."""
+    """[N] int64; a micro-batch holds samples of one unit and one layout only, so it is the same on any number of
+    processes."""
     num_samples_per_step: tuple[int, ...]
     """Samples of each optimizer step over *all* processes: what the loss is a mean over."""

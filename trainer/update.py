@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainer.flow import interpolate
-from trainer.models.base import ModelFamily
+from trainer.models.base import Conditioning, ModelFamily
 from trainer.objectives.nft import NftTerms, Weighting, nft_loss
 from trainer.policy import LoraPolicy
 from trainer.processes import Processes
 from trainer.seeding import generator
 from trainer.types import TrainBatch
+
+Layout = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class UpdateResult:
 class _Rows:
     """One micro-batch."""
 
-    sample: Tensor
-    """[R] int64, index into the TrainBatch."""
+    samples: Sequence[int]
+    """R positions in the TrainBatch."""
     noise: Tensor
     """[R, ...]."""
     t: Tensor
@@ -71,7 +73,6 @@ def update(
     policy: LoraPolicy,
     optimizer: Optimizer,
     batch: TrainBatch,
-    timesteps: Tensor,
     *,
     settings: UpdateSettings,
     processes: Processes,
@@ -81,7 +82,6 @@ def update(
     """Take one optimizer step for each entry of `batch.num_samples_per_step` that is not 0.
 
     batch: this process's samples; without any it still takes part in every sum.
-    timesteps: the rollout's grid without its end, float [steps], from which each sample draws K.
     on_step: called after every optimizer step (the EMA follows there). on_rows: called with the number of rows done.
     """
     sums = torch.zeros(5, dtype=torch.float64)
@@ -91,7 +91,7 @@ def update(
             continue
         optimizer.zero_grad(set_to_none=True)
         num_rows = num_samples * settings.num_timesteps
-        micro_batches = _micro_batches(batch, step, timesteps, settings)
+        micro_batches = _micro_batches(batch, step, settings)
         sums += _accumulate(family, policy, batch, micro_batches, num_rows=num_rows, settings=settings, on_rows=on_rows)
         processes.sum_gradients(policy.parameters())
         grad_norms.append(float(torch.nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm)))
@@ -129,24 +129,28 @@ def _accumulate(
     return sums
 
 
-def _micro_batches(batch: TrainBatch, step: int, timesteps: Tensor, settings: UpdateSettings) -> Iterator[_Rows]:
-    """All (sample, timestep) pairs of a step, unit by unit, at most `micro_batch_size` at a time."""
-    chosen = batch.optimizer_step == step
-    for unit in sorted({*batch.unit[chosen].tolist()}):
-        samples = torch.nonzero(chosen & (batch.unit == unit)).flatten().tolist()
+def _micro_batches(batch: TrainBatch, step: int, settings: UpdateSettings) -> Iterator[_Rows]:
+    """All (sample, timestep) pairs of a step, unit by unit and layout by layout, at most `micro_batch_size` at once."""
+    chosen = torch.nonzero(batch.optimizer_step == step).flatten().tolist()
+    parts: dict[tuple[int, Layout], list[int]] = {}
+    for sample in chosen:
+        row, _ = batch.places[sample]
+        parts.setdefault((int(batch.unit[sample]), batch.rollouts[row].layout), []).append(sample)
+    for _, samples in sorted(parts.items()):
         pairs = [(sample, k) for sample in samples for k in range(settings.num_timesteps)]
-        draws = {sample: draw_timesteps(batch, sample, timesteps, settings) for sample in samples}
+        draws = {sample: draw_timesteps(batch, sample, settings) for sample in samples}
         for start in range(0, len(pairs), settings.micro_batch_size):
-            yield _gather_rows(pairs[start : start + settings.micro_batch_size], draws, batch.x0.device)
+            yield _gather_rows(pairs[start : start + settings.micro_batch_size], draws, batch.optimality.device)
 
 
-def draw_timesteps(
-    batch: TrainBatch, sample: int, timesteps: Tensor, settings: UpdateSettings
-) -> tuple[Tensor, Tensor]:
-    """A sample's K timesteps (the grid permuted, cut off) and fresh noise for each: t [K], noise [K, ...]."""
-    source = generator(settings.seed, "update", *batch.seeds[sample])
+def draw_timesteps(batch: TrainBatch, sample: int, settings: UpdateSettings) -> tuple[Tensor, Tensor]:
+    """A sample's K timesteps (its rollout's grid permuted, cut off) and fresh noise for each: t [K], noise [K, ...]."""
+    row, candidate = batch.places[sample]
+    rollout = batch.rollouts[row]
+    timesteps = rollout.sigmas[:-1]
+    source = generator(settings.seed, "update", rollout.group.epoch, rollout.group.index, candidate)
     chosen = torch.randperm(len(timesteps), generator=source)[: settings.num_timesteps]
-    noise = torch.randn((settings.num_timesteps, *batch.x0.shape[1:]), generator=source)
+    noise = torch.randn((settings.num_timesteps, *rollout.x0.shape[1:]), generator=source)
     return timesteps[chosen].float(), noise
 
 
@@ -154,7 +158,7 @@ def _gather_rows(
     pairs: Sequence[tuple[int, int]], draws: dict[int, tuple[Tensor, Tensor]], device: torch.device
 ) -> _Rows:
     return _Rows(
-        sample=torch.tensor([sample for sample, _ in pairs], device=device),
+        samples=[sample for sample, _ in pairs],
         noise=torch.stack([draws[sample][1][k] for sample, k in pairs]).to(device),
         t=torch.stack([draws[sample][0][k] for sample, k in pairs]).to(device),
     )
@@ -163,9 +167,10 @@ def _gather_rows(
 def _terms(
     family: ModelFamily, policy: LoraPolicy, batch: TrainBatch, rows: _Rows, settings: UpdateSettings
 ) -> NftTerms:
-    x0 = batch.x0[rows.sample]
+    places = [batch.places[sample] for sample in rows.samples]
+    x0 = torch.stack([batch.rollouts[row].x0[candidate] for row, candidate in places])
     x_t = interpolate(x0, rows.noise, rows.t)
-    conditioning = batch.conditioning.select(batch.conditioning_row[rows.sample])
+    conditioning = Conditioning.concatenate([batch.rollouts[row].conditioning for row, _ in places])
     with policy.use("old"):
         v_old = family.velocity(x_t, rows.t, conditioning)
     v_ref = None
@@ -180,7 +185,7 @@ def _terms(
         x_t,
         x0,
         rows.t,
-        batch.optimality[rows.sample],
+        batch.optimality[list(rows.samples)],
         nft_beta=settings.nft_beta,
         adv_clip=settings.adv_clip,
         weighting=settings.weighting,

@@ -18,7 +18,7 @@ from trainer.policy import ADAPTERS, LoraPolicy
 from trainer.rollout import velocity_given
 from trainer.solvers import euler
 
-OPTIONS = LoadOptions(width=32, height=32, guidance=2.5, device=torch.device("cpu"))
+OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))
 STATE = RunState(epoch=3, optimizer_steps=6, sampler=SamplerState(1, 2, ("id7",)), seconds=12.5)
 
 
@@ -154,9 +154,9 @@ def test_a_checkpoint_of_another_policy_is_refused(editor, tmp_path):
 
 def edit_with(family):
     conditioning = family.encode(["make the circle red"], [(Image.new("RGB", (32, 32), "green"),)])
-    noise = family.initial_noise([torch.Generator().manual_seed(5)])
-    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(3))
-    return np.asarray(family.decode(x0)[0], int)
+    noise = family.initial_noise([torch.Generator().manual_seed(5)], (32, 32))
+    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(3, (32, 32)))
+    return np.asarray(family.decode(x0, (32, 32))[0], int)
 
 
 def edit_in_plain_diffusers(editor, adapter_directory):

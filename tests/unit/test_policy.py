@@ -8,7 +8,7 @@ from trainer.models.base import LoadOptions
 from trainer.models.flux_kontext import FluxKontext
 from trainer.policy import ADAPTERS, LoraPolicy
 
-OPTIONS = LoadOptions(width=32, height=32, guidance=2.5, device=torch.device("cpu"))
+OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ class Parts:
         self.family = FluxKontext.load(str(editor), OPTIONS)
         self.plain = self.family.transformer.state_dict()
         self.conditioning = self.family.encode(["make the circle red"], [(Image.new("RGB", (32, 32)),)])
-        self.x = self.family.initial_noise([torch.Generator().manual_seed(0)])
+        self.x = self.family.initial_noise([torch.Generator().manual_seed(0)], (32, 32))
         self.before = self.velocity().detach()
         self.policy = LoraPolicy(
             self.family.transformer, rank=rank, alpha=8, targets=self.family.lora_targets, seed=seed

@@ -6,6 +6,7 @@ from PIL import Image
 
 from shared.errors import DataError
 from trainer.data import load_sources, read_task_list
+from trainer.sizes import one_size
 
 
 @pytest.fixture
@@ -84,11 +85,11 @@ def test_a_list_that_is_not_there_is_an_error(folder):
 
 def test_sources_come_at_the_size_of_the_run(folder):
     (task,) = read_task_list(write(folder, {"prompt": "x", "image": "images/a.png"}))
-    assert [image.size for image in load_sources(task, 64, 32)] == [(64, 32)]
+    assert [image.size for image in load_sources(task, one_size((64, 32)))] == [(64, 32)]
 
 
 def test_an_unreadable_source_is_named(folder):
     (folder / "images/a.png").write_bytes(b"not an image")
     (task,) = read_task_list(write(folder, {"prompt": "x", "image": "images/a.png"}))
     with pytest.raises(DataError, match=r"images/a\.png.*not a readable image"):
-        load_sources(task, 64, 32)
+        load_sources(task, one_size((64, 32)))

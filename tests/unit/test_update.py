@@ -11,7 +11,7 @@ from trainer.models.flux_kontext import FluxKontext
 from trainer.objectives.nft import nft_loss
 from trainer.policy import LoraPolicy
 from trainer.processes import Processes
-from trainer.types import TrainBatch
+from trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
 from trainer.update import UpdateSettings, draw_timesteps, update
 
 SETTINGS = UpdateSettings(
@@ -33,27 +33,38 @@ def editor(tmp_path_factory):
 
 
 class Parts:
-    """A policy that has left its old copy, and a batch of five samples of two groups in two units."""
+    """A policy that has left its old copy, and a batch of five samples of two groups."""
 
-    def __init__(self, editor):
-        options = LoadOptions(width=32, height=32, guidance=2.5, device=torch.device("cpu"))
+    def __init__(self, editor, units=(0, 0, 0, 1, 1)):
+        options = LoadOptions(guidance=2.5, device=torch.device("cpu"))
         self.family = FluxKontext.load(str(editor), options)
         self.policy = LoraPolicy(self.family.transformer, rank=4, alpha=8, targets=self.family.lora_targets, seed=0)
         source = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in self.policy.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=source), alpha=0.1)
-        self.timesteps = self.family.sigmas(6)[:-1]
-        sources = [(Image.new("RGB", (32, 32), color),) for color in ("red", "navy")]
+        # Two groups of other sizes, so that no batch can hold both.
+        sizes = [(32, 32), (48, 32)]
+        self.rollouts = tuple(self.rollout(index, size) for index, size in enumerate(sizes))
         self.batch = TrainBatch(
-            x0=self.family.initial_noise([torch.Generator().manual_seed(i) for i in range(NUM_SAMPLES)]),
-            conditioning=self.family.encode(["make it red", "remove it"], sources),
-            conditioning_row=torch.tensor([0, 0, 0, 1, 1]),
+            rollouts=self.rollouts,
+            places=((0, 0), (0, 1), (0, 3), (1, 0), (1, 2)),
             optimality=torch.tensor([0.1, 0.9, 0.5, 0.7, 0.2]),
-            seeds=((1, 0, 0), (1, 0, 1), (1, 0, 3), (1, 1, 0), (1, 1, 2)),
             optimizer_step=torch.zeros(NUM_SAMPLES, dtype=torch.int64),
-            unit=torch.tensor([0, 0, 0, 1, 1]),
+            unit=torch.tensor(units),
             num_samples_per_step=(NUM_SAMPLES,),
+        )
+
+    def rollout(self, index, size):
+        source = Image.new("RGB", size, ("red", "navy")[index])
+        task = EditTask(str(index), ("make it red", "remove it")[index], (), None, None, {})
+        return RolloutGroup(
+            group=TaskGroup(1, index, task),
+            sources=(source,),
+            candidates=(source,) * 4,
+            x0=self.family.initial_noise([torch.Generator().manual_seed(4 * index + i) for i in range(4)], size),
+            conditioning=self.family.encode([task.instruction], [[source]]),
+            sigmas=self.family.sigmas(6, size),
         )
 
     def gradient(self, **changes):
@@ -65,7 +76,6 @@ class Parts:
             self.policy,
             optimizer,
             self.batch,
-            self.timesteps,
             settings=settings,
             processes=Processes(),
             on_step=lambda: None,
@@ -83,12 +93,13 @@ def test_the_gradient_is_that_of_the_mean_over_all_samples_and_timesteps(parts):
     ours, result = parts.gradient()
     batch, rows, losses = parts.batch, [], []
     for sample in range(NUM_SAMPLES):
-        t, noise = draw_timesteps(batch, sample, parts.timesteps, SETTINGS)
+        t, noise = draw_timesteps(batch, sample, SETTINGS)
         rows += [(sample, t[k], noise[k]) for k in range(3)]
     for sample, t, noise in rows:
-        x0, t_1 = batch.x0[sample : sample + 1], t[None]
+        row, candidate = batch.places[sample]
+        x0, t_1 = parts.rollouts[row].x0[candidate][None], t[None]
         x_t = interpolate(x0, noise[None], t_1)
-        conditioning = batch.conditioning.select(batch.conditioning_row[sample : sample + 1])
+        conditioning = parts.rollouts[row].conditioning
         with parts.policy.use("old"):
             v_old = parts.family.velocity(x_t, t_1, conditioning)
         with parts.policy.use("reference"):
@@ -108,6 +119,11 @@ def test_the_gradient_is_that_of_the_mean_over_all_samples_and_timesteps(parts):
 def test_the_gradient_does_not_depend_on_the_micro_batch(parts):
     (one, _), (many, _) = parts.gradient(micro_batch_size=1), parts.gradient(micro_batch_size=100)
     torch.testing.assert_close(one, many, atol=1e-5 * float(one.abs().max()), rtol=1e-3)
+
+
+def test_pictures_of_several_sizes_share_a_unit(parts, editor):
+    (apart, _), (together, _) = parts.gradient(), Parts(editor, units=(0, 0, 0, 0, 0)).gradient()
+    torch.testing.assert_close(apart, together, atol=1e-5 * float(apart.abs().max()), rtol=1e-3)
 
 
 def test_without_kl_the_reference_is_not_asked(parts, monkeypatch):
@@ -130,8 +146,9 @@ def test_the_gradient_is_clipped_and_its_norm_reported_as_it_was(parts):
 
 
 def test_each_sample_draws_its_own_distinct_timesteps_of_the_rollouts_grid(parts):
-    draws = [draw_timesteps(parts.batch, sample, parts.timesteps, SETTINGS)[0] for sample in range(NUM_SAMPLES)]
-    grid = parts.timesteps.float().tolist()
-    assert all(value in grid for t in draws for value in t.tolist())
+    draws = [draw_timesteps(parts.batch, sample, SETTINGS)[0] for sample in range(NUM_SAMPLES)]
+    for (row, _), t in zip(parts.batch.places, draws, strict=True):
+        grid = parts.rollouts[row].sigmas[:-1].float().tolist()
+        assert all(value in grid for value in t.tolist())
     assert all(len(set(t.tolist())) == 3 for t in draws)
     assert len({tuple(t.tolist()) for t in draws}) > 1

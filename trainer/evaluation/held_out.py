@@ -17,13 +17,16 @@ from trainer.policy import LoraPolicy, PolicyName
 from trainer.processes import Processes
 from trainer.records import EvaluatedTask, Evaluation
 from trainer.rewarding import RewardQueue
-from trainer.rollout import ImageSize, velocity_given
+from trainer.rollout import by_layout, velocity_given
 from trainer.seeding import generator
+from trainer.sizes import ChooseSize
 from trainer.solvers import euler
 from trainer.types import EditTask
 
 Pictures = dict[int, tuple[Image.Image, Image.Image]]
-"""(source, edited) by task index."""
+"""(first source, edited) by task index."""
+Edits = dict[int, tuple[tuple[Image.Image, ...], Image.Image]]
+"""(sources, edited) by task index."""
 
 
 def evaluate(
@@ -37,7 +40,7 @@ def evaluate(
     processes: Processes,
     epoch: int,
     num_steps: int,
-    size: ImageSize,
+    choose_size: ChooseSize,
     batch_size: int,
     seed: int,
     num_pictures: int,
@@ -49,14 +52,14 @@ def evaluate(
     Raises RewardServiceUnavailable when not one edit got a score.
     """
     mine = processes.share(list(enumerate(tasks)), batch_size)
-    edits: Pictures = {}
+    edits: Edits = {}
     for start in range(0, len(mine), batch_size):
         batch = mine[start : start + batch_size]
         with policy.use(name):
-            edits |= _edit(family, batch, num_steps, size, seed)
+            edits |= _edit(family, batch, num_steps, choose_size, seed)
         for index, task in batch:
-            source, edited = edits[index]
-            queue.submit(task, [source], [edited], seed=index)
+            sources, edited = edits[index]
+            queue.submit(task, sources, [edited], seed=index)
         on_batch(len(batch))
     rewards = queue.collect()
     records = [
@@ -67,19 +70,24 @@ def evaluate(
     failures = processes.gather([failure for reward in rewards for failure in reward.failures])
     if all(record.reward is None for record in everyones):
         raise RewardServiceUnavailable(f"none of {len(everyones)} edits got a score; the first: {failures[0]}")
-    shown = [(index, pair) for index, pair in edits.items() if index < num_pictures]
+    shown = [(index, (sources[0], edited)) for index, (sources, edited) in edits.items() if index < num_pictures]
     return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather(shown))
 
 
 def _edit(
-    family: ModelFamily, batch: Sequence[tuple[int, EditTask]], num_steps: int, size: ImageSize, seed: int
-) -> Pictures:
-    sources = [load_sources(task, *size) for _, task in batch]
-    conditioning = family.encode([task.instruction for _, task in batch], sources)
-    noise = family.initial_noise([generator(seed, "evaluation", index) for index, _ in batch])
-    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps))
-    edited = family.decode(x0)
-    return {index: (sources[i][0], edited[i]) for i, (index, _) in enumerate(batch)}
+    family: ModelFamily, batch: Sequence[tuple[int, EditTask]], num_steps: int, choose_size: ChooseSize, seed: int
+) -> Edits:
+    edits: Edits = {}
+    loaded = [(index, task, load_sources(task, choose_size)) for index, task in batch]
+    for part in by_layout(loaded, lambda one: one[2]):
+        sources = [images for _, _, images in part]
+        size = sources[0][0].size
+        conditioning = family.encode([task.instruction for _, task, _ in part], sources)
+        noise = family.initial_noise([generator(seed, "evaluation", index) for index, _, _ in part], size)
+        x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps, size))
+        for (index, _, images), edited in zip(part, family.decode(x0, size), strict=True):
+            edits[index] = (images, edited)
+    return edits
 
 
 def _record(

@@ -22,6 +22,9 @@ class FamilyEntry:
 
 FAMILIES = {
     "flux_kontext": FamilyEntry("trainer.models.flux_kontext:FluxKontext", max_sources=1),
+    "qwen_image_edit": FamilyEntry("trainer.models.qwen_image_edit:QwenImageEdit", max_sources=1),
+    "qwen_image_edit_plus": FamilyEntry("trainer.models.qwen_image_edit:QwenImageEditPlus", max_sources=3),
+    "flux2_klein": FamilyEntry("trainer.models.flux2_klein:Flux2Klein", max_sources=4),
 }
 """Family name -> its entry."""
 

@@ -1,8 +1,9 @@
-"""What the trainer needs of an image editor: seven members, and the conditioning that travels between them.
+"""What the trainer needs of an image editor: nine members, and the conditioning that travels between them.
 
 LoRA, solver, loss, EMA and checkpoints see only this surface, never a family's name. Mathematics is shared, glue is
 not: a new family is one new file.
-Legend: B rows, [...] one latent in the family's own layout.
+Legend: B rows, [...] one latent in the family's own layout. Rows of one call have one *layout*: as many source images
+of the same sizes; the edit has the size of the first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from shared.errors import ConfigError
+from trainer.sizes import ImageSize
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -24,7 +28,8 @@ class Conditioning:
     """What an editor is conditioned on, for B rows; families choose the names."""
 
     batched: Mapping[str, Tensor]
-    """Tensors whose first dimension is the row, [B, ...]."""
+    """Tensors whose first dimension is the row, [B, ...]. Where texts differ in length, [B, L, ...] holds zeros after
+    the text's end, and a mask of the family's tells which."""
     shared: Mapping[str, Tensor]
     """Tensors that are the same for every row, such as position ids."""
 
@@ -34,19 +39,28 @@ class Conditioning:
 
     @staticmethod
     def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
-        """All rows of all parts; the shared tensors are the first part's."""
+        """All rows of all parts, of one layout; the shared tensors are the first part's."""
         names = parts[0].batched
-        return Conditioning({n: torch.cat([part.batched[n] for part in parts]) for n in names}, parts[0].shared)
+        return Conditioning({n: _concatenate([part.batched[n] for part in parts]) for n in names}, parts[0].shared)
+
+
+def _concatenate(values: Sequence[Tensor]) -> Tensor:
+    """Along the rows; those that are shorter in dimension 1 are padded with zeros."""
+    if values[0].ndim > 1:
+        longest = max(value.shape[1] for value in values)
+        values = [_pad(value, longest) for value in values]
+    return torch.cat(list(values))
+
+
+def _pad(value: Tensor, length: int) -> Tensor:
+    missing = length - value.shape[1]
+    return value if not missing else torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], dim=1)
 
 
 @dataclass(frozen=True)
 class LoadOptions:
     """How a family is loaded."""
 
-    width: int
-    """Pixels."""
-    height: int
-    """Pixels."""
     guidance: float
     """The family's guidance, used in every forward."""
     device: torch.device
@@ -71,28 +85,41 @@ class ModelFamily(ABC):
     """Names (suffixes) of the modules that adapters go to by default."""
     transformer: nn.Module
     """The part that is trained; a diffusers model with the PEFT mixin."""
+    size_multiple: int
+    """Width and height of every picture are multiples of this many pixels."""
 
     @classmethod
     @abstractmethod
     def load(cls, path: str, options: LoadOptions) -> ModelFamily:
-        """Load a pipeline directory. Raises ConfigError when it is not one of this family or the size does not fit."""
+        """Load a pipeline directory. Raises ConfigError when it is not one of this family."""
+
+    @abstractmethod
+    def num_cut_tokens(self, instruction: str) -> int:
+        """Tokens of an instruction that the text encoder would not be shown because it is too long; 0: all are."""
 
     @abstractmethod
     def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Condition on B instructions and their source images (already of the run's size); no gradient."""
+        """Condition on B instructions and their source images, all of one layout; no gradient."""
 
     @abstractmethod
-    def initial_noise(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Standard normal latents [B, ...] float32, row i from generators[i]."""
+    def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
+        """Standard normal latents [B, ...] float32 of an edit of this size, row i from generators[i]."""
 
     @abstractmethod
-    def sigmas(self, num_steps: int) -> Tensor:
-        """The model's own sigma grid for `num_steps`, float64 [num_steps + 1], from 1 to 0."""
+    def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
+        """The model's own sigma grid for an edit of this size, float64 [num_steps + 1], from 1 to 0."""
 
     @abstractmethod
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """v(x_t, t), float32 [B, ...]; t in [0, 1], [B]."""
 
     @abstractmethod
-    def decode(self, x0: Tensor) -> list[Image.Image]:
-        """B edited images of the run's size; no gradient."""
+    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+        """B edited images of this size; no gradient."""
+
+    def check_size(self, size: ImageSize) -> None:
+        """Raises ConfigError when pictures of this size have no latents."""
+        if any(side % self.size_multiple for side in size):
+            raise ConfigError(
+                f"model.width x model.height = {size[0]}x{size[1]}: both must be multiples of {self.size_multiple}"
+            )

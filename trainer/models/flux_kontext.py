@@ -16,6 +16,8 @@ from torch import Tensor
 
 from shared.errors import ConfigError, DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
+from trainer.models.packing import pack, unpack
+from trainer.sizes import ImageSize
 
 _LONGEST_TEXT = 512  # T5 tokens FLUX was trained with
 
@@ -36,14 +38,9 @@ class FluxKontext(ModelFamily):
 
     def __init__(self, pipeline: FluxKontextPipeline, options: LoadOptions) -> None:
         self.transformer = pipeline.transformer
+        self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline
         self._options = options
-        patch = pipeline.vae_scale_factor * 2
-        if options.width % patch or options.height % patch:
-            raise ConfigError(
-                f"model.width x model.height = {options.width}x{options.height}: both must be multiples of {patch}"
-            )
-        self._rows, self._columns = options.height // patch, options.width // patch
         limit = options.max_text_tokens or pipeline.tokenizer_2.model_max_length
         self._max_text_tokens = min(_LONGEST_TEXT, limit)
 
@@ -62,6 +59,11 @@ class FluxKontext(ModelFamily):
             pipeline.transformer.enable_gradient_checkpointing()
         return cls(pipeline, options)
 
+    def num_cut_tokens(self, instruction: str) -> int:
+        """What T5 is not shown; CLIP sees the first 77 tokens only, by FLUX's design."""
+        length = len(self._pipeline.tokenizer_2(instruction, verbose=False).input_ids)
+        return max(0, length - self._max_text_tokens)
+
     @torch.no_grad()
     def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through T5 and CLIP, one source image each through the VAE."""
@@ -73,22 +75,24 @@ class FluxKontext(ModelFamily):
             device=self._options.device,
             max_sequence_length=self._max_text_tokens,
         )
-        batched = {"tokens": tokens, "pooled": pooled, "source": self._encode_images([one for (one,) in sources])}
-        image_ids = torch.cat([self._position_ids(0), self._position_ids(1)])
-        return Conditioning(batched, {"text_ids": text_ids, "image_ids": image_ids})
+        images = [one for (one,) in sources]
+        batched = {"tokens": tokens, "pooled": pooled, "source": self._encode_images(images)}
+        places = [self._position_ids(index, images[0].size) for index in (0, 1)]
+        return Conditioning(batched, {"text_ids": text_ids, "image_ids": torch.cat(places)})
 
-    def initial_noise(self, generators: Sequence[torch.Generator]) -> Tensor:
+    def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
         """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
-        shape = (1, self._pipeline.latent_channels, 2 * self._rows, 2 * self._columns)
+        rows, columns = self._grid(size)
+        shape = (1, self._pipeline.latent_channels, 2 * rows, 2 * columns)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
-        return self._pack(noise).to(self._options.device)
+        return pack(noise).to(self._options.device)
 
-    def sigmas(self, num_steps: int) -> Tensor:
+    def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
         """The scheduler's grid with its dynamic shift for this image size."""
-        scheduler = self._pipeline.scheduler
+        scheduler, (rows, columns) = self._pipeline.scheduler, self._grid(size)
         config = scheduler.config
         mu = calculate_shift(
-            self._rows * self._columns,
+            rows * columns,
             config.base_image_seq_len,
             config.max_image_seq_len,
             config.base_shift,
@@ -119,34 +123,30 @@ class FluxKontext(ModelFamily):
         return velocity
 
     @torch.no_grad()
-    def decode(self, x0: Tensor) -> list[Image.Image]:
+    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Latents to images through the VAE."""
         vae = self._pipeline.vae
-        latents = self._unpack(x0.float()) / vae.config.scaling_factor + vae.config.shift_factor
+        latents = unpack(x0.float(), *self._grid(size)) / vae.config.scaling_factor + vae.config.shift_factor
         pixels = vae.decode(latents, return_dict=False)[0]
         images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
         return images
 
     def _encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         vae = self._pipeline.vae
-        pixels = self._pipeline.image_processor.preprocess(list(images), self._options.height, self._options.width)
+        width, height = images[0].size
+        pixels = self._pipeline.image_processor.preprocess(list(images), height, width)
         latents = vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
-        return self._pack((latents - vae.config.shift_factor) * vae.config.scaling_factor)
+        return pack((latents - vae.config.shift_factor) * vae.config.scaling_factor)
 
-    def _position_ids(self, image: int) -> Tensor:
+    def _grid(self, size: ImageSize) -> tuple[int, int]:
+        """(rows, columns) of tokens."""
+        return size[1] // self.size_multiple, size[0] // self.size_multiple
+
+    def _position_ids(self, image: int, size: ImageSize) -> Tensor:
         """[S, 3]: (0 for the edited image or 1 for the source, row, column) of each token."""
-        ids = torch.zeros(self._rows, self._columns, 3, device=self._options.device, dtype=self._options.dtype)
+        rows, columns = self._grid(size)
+        ids = torch.zeros(rows, columns, 3, device=self._options.device, dtype=self._options.dtype)
         ids[..., 0] = image
-        ids[..., 1] = torch.arange(self._rows)[:, None]
-        ids[..., 2] = torch.arange(self._columns)[None, :]
+        ids[..., 1] = torch.arange(rows)[:, None]
+        ids[..., 2] = torch.arange(columns)[None, :]
         return ids.flatten(0, 1)
-
-    def _pack(self, latents: Tensor) -> Tensor:
-        """[B, C, 2 rows, 2 columns] -> [B, rows * columns, 4 C]."""
-        patches = latents.reshape(*latents.shape[:2], self._rows, 2, self._columns, 2)
-        return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-    def _unpack(self, tokens: Tensor) -> Tensor:
-        """The inverse of `_pack`."""
-        patches = tokens.reshape(len(tokens), self._rows, self._columns, -1, 2, 2)
-        return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

@@ -140,8 +140,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def as_family(pipeline: FluxKontextPipeline) -> FluxKontext:
-    """The pipeline as the trainer sees it, at 32x32 on the CPU."""
-    return FluxKontext(pipeline, LoadOptions(width=SIZE, height=SIZE, guidance=GUIDANCE, device=torch.device("cpu")))
+    """The pipeline as the trainer sees it, on the CPU."""
+    return FluxKontext(pipeline, LoadOptions(guidance=GUIDANCE, device=torch.device("cpu")))
 
 
 def load_family(directory: Path) -> FluxKontext:
@@ -160,7 +160,9 @@ def encode_pixels(family: FluxKontext, pictures: Sequence[Pixels], batch_size: i
 
 def decode_pixels(family: FluxKontext, latents: Tensor, batch_size: int = 250) -> npt.NDArray[np.uint8]:
     """Pictures of packed latents, uint8 [B, 32, 32, 3]."""
-    return np.stack([to_pixels(image) for part in torch.split(latents, batch_size) for image in family.decode(part)])
+    return np.stack(
+        [to_pixels(image) for part in torch.split(latents, batch_size) for image in family.decode(part, (SIZE, SIZE))]
+    )
 
 
 @torch.no_grad()
@@ -168,13 +170,14 @@ def sample_edits(
     family: FluxKontext, tasks: Sequence[ShapesTask], num_per_task: int, *, steps: int = 6, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
     """Edits as the rollout makes them (DPM-Solver++), uint8 [N, K, 32, 32, 3]; noise depends on seed, task, sample."""
-    sigmas, edits = family.sigmas(steps), []
+    size, edits = (SIZE, SIZE), []
+    sigmas = family.sigmas(steps, size)
     for start in range(0, len(tasks), max(1, 192 // num_per_task)):
         chunk = tasks[start : start + max(1, 192 // num_per_task)]
         encoded = family.encode([task.instruction for task in chunk], [[to_image(render(t.source))] for t in chunk])
         conditioning = encoded.select(torch.arange(len(chunk)).repeat_interleave(num_per_task))
         rows = range(start * num_per_task, (start + len(chunk)) * num_per_task)
-        noise = family.initial_noise([torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows])
+        noise = family.initial_noise([torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows], size)
         edits.append(decode_pixels(family, _solve(family, noise, sigmas, conditioning)))
     return np.concatenate(edits).reshape(len(tasks), num_per_task, SIZE, SIZE, 3)
 

@@ -1,0 +1,159 @@
+"""FLUX.2 [klein]: several source images follow the noisy latents in one token sequence, told apart by a time index.
+
+Latents are normalised 2x2 patches: [B, S tokens, 4 C channels]. Conditioning: three layers of a Qwen3 language model,
+source latents. The distilled checkpoints take no guidance; the base ones are trained without a negative branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import Flux2KleinPipeline
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from shared.errors import ConfigError, DataError
+from trainer.models.base import Conditioning, LoadOptions, ModelFamily
+from trainer.sizes import ImageSize
+
+MAX_SOURCES = 4
+_LONGEST_TEXT = 512
+_TIME_STEP = 10  # between the time indices of sources; the edit's is 0
+
+
+class Flux2Klein(ModelFamily):
+    """A Flux2KleinPipeline as the trainer sees it."""
+
+    lora_targets = (
+        "attn.to_q",
+        "attn.to_k",
+        "attn.to_v",
+        "attn.to_out.0",
+        "attn.add_q_proj",
+        "attn.add_k_proj",
+        "attn.add_v_proj",
+        "attn.to_add_out",
+        "attn.to_qkv_mlp_proj",
+    )
+
+    def __init__(self, pipeline: Flux2KleinPipeline, options: LoadOptions) -> None:
+        self.transformer = pipeline.transformer
+        self.size_multiple = pipeline.vae_scale_factor * 2
+        self._pipeline = pipeline
+        self._options = options
+        self._max_text_tokens = min(_LONGEST_TEXT, options.max_text_tokens or _LONGEST_TEXT)
+        statistics = pipeline.vae.bn
+        self._mean = statistics.running_mean.view(1, -1, 1, 1)
+        self._std = (statistics.running_var + pipeline.vae.config.batch_norm_eps).sqrt().view(1, -1, 1, 1)
+
+    @classmethod
+    def load(cls, path: str, options: LoadOptions) -> Flux2Klein:
+        """Load from a pipeline directory or hub name; see ModelFamily.load."""
+        try:
+            # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
+            dtypes = {"default": options.dtype, "vae": torch.float32}
+            pipeline = Flux2KleinPipeline.from_pretrained(path, dtype=dtypes)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model.path = {path!r} is not a Flux2KleinPipeline: {error}") from error
+        for part in ("transformer", "vae", "text_encoder"):
+            getattr(pipeline, part).requires_grad_(False).eval().to(options.device)
+        if options.gradient_checkpointing:
+            pipeline.transformer.enable_gradient_checkpointing()
+        return cls(pipeline, options)
+
+    def num_cut_tokens(self, instruction: str) -> int:
+        """What does not fit with the chat template around it."""
+        turn = [{"role": "user", "content": instruction}]
+        text = self._pipeline.tokenizer.apply_chat_template(
+            turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        length = len(self._pipeline.tokenizer(text, verbose=False).input_ids)
+        return max(0, length - self._max_text_tokens)
+
+    @torch.no_grad()
+    def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+        """Text through the language model, each source through the VAE."""
+        for text, images in zip(instructions, sources, strict=True):
+            if not 1 <= len(images) <= MAX_SOURCES:
+                raise DataError(f"FLUX.2 takes 1 to {MAX_SOURCES} source images, not {len(images)}: the task {text!r}")
+        tokens, text_ids = self._pipeline.encode_prompt(
+            prompt=list(instructions), device=self._options.device, max_sequence_length=self._max_text_tokens
+        )
+        encoded = [self._encode_images(images) for images in zip(*sources, strict=True)]
+        places = [self._position_ids(_TIME_STEP * index, image.size) for index, image in enumerate(sources[0], 1)]
+        edit = self._position_ids(0, sources[0][0].size)
+        return Conditioning(
+            {"tokens": tokens, "source": torch.cat(encoded, dim=1)},
+            {"text_ids": text_ids[:1], "image_ids": torch.cat([edit, *places])[None]},
+        )
+
+    def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
+        """Noise in the layout of diffusers, packed, so that a seed means what it means there."""
+        shape = (1, self._pipeline.transformer.config.in_channels, *self._grid(size))
+        noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
+        return _pack(noise).to(self._options.device)
+
+    def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
+        """The scheduler's grid, shifted by what was fitted for this image size and number of steps."""
+        scheduler, (rows, columns) = self._pipeline.scheduler, self._grid(size)
+        mu = compute_empirical_mu(rows * columns, num_steps)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
+        sigmas: Tensor = scheduler.sigmas.double()
+        return sigmas
+
+    def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """One forward over [x_t; sources]; the answer is read at x_t's tokens."""
+        dtype, given, shared = self._options.dtype, conditioning.batched, conditioning.shared
+        guidance = None
+        if self._pipeline.transformer.config.guidance_embeds:
+            guidance = torch.full((x_t.shape[0],), self._options.guidance, device=x_t.device)
+        output = self.transformer(
+            hidden_states=torch.cat([x_t.to(dtype), given["source"].to(dtype)], dim=1),
+            timestep=t,
+            guidance=guidance,
+            encoder_hidden_states=given["tokens"],
+            txt_ids=shared["text_ids"].expand(len(x_t), -1, -1),
+            img_ids=shared["image_ids"].expand(len(x_t), -1, -1),
+            return_dict=False,
+        )[0]
+        # Loss and solver are float32 whatever the transformer computes in: they subtract nearly equal numbers.
+        velocity: Tensor = output[:, : x_t.shape[1]].float()
+        return velocity
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+        """Latents to images through the VAE."""
+        grid = x0.float().transpose(1, 2).reshape(len(x0), -1, *self._grid(size))
+        latents = pixel_shuffle(grid * self._std + self._mean, 2)
+        pixels = self._pipeline.vae.decode(latents, return_dict=False)[0]
+        images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
+        return images
+
+    def _encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        vae = self._pipeline.vae
+        width, height = images[0].size
+        pixels = self._pipeline.image_processor.preprocess(list(images), height, width)
+        latents = vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
+        return _pack((pixel_unshuffle(latents, 2) - self._mean) / self._std)
+
+    def _grid(self, size: ImageSize) -> tuple[int, int]:
+        """(rows, columns) of tokens."""
+        return size[1] // self.size_multiple, size[0] // self.size_multiple
+
+    def _position_ids(self, time: int, size: ImageSize) -> Tensor:
+        """[S, 4]: (time, row, column, 0) of each token."""
+        rows, columns = self._grid(size)
+        ids = torch.zeros(rows, columns, 4, device=self._options.device, dtype=torch.int64)
+        ids[..., 0] = time
+        ids[..., 1] = torch.arange(rows)[:, None]
+        ids[..., 2] = torch.arange(columns)[None, :]
+        return ids.flatten(0, 1)
+
+
+def _pack(latents: Tensor) -> Tensor:
+    """[B, C, rows, columns] -> [B, rows * columns, C]."""
+    return latents.flatten(2).transpose(1, 2)

@@ -1,0 +1,170 @@
+"""Qwen-Image-Edit, and Qwen-Image-Edit-Plus (2509, 2511): a vision-language model reads instruction and sources.
+
+Latents are packed 2x2: [B, S tokens, 4 C channels]. Conditioning: the language model's tokens, as long as the longest
+text of the batch and masked; source latents, one source after another. No classifier-free guidance in RL.
+The two differ in what the language model is shown: one source at the size of the edit, or one to three, named
+"Picture 1: " and so on, at about 384x384 pixels each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import QwenImageEditPipeline, QwenImageEditPlusPipeline
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
+    CONDITION_IMAGE_SIZE,
+    calculate_dimensions,
+    calculate_shift,
+)
+from PIL import Image
+from torch import Tensor
+
+from shared.errors import ConfigError, DataError
+from trainer.models.base import Conditioning, LoadOptions, ModelFamily
+from trainer.models.packing import pack, unpack
+from trainer.sizes import ImageSize
+
+
+class QwenImageEdit(ModelFamily):
+    """A QwenImageEditPipeline as the trainer sees it."""
+
+    lora_targets = (
+        "attn.to_q",
+        "attn.to_k",
+        "attn.to_v",
+        "attn.to_out.0",
+        "attn.add_q_proj",
+        "attn.add_k_proj",
+        "attn.add_v_proj",
+        "attn.to_add_out",
+    )
+    pipeline_class: ClassVar[Any] = QwenImageEditPipeline
+    max_sources: ClassVar[int] = 1
+
+    def __init__(self, pipeline: Any, options: LoadOptions) -> None:
+        self.transformer = pipeline.transformer
+        self.size_multiple = pipeline.vae_scale_factor * 2
+        self._pipeline = pipeline
+        self._options = options
+        statistics = (pipeline.vae.config.latents_mean, pipeline.vae.config.latents_std)
+        self._mean, self._std = (torch.tensor(one).view(1, -1, 1, 1).to(options.device) for one in statistics)
+
+    @classmethod
+    def load(cls, path: str, options: LoadOptions) -> QwenImageEdit:
+        """Load from a pipeline directory or hub name; see ModelFamily.load."""
+        name = cls.pipeline_class.__name__
+        try:
+            # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
+            dtypes = {"default": options.dtype, "vae": torch.float32}
+            pipeline = cls.pipeline_class.from_pretrained(path, dtype=dtypes)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model.path = {path!r} is not a {name}: {error}") from error
+        for part in ("transformer", "vae", "text_encoder"):
+            getattr(pipeline, part).requires_grad_(False).eval().to(options.device)
+        if options.gradient_checkpointing:
+            pipeline.transformer.enable_gradient_checkpointing()
+        return cls(pipeline, options)
+
+    def num_cut_tokens(self, instruction: str) -> int:  # noqa: ARG002 - the same for all
+        """Nothing is cut: texts are as long as they are, pictures not counted against them."""
+        return 0
+
+    @torch.no_grad()
+    def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+        """Instruction and sources through the language model, row by row, and the sources through the VAE."""
+        for text, images in zip(instructions, sources, strict=True):
+            if not 1 <= len(images) <= self.max_sources:
+                allowed = "exactly one source image" if self.max_sources == 1 else f"1 to {self.max_sources} sources"
+                raise DataError(f"{type(self).__name__} takes {allowed}, not {len(images)}: the task {text!r}")
+        rows = [self._encode_row(text, images) for text, images in zip(instructions, sources, strict=True)]
+        grids = [self._grid(image.size) for image in (sources[0][0], *sources[0])]
+        shapes = torch.tensor([(1, *grid) for grid in grids])
+        return Conditioning.concatenate([Conditioning(row, {"shapes": shapes}) for row in rows])
+
+    def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
+        """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
+        rows, columns = self._grid(size)
+        shape = (1, self._pipeline.latent_channels, 2 * rows, 2 * columns)
+        noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
+        return pack(noise).to(self._options.device)
+
+    def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
+        """The scheduler's grid with its dynamic shift for this image size."""
+        scheduler, (rows, columns) = self._pipeline.scheduler, self._grid(size)
+        config = scheduler.config
+        mu = calculate_shift(
+            rows * columns,
+            config.base_image_seq_len,
+            config.max_image_seq_len,
+            config.base_shift,
+            config.max_shift,
+        )
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
+        sigmas: Tensor = scheduler.sigmas.double()
+        return sigmas
+
+    def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """One forward over [x_t; sources]; the answer is read at x_t's tokens."""
+        dtype, given = self._options.dtype, conditioning.batched
+        shapes = [tuple(shape) for shape in conditioning.shared["shapes"].tolist()]
+        guidance = None
+        if self._pipeline.transformer.config.guidance_embeds:
+            guidance = torch.full((x_t.shape[0],), self._options.guidance, device=x_t.device)
+        output = self.transformer(
+            hidden_states=torch.cat([x_t.to(dtype), given["source"].to(dtype)], dim=1),
+            timestep=t,
+            guidance=guidance,
+            encoder_hidden_states=given["tokens"],
+            encoder_hidden_states_mask=None if given["mask"].all() else given["mask"],
+            img_shapes=[shapes] * len(x_t),
+            return_dict=False,
+        )[0]
+        # Loss and solver are float32 whatever the transformer computes in: they subtract nearly equal numbers.
+        velocity: Tensor = output[:, : x_t.shape[1]].float()
+        return velocity
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+        """Latents to images through the VAE, which knows videos: an image is one of a single frame."""
+        latents = unpack(x0.float(), *self._grid(size)) * self._std + self._mean
+        pixels = self._pipeline.vae.decode(latents.unsqueeze(2), return_dict=False)[0][:, :, 0]
+        images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
+        return images
+
+    def _shown(self, images: Sequence[Image.Image]) -> Any:
+        """What the language model is shown."""
+        return images[0]
+
+    def _encode_row(self, instruction: str, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+        tokens, mask = self._pipeline.encode_prompt(
+            prompt=instruction, image=self._shown(images), device=self._options.device
+        )
+        if mask is None:  # no padding
+            mask = torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device)
+        source = torch.cat([self._encode_image(image) for image in images], dim=1)
+        return {"tokens": tokens, "mask": mask.bool(), "source": source}
+
+    def _encode_image(self, image: Image.Image) -> Tensor:
+        width, height = image.size
+        pixels = self._pipeline.image_processor.preprocess(image, height, width).unsqueeze(2)
+        latents = self._pipeline.vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
+        return pack((latents[:, :, 0] - self._mean) / self._std)
+
+    def _grid(self, size: ImageSize) -> tuple[int, int]:
+        """(rows, columns) of tokens."""
+        return size[1] // self.size_multiple, size[0] // self.size_multiple
+
+
+class QwenImageEditPlus(QwenImageEdit):
+    """A QwenImageEditPlusPipeline as the trainer sees it: one to three sources."""
+
+    pipeline_class = QwenImageEditPlusPipeline
+    max_sources = 3
+
+    def _shown(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+        sizes = [calculate_dimensions(CONDITION_IMAGE_SIZE, image.width / image.height) for image in images]
+        resize = self._pipeline.image_processor.resize
+        return [resize(image, height, width) for image, (width, height) in zip(images, sizes, strict=True)]

@@ -1,0 +1,45 @@
+"""Which size pictures are trained at: one for all, or the bucket whose shape is nearest to the source's. Pure.
+
+Legend: sizes are (width, height) in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+ImageSize = tuple[int, int]
+ChooseSize = Callable[[ImageSize], ImageSize]
+"""A picture's own size -> the size it is trained at."""
+
+
+def bucket_sizes(area: int, multiple: int, max_ratio: float) -> tuple[ImageSize, ...]:
+    """Sizes of about `area` pixels, both sides multiples of `multiple`, the longer at most max_ratio times the shorter.
+
+    The square nearest to the area, and for every width the height that comes nearest to it.
+    """
+    side = max(1, round(math.sqrt(area) / multiple)) * multiple
+    sizes = {(side, side)}
+    for columns in range(1, math.ceil(math.sqrt(area * max_ratio) / multiple) + 1):
+        width = columns * multiple
+        height = max(1, round(area / width / multiple)) * multiple
+        if max(width, height) <= max_ratio * min(width, height):
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
+
+
+def nearest_size(size: ImageSize, buckets: Sequence[ImageSize]) -> ImageSize:
+    """The bucket whose ratio of sides is nearest to the picture's, on a logarithmic scale; of equals the largest."""
+    ratio = math.log(size[0] / size[1])
+    return min(buckets, key=lambda one: (abs(math.log(one[0] / one[1]) - ratio), -one[0] * one[1]))
+
+
+def one_size(size: ImageSize) -> ChooseSize:
+    """All pictures at this size."""
+    return lambda _: size
+
+
+def buckets(area: int, multiple: int, max_ratio: float) -> ChooseSize:
+    """Every picture at the nearest of `bucket_sizes`."""
+    sizes = bucket_sizes(area, multiple, max_ratio)
+    return lambda size: nearest_size(size, sizes)

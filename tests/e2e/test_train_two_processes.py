@@ -35,12 +35,16 @@ def accelerate(tiny, url, run_dir, *overrides, extra=("--multi_gpu",)):
 
 @pytest.fixture(scope="module")
 def runs(tiny, tmp_path_factory):
-    """The same run on one process and on two: three groups in batches of two, so the shares are uneven (2 and 1)."""
+    """The same run on one process and on two: three groups in batches of two, so the shares are uneven (2 and 1).
+
+    The pictures have two shapes, so that one batch may hold both.
+    """
     folder = tmp_path_factory.mktemp("runs")
     judge = ColorJudge(failing=frozenset({2}))
     with serving(judge) as url:
-        tiny.train(url, folder / "one", f"epochs={EPOCHS}")
-        status, output = accelerate(tiny, url, folder / "two", f"epochs={EPOCHS}")
+        overrides = (f"epochs={EPOCHS}", "model.aspect=buckets")
+        tiny.train(url, folder / "one", *overrides)
+        status, output = accelerate(tiny, url, folder / "two", *overrides)
     assert status == 0, output
     return folder / "one", folder / "two", output
 

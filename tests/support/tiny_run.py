@@ -71,7 +71,8 @@ class TinyRun:
         lines = []
         for index in range(num_tasks):
             image = f"images/{name}-{index}.png"
-            Image.new("RGB", (32, 32), (40 * index, 90, 200 - 30 * index)).save(self.folder / image)
+            shape = ((32, 32), (60, 28))[index % 2]
+            Image.new("RGB", shape, (40 * index, 90, 200 - 30 * index)).save(self.folder / image)
             lines.append(json.dumps({"prompt": "make it red", "image": image, "task": ("adjust", "add")[index % 2]}))
         (self.folder / f"{name}.jsonl").write_text("\n".join(lines))
 

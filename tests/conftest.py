@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Shapes and dtypes of the pure files are checked at run time in every test. Before anything imports them.
-PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft")
+PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft", "objectives.flow_grpo")
 install_import_hook([f"trainer.{name}" for name in PURE], "beartype.beartype")
 
 from tests.support.serving import reward_service  # noqa: E402 - after the hook

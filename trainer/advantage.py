@@ -42,7 +42,7 @@ def optimality(
     Modes reshape A first: `positive_only` and `negative_only` zero the other sign, `one_only` is 1 where A > 0 and else
     0, `binary` is the sign of A.
     """
-    shaped = _shape(advantages_P_G, mode)
+    shaped = reshape(advantages_P_G, mode)
     return (shaped / adv_clip / 2.0 + 0.5).clamp(0.0, 1.0)
 
 
@@ -58,7 +58,8 @@ def global_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, ""]:
     return present.std(correction=0) if present.numel() else rewards_P_G.new_zeros(())
 
 
-def _shape(advantage: Tensor, mode: AdvantageMode) -> Tensor:
+def reshape(advantage: Float[Tensor, "P G"], mode: AdvantageMode) -> Float[Tensor, "P G"]:
+    """Advantages as a mode wants them; see `optimality`."""
     if mode == "positive_only":
         return advantage.clamp(min=0.0)
     if mode == "negative_only":

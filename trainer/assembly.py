@@ -6,21 +6,24 @@ Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
 from trainer import checkpoint, records, sizes
+from trainer.advantage import optimality, reshape
 from trainer.checkpoint import RunState
 from trainer.config import TrainConfig, check_world_size
 from trainer.data import GroupSampler, SamplerState
 from trainer.filtering import FilterThresholds
+from trainer.losses import GrpoLoss, Loss, NftLoss
 from trainer.models import family_class
 from trainer.models.base import LoadOptions, ModelFamily
 from trainer.monitors import MetricsLog
@@ -30,10 +33,9 @@ from trainer.processes import Processes
 from trainer.progress import Display
 from trainer.resuming import find_start
 from trainer.rewarding import RewardQueue
-from trainer.schedule import num_trained_timesteps
+from trainer.schedule import OldDecayType, num_trained_timesteps
 from trainer.seeding import derived_seed
 from trainer.sizes import ChooseSize
-from trainer.update import UpdateSettings
 
 
 @dataclass
@@ -54,7 +56,12 @@ class Run:
     choose_size: ChooseSize
     """At which size a picture is trained."""
     filter_thresholds: FilterThresholds
-    update_settings: UpdateSettings
+    loss: Loss
+    worth: Callable[[Tensor], Tensor]
+    """Advantages -> what the loss weighs a sample by, [P, G] both."""
+    noise_level: float | None
+    """Of stochastic rollouts; None: the ODE's."""
+    old_decay_type: OldDecayType
     evaluated: set[int]
     """Epochs whose evaluation is on record."""
     started_at: float
@@ -103,7 +110,10 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             log=None,
             choose_size=_choose_size(config, family),
             filter_thresholds=_thresholds(config),
-            update_settings=_update_settings(config),
+            loss=_build_loss(config, family, policy),
+            worth=_worth(config),
+            noise_level=config.grpo.noise_level if config.algorithm == "flow_grpo" else None,
+            old_decay_type=0 if config.algorithm == "flow_grpo" else config.old_decay_type,
             evaluated=evaluated,
             started_at=started_at,
         )
@@ -228,14 +238,31 @@ def _thresholds(config: TrainConfig) -> FilterThresholds:
     )
 
 
-def _update_settings(config: TrainConfig) -> UpdateSettings:
-    return UpdateSettings(
+def _build_loss(config: TrainConfig, family: ModelFamily, policy: LoraPolicy) -> Loss:
+    num_timesteps = num_trained_timesteps(config.rollout.steps, config.trained_timesteps)
+    if config.algorithm == "flow_grpo":
+        return GrpoLoss(
+            family,
+            policy,
+            num_timesteps=num_timesteps,
+            noise_level=config.grpo.noise_level,
+            clip_range=config.grpo.clip_range,
+            kl_weight=config.grpo.kl_weight,
+        )
+    return NftLoss(
+        family,
+        policy,
+        num_timesteps=num_timesteps,
         nft_beta=config.nft.beta,
         kl_weight=config.nft.kl_weight,
         weighting=config.nft.weighting,
         adv_clip=config.adv_clip,
-        num_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
-        micro_batch_size=config.micro_batch_size,
-        max_grad_norm=config.optimizer.max_grad_norm,
         seed=config.seed,
     )
+
+
+def _worth(config: TrainConfig) -> Callable[[Tensor], Tensor]:
+    limit, mode = config.adv_clip, config.advantage.mode
+    if config.algorithm == "flow_grpo":
+        return lambda advantages_P_G: reshape(advantages_P_G, mode).clamp(-limit, limit)
+    return lambda advantages_P_G: optimality(advantages_P_G, adv_clip=limit, mode=mode)

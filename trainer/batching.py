@@ -1,6 +1,7 @@
 """From scored groups to the samples of an update.
 
-Enters: this process's scored groups, the epoch's optimality and keep-mask (over all processes). Leaves: a TrainBatch.
+Enters: this process's groups, what each sample is worth and the keep-mask (both over all processes). Leaves: a
+TrainBatch.
 Which optimizer step a sample belongs to is drawn over the whole epoch, so that it does not depend on the processes.
 Legend: P groups, G candidates a group, N samples of this process.
 """
@@ -19,7 +20,7 @@ NOT_TRAINED = -1
 
 def build_batch(
     rollouts: Sequence[RolloutGroup],
-    optimality_P_G: Tensor,
+    worth_P_G: Tensor,
     step_P_G: Tensor,
     *,
     num_optimizer_steps: int,
@@ -39,21 +40,19 @@ def build_batch(
     return TrainBatch(
         rollouts=tuple(rollouts),
         places=tuple(places),
-        optimality=optimality_P_G[groups, candidates].float().to(device),
+        worth=worth_P_G[groups, candidates].float().to(device),
         optimizer_step=step_P_G[groups, candidates],
         unit=groups // groups_per_unit,
         num_samples_per_step=tuple(int((step_P_G == step).sum()) for step in range(num_optimizer_steps)),
     )
 
 
-def assign_steps(
-    optimality_P_G: Tensor, kept_P: Tensor, num_optimizer_steps: int, generator: torch.Generator
-) -> Tensor:
+def assign_steps(worth_P_G: Tensor, kept_P: Tensor, num_optimizer_steps: int, generator: torch.Generator) -> Tensor:
     """Deal the kept, scored samples of the epoch out to its optimizer steps, evenly and at random.
 
     Returns int64 [P, G]: the step, or NOT_TRAINED for a dropped group or a missing score.
     """
-    trained = kept_P[:, None] & ~optimality_P_G.isnan()
+    trained = kept_P[:, None] & ~worth_P_G.isnan()
     places = torch.nonzero(trained.flatten()).flatten()
     shuffled = places[torch.randperm(len(places), generator=generator)]
     steps = torch.full((trained.numel(),), NOT_TRAINED, dtype=torch.int64)

@@ -128,6 +128,17 @@ class NftConfig(ConfigModel):
     """`adaptive`: self-normalised in x0 space, as published code does; `velocity`: Eq. 4 to the letter."""
 
 
+class GrpoConfig(ConfigModel):
+    """The Flow-GRPO objective, a baseline (algorithm: flow_grpo)."""
+
+    noise_level: PositiveFloat = 0.7
+    """Noise that the stochastic rollout adds (arXiv:2505.05470: 0.7)."""
+    clip_range: PositiveFloat = 1e-4
+    """How far the ratio of probabilities may move; small because log-probabilities are means over dimensions."""
+    kl_weight: NonNegativeFloat = 0.0
+    """Weight of the divergence from the reference; 0 skips its forward."""
+
+
 class AdvantageConfig(ConfigModel):
     """From rewards to optimality."""
 
@@ -232,6 +243,8 @@ class TrainConfig(ConfigModel):
     """auto: from the newest whole checkpoint in run_dir, if any; none: refuse a used run_dir; or a checkpoint."""
     cpu_threads: PositiveInt | None = None
     """Threads of torch on a CPU; None leaves torch's own choice."""
+    algorithm: Literal["nft", "flow_grpo"] = "nft"
+    """nft: DiffusionNFT. flow_grpo: policy gradient on stochastic rollouts, on-policy (as with old_decay_type 0)."""
     groups_per_epoch: PositiveInt = 24
     """P, groups of an epoch over all processes (Table 5: 24)."""
     group_size: int = Field(default=12, ge=2)
@@ -254,6 +267,7 @@ class TrainConfig(ConfigModel):
     model: ModelConfig
     rollout: RolloutConfig = Field(default_factory=RolloutConfig)
     nft: NftConfig = Field(default_factory=NftConfig)
+    grpo: GrpoConfig = Field(default_factory=GrpoConfig)
     advantage: AdvantageConfig = Field(default_factory=AdvantageConfig)
     filter: FilterConfig = Field(default_factory=FilterConfig)
     lora: LoraConfig = Field(default_factory=LoraConfig)
@@ -269,6 +283,11 @@ class TrainConfig(ConfigModel):
         if self.trained_timesteps is not None and self.trained_timesteps > self.rollout.steps:
             raise ValueError(
                 f"trained_timesteps = {self.trained_timesteps} must be one of 1..{self.rollout.steps} (rollout.steps)"
+            )
+        if self.algorithm == "flow_grpo" and not (self.trained_timesteps or 1) < self.rollout.steps:
+            raise ValueError(
+                f"trained_timesteps = {self.trained_timesteps or 1} must be below rollout.steps = "
+                f"{self.rollout.steps}: the last step is not stochastic and flow_grpo cannot train on it"
             )
         samples = self.groups_per_epoch * self.group_size
         if self.optimizer_steps_per_epoch > samples:

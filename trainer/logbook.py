@@ -8,9 +8,11 @@ Enters: the values of the walk. Leaves: files in the run directory; nothing that
     filter/below_quorum_groups           groups with too few scores
     filter/RULE_drops_groups             groups that each rule would drop, whichever one is used
     filter/banned_tasks                  tasks that are not sampled again
-    optimality/std                       spread of rho; 0 means nothing to learn
+    optimality/std                       spread of rho, or of Flow-GRPO's advantages; 0 means nothing to learn
     nft/loss, nft/policy_loss, nft/kl    per-sample means over the kept samples
     nft/positive_loss, nft/negative_loss L+ and L-
+    grpo/loss, grpo/policy_loss, grpo/kl the same for Flow-GRPO
+    grpo/ratio, grpo/clipped_fraction    p_theta / p_old of the steps taken; rows whose gradient the clipping stopped
     optimizer/grad_norm                  before clipping, mean over the epoch's steps
     optimizer/steps                      so far
     policy/old_decay                     how much of the old policy stayed
@@ -61,7 +63,7 @@ class EpochLog:
     epoch: int
     rewards_P_G: Tensor
     keep: KeepMask
-    optimality_P_G: Tensor
+    worth_P_G: Tensor
     update: UpdateResult
     old_decay: float
     seconds: Mapping[str, float]
@@ -96,7 +98,7 @@ def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures, seco
 def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
     """The epoch's numbers by name; the table is above."""
     rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
-    rho = log.optimality_P_G[~log.optimality_P_G.isnan()]
+    rho = log.worth_P_G[~log.worth_P_G.isnan()]
     dropped = num_dropped_by_rule(rewards, run.filter_thresholds)
     result = log.update
     return {
@@ -108,11 +110,7 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
         **{f"filter/{rule}_drops_groups": float(count) for rule, count in dropped.items()},
         "filter/banned_tasks": float(len(run.sampler.state.banned)),
         "optimality/std": float(rho.std(correction=0)) if rho.numel() else 0.0,
-        "nft/loss": result.loss,
-        "nft/policy_loss": result.policy,
-        "nft/kl": result.kl,
-        "nft/positive_loss": result.positive,
-        "nft/negative_loss": result.negative,
+        **result.terms,
         "optimizer/grad_norm": result.grad_norm,
         "optimizer/steps": float(run.optimizer_steps),
         "policy/old_decay": log.old_decay,

@@ -25,7 +25,7 @@ REPORT_NAME, SUMMARY_NAME = "report.html", "summary.json"
 _CHARTS: Sequence[tuple[str, tuple[tuple[str, str], ...]]] = (
     ("Reward of the rollouts", (("reward/mean", "mean"), ("reward/std", "std"))),
     ("Groups kept by the filter", (("filter/kept_fraction", "kept fraction"),)),
-    ("Loss", (("nft/policy_loss", "policy"),)),
+    ("Loss", (("nft/policy_loss", "policy"), ("grpo/policy_loss", "policy"))),
     ("Gradient norm", (("optimizer/grad_norm", "before clipping"),)),
     (
         "Seconds an epoch",

@@ -19,7 +19,7 @@ from trainer.models.base import Conditioning, ModelFamily
 from trainer.policy import LoraPolicy
 from trainer.seeding import generator
 from trainer.sizes import ChooseSize
-from trainer.solvers import dpm_solver_2m
+from trainer.solvers import dpm_solver_2m, stochastic
 from trainer.types import RolloutGroup, TaskGroup
 
 T = TypeVar("T")
@@ -33,12 +33,14 @@ def roll_out(
     *,
     group_size: int,
     num_steps: int,
+    noise_level: float | None,
     choose_size: ChooseSize,
     batch_groups: int,
     seed: int,
 ) -> Iterator[RolloutGroup]:
-    """Generate `group_size` candidates a group by DPM-Solver++ on the model's grid, `batch_groups` at a time.
+    """Generate `group_size` candidates a group on the model's grid, `batch_groups` at a time.
 
+    By DPM-Solver++; where `noise_level` is given by Flow-GRPO's stochastic solver, and each rollout keeps its path.
     Groups of one batch whose sources differ in size are generated one layout after another; what comes out is in the
     order of `groups`.
     """
@@ -47,7 +49,7 @@ def roll_out(
         produced: list[RolloutGroup] = []
         with policy.use("old"):
             for part in by_layout(batch, lambda one: one[1]):
-                produced += _roll_out_batch(family, part, num_steps, group_size=group_size, seed=seed)
+                produced += _roll_out_batch(family, part, num_steps, noise_level, group_size=group_size, seed=seed)
         yield from sorted(produced, key=lambda rollout: rollout.group.index)
 
 
@@ -61,27 +63,42 @@ def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image
 
 
 def _roll_out_batch(
-    family: ModelFamily, batch: Sequence[tuple[TaskGroup, Sources]], num_steps: int, *, group_size: int, seed: int
+    family: ModelFamily,
+    batch: Sequence[tuple[TaskGroup, Sources]],
+    num_steps: int,
+    noise_level: float | None,
+    *,
+    group_size: int,
+    seed: int,
 ) -> list[RolloutGroup]:
     groups, sources = [group for group, _ in batch], [images for _, images in batch]
     size = sources[0][0].size
+    places = [(group.epoch, group.index, candidate) for group in groups for candidate in range(group_size)]
     conditioning = family.encode([group.task.instruction for group in groups], sources)
-    noise = family.initial_noise(
-        [generator(seed, "rollout", g.epoch, g.index, candidate) for g in groups for candidate in range(group_size)],
-        size,
-    )
+    noise = family.initial_noise([generator(seed, "rollout", *place) for place in places], size)
     rows = torch.arange(len(batch), device=noise.device).repeat_interleave(group_size)
     sigmas = family.sigmas(num_steps, size)
-    x0 = dpm_solver_2m(velocity_given(family, conditioning.select(rows)), noise, sigmas)
+    velocity = velocity_given(family, conditioning.select(rows))
+    if noise_level is None:
+        x0, path = dpm_solver_2m(velocity, noise, sigmas), None
+    else:
+        draws = [generator(seed, "stochastic steps", *place) for place in places]
+        step_noise = [torch.randn((num_steps - 1, *noise.shape[1:]), generator=draw) for draw in draws]
+        path = stochastic(
+            velocity, noise, sigmas, torch.stack(step_noise, dim=1).to(noise.device), noise_level=noise_level
+        )
+        x0 = path[-1]
     pictures = family.decode(x0, size)
+    own = [slice(i * group_size, (i + 1) * group_size) for i in range(len(batch))]
     return [
         RolloutGroup(
             group=group,
             sources=sources[i],
-            candidates=tuple(pictures[i * group_size : (i + 1) * group_size]),
-            x0=x0[i * group_size : (i + 1) * group_size],
+            candidates=tuple(pictures[own[i]]),
+            x0=x0[own[i]],
             conditioning=conditioning.select(rows.new_tensor([i])),
             sigmas=sigmas,
+            path=None if path is None else path[:, own[i]],
         )
         for i, group in enumerate(groups)
     ]

@@ -1,4 +1,4 @@
-"""Solvers of the flow's ODE from noise to data on a given grid.
+"""Solvers from noise to data on a given grid: of the flow's ODE, and of a stochastic process with the same marginals.
 
 Enters: a velocity function, noise, and the model's own sigma grid. Leaves: clean latents.
 Pure: the grid, the noise and the model are arguments. Coefficients are computed in float64 (they hold differences of
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.flow import predict_x0
+from trainer.flow import expand_time, predict_x0
 
 VelocityFunction = Callable[[Tensor, Tensor], Tensor]
 """(x_t [B, ...], t [B] float32 in [0, 1]) -> velocity [B, ...]."""
@@ -58,6 +58,63 @@ def euler(
         t = torch.full((x.shape[0],), sigma, device=x.device)
         x = x + (following - sigma) * velocity(x, t)
     return x
+
+
+@dataclass(frozen=True)
+class StochasticStep:
+    """The normal distribution of the next point."""
+
+    mean: Float[Tensor, " B *latent"]
+    std: Float[Tensor, " B *ones"]
+
+
+def stochastic_step(
+    x: Float[Tensor, " B *latent"],
+    velocity: Float[Tensor, " B *latent"],
+    sigma: Float[Tensor, " B"],
+    sigma_next: Float[Tensor, " B"],
+    *,
+    noise_level: float,
+    largest: float,
+) -> StochasticStep:
+    """A step of the SDE that has the flow's marginals. Source: arXiv:2505.05470 Eq. 9.
+
+    s = noise_level sqrt(sigma / (1 - sigma)),  dt = sigma_next - sigma < 0
+    mean = x + (v + s^2 / (2 sigma) (x + (1 - sigma) v)) dt,   std = s sqrt(-dt)
+    At sigma = 1, where s is infinite, 1 - sigma is taken as 1 - `largest`, the grid's largest value below 1.
+    """
+    sigma, following = expand_time(sigma, x), expand_time(sigma_next, x)
+    dt = following - sigma
+    away = 1.0 - torch.where(sigma >= 1.0, torch.full_like(sigma, largest), sigma)
+    s = noise_level * (sigma / away).sqrt()
+    drift = velocity + s.square() / (2.0 * sigma) * (x + (1.0 - sigma) * velocity)
+    return StochasticStep(mean=x + drift * dt, std=s * (-dt).sqrt())
+
+
+def stochastic(
+    velocity: VelocityFunction,
+    noise: Float[Tensor, " B *latent"],
+    sigmas: Float[Tensor, " points"],
+    step_noise: Float[Tensor, "steps B *latent"],
+    *,
+    noise_level: float,
+) -> Float[Tensor, "points B *latent"]:
+    """Flow-GRPO's rollout: all points from noise to data. The last step is the ODE's: noise on data would be seen.
+
+    step_noise: standard normal, one a step but the last.
+    """
+    grid = sigmas.double().tolist()
+    points, last = [noise], len(grid) - 2
+    for i, (sigma, following) in enumerate(pairwise(grid)):
+        x = points[-1]
+        t, t_next = (torch.full((len(x),), value, device=x.device) for value in (sigma, following))
+        v = velocity(x, t)
+        if i == last:
+            points.append(x + (following - sigma) * v)
+        else:
+            step = stochastic_step(x, v, t, t_next, noise_level=noise_level, largest=grid[1])
+            points.append(step.mean + step.std * step_noise[i])
+    return torch.stack(points)
 
 
 def dpm_solver_coefficients(sigmas: Float[Tensor, " points"]) -> list[StepCoefficients]:

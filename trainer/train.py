@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shared.errors import RewardServiceUnavailable
 from trainer import report
-from trainer.advantage import advantages, optimality
+from trainer.advantage import advantages
 from trainer.assembly import Run, assemble, save_checkpoint
 from trainer.batching import assign_steps, build_batch
 from trainer.config import TrainConfig
@@ -66,17 +66,17 @@ def _train_epoch(run: Run, epoch: int) -> None:
     keep = filter_groups(rewards_P_G, config.filter.rule, run.filter_thresholds)
     in_std_P = None if config.filter.in_global_std else keep.kept_P
     advantages_P_G = advantages(rewards_P_G, std=config.advantage.std, in_global_std_P=in_std_P)
-    optimality_P_G = optimality(advantages_P_G, adv_clip=config.adv_clip, mode=config.advantage.mode)
+    worth_P_G = run.worth(advantages_P_G)
 
     with watch.time("update"):
-        result = _update(run, epoch, rollouts, optimality_P_G, keep)
-    decay = old_decay(config.old_decay_type, run.optimizer_steps)
+        result = _update(run, epoch, rollouts, worth_P_G, keep)
+    decay = old_decay(run.old_decay_type, run.optimizer_steps)
     run.policy.update_old(decay)
     if config.filter.rule == "ban":
         run.sampler.ban(group.task.id for group in groups if keep.reasons[group.index] == "ban")
 
     run.epoch = epoch
-    record_epoch(run, EpochLog(epoch, rewards_P_G, keep, optimality_P_G, result, decay, watch.seconds), scored)
+    record_epoch(run, EpochLog(epoch, rewards_P_G, keep, worth_P_G, result, decay, watch.seconds), scored)
 
 
 def _roll_out_and_submit(run: Run, groups: Sequence[TaskGroup]) -> list[RolloutGroup]:
@@ -89,6 +89,7 @@ def _roll_out_and_submit(run: Run, groups: Sequence[TaskGroup]) -> list[RolloutG
             groups,
             group_size=config.group_size,
             num_steps=config.rollout.steps,
+            noise_level=run.noise_level,
             choose_size=run.choose_size,
             batch_groups=config.rollout.batch_groups,
             seed=config.seed,
@@ -119,26 +120,25 @@ def _gather_rewards(run: Run, scored: Sequence[ScoredGroup]) -> Tensor:
     return rewards_P_G
 
 
-def _update(
-    run: Run, epoch: int, rollouts: Sequence[RolloutGroup], optimality_P_G: Tensor, keep: KeepMask
-) -> UpdateResult:
+def _update(run: Run, epoch: int, rollouts: Sequence[RolloutGroup], worth_P_G: Tensor, keep: KeepMask) -> UpdateResult:
     """The epoch's optimizer steps; the EMA follows after each."""
-    config, settings = run.config, run.update_settings
+    config = run.config
     dealer = generator(config.seed, "optimizer steps", epoch)
     batch = build_batch(
         rollouts,
-        optimality_P_G,
-        assign_steps(optimality_P_G, keep.kept_P, config.optimizer_steps_per_epoch, dealer),
+        worth_P_G,
+        assign_steps(worth_P_G, keep.kept_P, config.optimizer_steps_per_epoch, dealer),
         num_optimizer_steps=config.optimizer_steps_per_epoch,
         groups_per_unit=config.rollout.batch_groups,
     )
-    with run.display.bar("update", len(batch.places) * settings.num_timesteps) as advance:
+    with run.display.bar("update", len(batch.places) * run.loss.num_timesteps) as advance:
         return update(
-            run.family,
             run.policy,
             run.optimizer,
             batch,
-            settings=settings,
+            run.loss,
+            micro_batch_size=config.micro_batch_size,
+            max_grad_norm=config.optimizer.max_grad_norm,
             processes=run.processes,
             on_step=lambda: _follow_with_ema(run),
             on_rows=advance,

@@ -62,6 +62,8 @@ class RolloutGroup:
     """One row: what the editor was conditioned on."""
     sigmas: Tensor
     """The grid it was generated on, float64 [steps + 1], falling to 0."""
+    path: Tensor | None = None
+    """[steps + 1, G, ...] float32, all points from noise to x0, where the algorithm learns from them."""
 
     @property
     def layout(self) -> tuple[tuple[int, int], ...]:
@@ -88,8 +90,8 @@ class TrainBatch:
     """This process's groups, kept or not."""
     places: tuple[tuple[int, int], ...]
     """N times (position in `rollouts`, candidate)."""
-    optimality: Tensor
-    """[N] float32, rho in [0, 1]."""
+    worth: Tensor
+    """[N] float32: optimality, rho in [0, 1], for DiffusionNFT; the clipped advantage for Flow-GRPO."""
     optimizer_step: Tensor
     """[N] int64, which of the epoch's optimizer steps the sample belongs to."""
     unit: Tensor

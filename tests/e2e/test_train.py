@@ -6,7 +6,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from shared.config import load_config
-from shared.errors import RewardServiceUnavailable
+from shared.errors import ConfigError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import TinyRun, metrics, weights
 from trainer.config import TrainConfig
@@ -141,6 +141,33 @@ def test_the_reward_goes_up(tiny, tmp_path):
             "adv_clip=1",
         )
     assert summary["after"]["reward"] > summary["before"]["reward"] + 0.1
+
+
+def test_flow_grpo_raises_the_reward_too(tiny, tmp_path):
+    with serving(ColorJudge()) as url:
+        summary = tiny.train(
+            url,
+            tmp_path / "run",
+            "algorithm=flow_grpo",
+            "epochs=20",
+            "groups_per_epoch=4",
+            "group_size=8",
+            "checkpoint.every=0",
+            "optimizer.learning_rate=0.02",
+            "lora.targets=[to_q, to_k, to_v, to_out.0, net.2, proj_mlp, proj_out]",
+        )
+    assert summary["after"]["reward"] > summary["before"]["reward"] + 0.1
+    lines = [line for line in metrics(tmp_path / "run") if "grpo/loss" in line]
+    assert len(lines) == 20
+    # Two optimizer steps an epoch: the second one's ratio has moved.
+    assert all(line["grpo/kl"] == 0 for line in lines)
+    assert any(line["grpo/ratio"] != 1 for line in lines)
+    assert "nft/loss" not in lines[0]
+
+
+def test_flow_grpo_does_not_train_on_its_last_step(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"trained_timesteps = 3 must be below rollout\.steps = 3"):
+        tiny.train("http://127.0.0.1:1", tmp_path / "run", "algorithm=flow_grpo", "trained_timesteps=3")
 
 
 def test_gradient_checkpointing_changes_no_number(tiny, tmp_path):

@@ -1,30 +1,20 @@
-import dataclasses
-
 import pytest
 import torch
 from PIL import Image
 
 from tests.support.tiny_editor import build_tiny_editor
 from trainer.flow import interpolate
+from trainer.losses import NftLoss
 from trainer.models.base import LoadOptions
 from trainer.models.flux_kontext import FluxKontext
 from trainer.objectives.nft import nft_loss
 from trainer.policy import LoraPolicy
 from trainer.processes import Processes
 from trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
-from trainer.update import UpdateSettings, draw_timesteps, update
+from trainer.update import update
 
-SETTINGS = UpdateSettings(
-    nft_beta=0.7,
-    kl_weight=0.1,
-    weighting="adaptive",
-    adv_clip=5.0,
-    num_timesteps=3,
-    micro_batch_size=4,
-    max_grad_norm=1e9,
-    seed=0,
-)
 NUM_SAMPLES = 5
+NUM_TIMESTEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +39,7 @@ class Parts:
         self.batch = TrainBatch(
             rollouts=self.rollouts,
             places=((0, 0), (0, 1), (0, 3), (1, 0), (1, 2)),
-            optimality=torch.tensor([0.1, 0.9, 0.5, 0.7, 0.2]),
+            worth=torch.tensor([0.1, 0.9, 0.5, 0.7, 0.2]),
             optimizer_step=torch.zeros(NUM_SAMPLES, dtype=torch.int64),
             unit=torch.tensor(units),
             num_samples_per_step=(NUM_SAMPLES,),
@@ -67,16 +57,28 @@ class Parts:
             sigmas=self.family.sigmas(6, size),
         )
 
-    def gradient(self, **changes):
+    def loss(self, *, kl_weight=0.1):
+        return NftLoss(
+            self.family,
+            self.policy,
+            num_timesteps=NUM_TIMESTEPS,
+            nft_beta=0.7,
+            kl_weight=kl_weight,
+            weighting="adaptive",
+            adv_clip=5.0,
+            seed=0,
+        )
+
+    def gradient(self, *, micro_batch_size=4, max_grad_norm=1e9, **changes):
         """What `update` gives to the optimizer, and its result."""
-        settings = dataclasses.replace(SETTINGS, **changes)
         optimizer = torch.optim.SGD(self.policy.parameters(), lr=0.0)
         result = update(
-            self.family,
             self.policy,
             optimizer,
             self.batch,
-            settings=settings,
+            self.loss(**changes),
+            micro_batch_size=micro_batch_size,
+            max_grad_norm=max_grad_norm,
             processes=Processes(),
             on_step=lambda: None,
         )
@@ -91,28 +93,29 @@ def parts(editor):
 
 def test_the_gradient_is_that_of_the_mean_over_all_samples_and_timesteps(parts):
     ours, result = parts.gradient()
-    batch, rows, losses = parts.batch, [], []
-    for sample in range(NUM_SAMPLES):
-        t, noise = draw_timesteps(batch, sample, SETTINGS)
-        rows += [(sample, t[k], noise[k]) for k in range(3)]
-    for sample, t, noise in rows:
-        row, candidate = batch.places[sample]
-        x0, t_1 = parts.rollouts[row].x0[candidate][None], t[None]
-        x_t = interpolate(x0, noise[None], t_1)
-        conditioning = parts.rollouts[row].conditioning
+    batch, losses = parts.batch, []
+    rows = [
+        row
+        for (index, candidate), worth in zip(batch.places, batch.worth, strict=True)
+        for row in parts.loss().rows(parts.rollouts[index], candidate, worth)
+    ]
+    assert len(rows) == NUM_SAMPLES * NUM_TIMESTEPS
+    for row in rows:
+        x0, noise = row.rollout.x0[row.candidate][None], row.noise[None]
+        t_1 = row.rollout.sigmas[row.step].float()[None]
+        x_t = interpolate(x0, noise, t_1)
+        conditioning = row.rollout.conditioning
         with parts.policy.use("old"):
             v_old = parts.family.velocity(x_t, t_1, conditioning)
         with parts.policy.use("reference"):
             v_ref = parts.family.velocity(x_t, t_1, conditioning)
         v_theta = parts.family.velocity(x_t, t_1, conditioning)
-        terms = nft_loss(
-            v_theta, v_old, v_ref, x_t, x0, t_1, batch.optimality[sample : sample + 1], nft_beta=0.7, adv_clip=5.0
-        )
+        terms = nft_loss(v_theta, v_old, v_ref, x_t, x0, t_1, row.worth[None], nft_beta=0.7, adv_clip=5.0)
         losses.append(terms.policy_B + 0.1 * terms.kl_B)
     loss = torch.cat(losses).mean()
     theirs = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parts.policy.parameters())])
     torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=1e-3)
-    assert result.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert result.terms["nft/loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert result.grad_norm == pytest.approx(float(theirs.norm()), rel=1e-4)
 
 
@@ -136,7 +139,7 @@ def test_without_kl_the_reference_is_not_asked(parts, monkeypatch):
     monkeypatch.setattr(parts.policy, "use", spy)
     _, result = parts.gradient(kl_weight=0.0)
     assert asked == {"old"}
-    assert result.kl == 0.0
+    assert result.terms["nft/kl"] == 0.0
 
 
 def test_the_gradient_is_clipped_and_its_norm_reported_as_it_was(parts):
@@ -146,9 +149,10 @@ def test_the_gradient_is_clipped_and_its_norm_reported_as_it_was(parts):
 
 
 def test_each_sample_draws_its_own_distinct_timesteps_of_the_rollouts_grid(parts):
-    draws = [draw_timesteps(parts.batch, sample, SETTINGS)[0] for sample in range(NUM_SAMPLES)]
-    for (row, _), t in zip(parts.batch.places, draws, strict=True):
-        grid = parts.rollouts[row].sigmas[:-1].float().tolist()
-        assert all(value in grid for value in t.tolist())
-    assert all(len(set(t.tolist())) == 3 for t in draws)
-    assert len({tuple(t.tolist()) for t in draws}) > 1
+    draws = [
+        [row.step for row in parts.loss().rows(parts.rollouts[index], candidate, torch.tensor(0.5))]
+        for index, candidate in parts.batch.places
+    ]
+    assert all(0 <= step < 6 for steps in draws for step in steps)
+    assert all(len({*steps}) == NUM_TIMESTEPS for steps in draws)
+    assert len({tuple(steps) for steps in draws}) > 1

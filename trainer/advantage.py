@@ -6,6 +6,7 @@ or standard deviation: its group's other members get what they would have got ha
 Legend: P groups of an epoch, G candidates a group.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -32,6 +33,24 @@ def advantages(
     else:
         scale = global_std(rewards if in_global_std_P is None else rewards[in_global_std_P])
     return (rewards - mean) / (scale + STD_FLOOR)
+
+
+def weighted_advantages(
+    rewards_P_G: Mapping[str, Float[Tensor, "P G"]],
+    weights: Mapping[str, float],
+    *,
+    std: StdScope = "global",
+    in_global_std_P: Bool[Tensor, " P"] | None = None,
+) -> Float[Tensor, "P G"]:
+    """Several rewards, each made an advantage by itself, then A = sum(w A_i) / sum(w).
+
+    So a reward counts by its weight and not by how widely it happens to spread.
+    """
+    parts = [
+        weights[name] * advantages(rewards, std=std, in_global_std_P=in_global_std_P)
+        for name, rewards in rewards_P_G.items()
+    ]
+    return torch.stack(parts).sum(0) / sum(weights[name] for name in rewards_P_G)
 
 
 def optimality(

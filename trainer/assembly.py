@@ -6,7 +6,7 @@ Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
+from shared.schemas import Combination
 from trainer import checkpoint, records, sizes
 from trainer.advantage import optimality, reshape
 from trainer.checkpoint import RunState
@@ -62,6 +63,8 @@ class Run:
     noise_level: float | None
     """Of stochastic rollouts; None: the ODE's."""
     old_decay_type: OldDecayType
+    component_weights: Mapping[str, float]
+    """Of sub-scores that become advantages one by one; empty: the reward is one."""
     evaluated: set[int]
     """Epochs whose evaluation is on record."""
     started_at: float
@@ -94,7 +97,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         start = find_start(config, display.say)
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked
-        family = _load_family(config, processes)
+        family = load_family(config, processes.device)
         _warn_of_cut_instructions(family, [task.instruction for task in (*inputs.train, *inputs.held_out)], display)
         policy = _build_policy(config, family)
         run = Run(
@@ -108,11 +111,12 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             sampler=GroupSampler(inputs.train, config.groups_per_epoch, config.seed),
             queue=stack.enter_context(_build_queue(config)),
             log=None,
-            choose_size=_choose_size(config, family),
+            choose_size=choose_size(config, family),
             filter_thresholds=_thresholds(config),
             loss=_build_loss(config, family, policy),
             worth=_worth(config),
             noise_level=config.grpo.noise_level if config.algorithm == "flow_grpo" else None,
+            component_weights=_component_weights(config),
             old_decay_type=0 if config.algorithm == "flow_grpo" else config.old_decay_type,
             evaluated=evaluated,
             started_at=started_at,
@@ -161,11 +165,12 @@ def _open_run_dir(config: TrainConfig, start_epoch: int) -> MetricsLog:
     return MetricsLog(config.run_dir, start_epoch)
 
 
-def _load_family(config: TrainConfig, processes: Processes) -> ModelFamily:
+def load_family(config: TrainConfig, device: torch.device) -> ModelFamily:
+    """The configuration's model, on a device."""
     model = config.model
     options = LoadOptions(
         guidance=config.rollout.guidance,
-        device=processes.device,
+        device=device,
         precision=model.precision,
         max_text_tokens=model.max_text_tokens,
         gradient_checkpointing=model.gradient_checkpointing,
@@ -183,7 +188,8 @@ def _warn_of_cut_instructions(family: ModelFamily, instructions: Sequence[str], 
         )
 
 
-def _choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
+def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
+    """At which size each picture is edited. Raises ConfigError for a size that the family cannot edit."""
     model = config.model
     if model.aspect == "buckets":
         return sizes.buckets(model.width * model.height, family.size_multiple, model.max_aspect)
@@ -225,6 +231,11 @@ def _build_queue(config: TrainConfig) -> RewardQueue:
         retry_seconds=reward.retry_seconds,
         max_in_flight=reward.max_in_flight,
     )
+
+
+def _component_weights(config: TrainConfig) -> Mapping[str, float]:
+    recipe = config.reward.composite
+    return recipe.weights if config.advantage.per_component and isinstance(recipe, Combination) else {}
 
 
 def _thresholds(config: TrainConfig) -> FilterThresholds:

@@ -25,7 +25,7 @@ from pydantic import (
 from shared.config import ConfigModel
 from shared.errors import ConfigError
 from shared.images import Codec
-from shared.schemas import DEFAULT_METHOD, CompositeRecipe
+from shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
 from trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
@@ -144,6 +144,8 @@ class AdvantageConfig(ConfigModel):
 
     std: Literal["global", "group"] = "global"
     """Which rewards the standard deviation is over: all of the epoch, or the group's."""
+    per_component: bool = False
+    """Of a composite reward with rule `mean`: make each component an advantage by itself before the weighted sum."""
     mode: Literal["all", "positive_only", "negative_only", "one_only", "binary"] = "all"
     """How advantages are reshaped before they become optimality."""
 
@@ -284,6 +286,9 @@ class TrainConfig(ConfigModel):
             raise ValueError(
                 f"trained_timesteps = {self.trained_timesteps} must be one of 1..{self.rollout.steps} (rollout.steps)"
             )
+        recipe = self.reward.composite
+        if self.advantage.per_component and not (isinstance(recipe, Combination) and recipe.rule == "mean"):
+            raise ValueError("advantage.per_component needs reward.composite with `rule: mean` and its weights")
         if self.algorithm == "flow_grpo" and not (self.trained_timesteps or 1) < self.rollout.steps:
             raise ValueError(
                 f"trained_timesteps = {self.trained_timesteps or 1} must be below rollout.steps = "

@@ -3,6 +3,7 @@
 Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
 
     reward/mean, reward/std              over the scores that came back
+    reward/COMPONENT_mean                of a composite whose components are normalised one by one
     reward/missing_fraction              candidates without a score
     filter/kept_fraction                 groups that were trained on
     filter/below_quorum_groups           groups with too few scores
@@ -62,6 +63,8 @@ class EpochLog:
 
     epoch: int
     rewards_P_G: Tensor
+    components: Mapping[str, Tensor]
+    """Sub-scores that were normalised one by one, [P, G] each."""
     keep: KeepMask
     worth_P_G: Tensor
     update: UpdateResult
@@ -104,6 +107,7 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
     return {
         "reward/mean": float(rewards[present].mean()),
         "reward/std": float(rewards[present].std(correction=0)),
+        **{f"reward/{name.replace('.', '_')}_mean": float(part.nanmean()) for name, part in log.components.items()},
         "reward/missing_fraction": 1.0 - float(present.double().mean()),
         "filter/kept_fraction": float(log.keep.kept_P.double().mean()),
         "filter/below_quorum_groups": float(log.keep.reasons.count(BELOW_QUORUM)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,6 +32,8 @@ class Rewards:
     """One a candidate, in [0, 1]; None where missing."""
     failures: tuple[str, ...]
     """One sentence for each missing score."""
+    parts: tuple[Mapping[str, float], ...]
+    """One a candidate: sub-scores by name, of methods that have them; empty where missing."""
 
 
 class RewardQueue:
@@ -96,7 +98,7 @@ class RewardQueue:
         try:
             return _read(await self._client.score(group), len(candidates))
         except RewardServiceUnavailable as error:
-            return Rewards((None,) * len(candidates), (str(error),) * len(candidates))
+            return Rewards((None,) * len(candidates), (str(error),) * len(candidates), ({},) * len(candidates))
 
     def _encode(
         self, task: EditTask, sources: tuple[Image.Image, ...], candidates: tuple[Image.Image, ...], seed: int
@@ -121,4 +123,7 @@ def _read(scores: GroupScores, num_candidates: int) -> Rewards:
     return Rewards(
         values=tuple(None if isinstance(result, CandidateError) else result.score for result in scores.results),
         failures=tuple(f"candidate {result.index}: {result.error.message}" for result in errors),
+        parts=tuple(
+            {} if isinstance(result, CandidateError) else result.details.get("parts", {}) for result in scores.results
+        ),
     )

@@ -8,7 +8,7 @@ Legend: P groups of an epoch over all processes, G candidates a group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shared.errors import RewardServiceUnavailable
 from trainer import report
-from trainer.advantage import advantages
+from trainer.advantage import weighted_advantages
 from trainer.assembly import Run, assemble, save_checkpoint
 from trainer.batching import assign_steps, build_batch
 from trainer.config import TrainConfig
@@ -65,7 +65,13 @@ def _train_epoch(run: Run, epoch: int) -> None:
 
     keep = filter_groups(rewards_P_G, config.filter.rule, run.filter_thresholds)
     in_std_P = None if config.filter.in_global_std else keep.kept_P
-    advantages_P_G = advantages(rewards_P_G, std=config.advantage.std, in_global_std_P=in_std_P)
+    components = _gather_components(run, scored)
+    advantages_P_G = weighted_advantages(
+        components or {"reward": rewards_P_G},
+        run.component_weights or {"reward": 1.0},
+        std=config.advantage.std,
+        in_global_std_P=in_std_P,
+    )
     worth_P_G = run.worth(advantages_P_G)
 
     with watch.time("update"):
@@ -76,7 +82,7 @@ def _train_epoch(run: Run, epoch: int) -> None:
         run.sampler.ban(group.task.id for group in groups if keep.reasons[group.index] == "ban")
 
     run.epoch = epoch
-    record_epoch(run, EpochLog(epoch, rewards_P_G, keep, worth_P_G, result, decay, watch.seconds), scored)
+    record_epoch(run, EpochLog(epoch, rewards_P_G, components, keep, worth_P_G, result, decay, watch.seconds), scored)
 
 
 def _roll_out_and_submit(run: Run, groups: Sequence[TaskGroup]) -> list[RolloutGroup]:
@@ -104,20 +110,33 @@ def _roll_out_and_submit(run: Run, groups: Sequence[TaskGroup]) -> list[RolloutG
 
 def _collect(run: Run, rollouts: Sequence[RolloutGroup]) -> list[ScoredGroup]:
     collected = run.queue.collect()
-    return [ScoredGroup(r, rewards.values, rewards.failures) for r, rewards in zip(rollouts, collected, strict=True)]
+    return [ScoredGroup(r, one.values, one.failures, one.parts) for r, one in zip(rollouts, collected, strict=True)]
 
 
 def _gather_rewards(run: Run, scored: Sequence[ScoredGroup]) -> Tensor:
     """Everyone's rewards, float64 [P, G], NaN where missing. Raises RewardServiceUnavailable when all are."""
-    own_P_G = torch.zeros(run.config.groups_per_epoch, run.config.group_size, dtype=torch.float64)
-    for group in scored:
-        values = [float("nan") if reward is None else reward for reward in group.rewards]
-        own_P_G[group.rollout.group.index] = torch.tensor(values, dtype=torch.float64)
-    rewards_P_G = run.processes.sum(own_P_G)
+    rewards_P_G = _gather(run, {group.rollout.group.index: group.rewards for group in scored})
     if rewards_P_G.isnan().all():
         reason = next(failure for group in scored for failure in group.failures)
         raise RewardServiceUnavailable(f"not one of {rewards_P_G.numel()} candidates got a score; the first: {reason}")
     return rewards_P_G
+
+
+def _gather_components(run: Run, scored: Sequence[ScoredGroup]) -> dict[str, Tensor]:
+    """Everyone's sub-scores that are normalised one by one, float64 [P, G] each; empty when there are none."""
+    return {
+        name: _gather(run, {one.rollout.group.index: [part.get(name) for part in one.parts] for one in scored})
+        for name in run.component_weights
+    }
+
+
+def _gather(run: Run, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
+    """Everyone's values, float64 [P, G], NaN where missing."""
+    own_P_G = torch.zeros(run.config.groups_per_epoch, run.config.group_size, dtype=torch.float64)
+    for index, values in values_by_group.items():
+        row = [float("nan") if value is None else value for value in values]
+        own_P_G[index] = torch.tensor(row, dtype=torch.float64)
+    return run.processes.sum(own_P_G)
 
 
 def _update(run: Run, epoch: int, rollouts: Sequence[RolloutGroup], worth_P_G: Tensor, keep: KeepMask) -> UpdateResult:

@@ -80,6 +80,8 @@ class ScoredGroup:
     """G rewards in [0, 1]; None where the score is missing, which is not 0."""
     failures: tuple[str, ...]
     """One sentence for each missing score."""
+    parts: tuple[Mapping[str, float], ...]
+    """G times the sub-scores by name, of methods that have them; empty where missing."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trainer.advantage import advantages, optimality
+from trainer.advantage import advantages, optimality, weighted_advantages
 
 REWARDS = arrays(np.float64, (4, 6), elements=st.floats(0, 1))
 STD = st.sampled_from(["global", "group"])
@@ -81,3 +81,18 @@ def test_modes_of_optimality(mode, expected):
 @pytest.mark.parametrize("mode", ["all", "positive_only", "negative_only", "one_only", "binary"])
 def test_a_missing_advantage_stays_missing(mode):
     assert optimality(torch.tensor([[float("nan"), 1.0]]), mode=mode).isnan().tolist() == [[True, False]]
+
+
+def test_a_reward_counts_by_its_weight_and_not_by_its_spread():
+    rewards = torch.rand(3, 4, dtype=torch.float64)
+    rewards[1, 2] = float("nan")
+    other = torch.rand(3, 4, dtype=torch.float64)
+    weights = {"wide": 3.0, "narrow": 1.0}
+    found = weighted_advantages({"wide": rewards, "narrow": other * 1e-2}, weights)
+    assert found.isnan().sum() == 1
+    wanted = (3 * advantages(rewards) + advantages(other * 1e-2)) / 4
+    torch.testing.assert_close(found, wanted, equal_nan=True)
+    torch.testing.assert_close(weighted_advantages({"x": other}, {"x": 0.2}), advantages(other))
+    # Hardly changed by a hundred times the spread: the floor of the std is all that differs.
+    same = weighted_advantages({"wide": rewards, "narrow": other}, weights)
+    torch.testing.assert_close(found, same, atol=0.05, rtol=0, equal_nan=True)

@@ -44,6 +44,24 @@ def train(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON)
+def report(context: typer.Context) -> None:
+    """Write a run's report anew: `edit-r1 report RUN`."""
+    _run_tool("report", context)
+
+
+@app.command(context_settings=_PASS_ON)
+def export(context: typer.Context) -> None:
+    """Write a run's adapter for diffusers and ComfyUI, or merged: `edit-r1 export RUN --out DIR`."""
+    _run_tool("export", context)
+
+
+@app.command(context_settings=_PASS_ON)
+def edit(context: typer.Context) -> None:
+    """Edit a picture with a run's model: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
+    _run_tool("edit", context)
+
+
+@app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
     """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
     from shared.score_cli import score as run  # noqa: PLC0415
@@ -66,6 +84,13 @@ def main() -> None:
     except EditR1Error as error:
         print(f"edit-r1: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+def _run_tool(name: str, context: typer.Context) -> None:
+    _need("accelerate", "diffusers", "peft", "tensorboard", extra="`trainer` (or `cpu`)")
+    from trainer.tools_cli import run  # noqa: PLC0415
+
+    run([name, *context.args])
 
 
 def _need(*packages: str, extra: str) -> None:

@@ -74,9 +74,14 @@ def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, 
             image = images.decode(path.read_bytes())
         except (OSError, ImageError) as error:
             raise DataError(f"source image {path}: {error}") from error
-        size = choose_size(image.size)
-        sources.append(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS))
+        sources.append(resized(image, choose_size))
     return tuple(sources)
+
+
+def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
+    """The picture at the size chosen for its own."""
+    size = choose_size(image.size)
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def share(items: Sequence[T], rank: int, num_processes: int, unit: int) -> tuple[T, ...]:

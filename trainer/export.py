@@ -6,10 +6,15 @@ B matrices and alpha is set to the rank, so that scale 1 is right for all of the
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
+from shared.errors import CheckpointError
 from trainer.checkpoint import PREFIX, WEIGHTS_NAME
 from trainer.policy import AdapterName, LoraPolicy
 
@@ -17,7 +22,27 @@ from trainer.policy import AdapterName, LoraPolicy
 def export_adapter(policy: LoraPolicy, name: AdapterName, directory: Path) -> Path:
     """Write `directory`/pytorch_lora_weights.safetensors with the scale folded in; returns the file's path."""
     scale = policy.lora_config.lora_alpha / policy.lora_config.r
-    tensors = {PREFIX + key: value * scale if ".lora_B." in key else value for key, value in policy.state(name).items()}
+    tensors = {PREFIX + key: value for key, value in policy.state(name).items()}
+    return write_folded(_fold(tensors, scale), directory)
+
+
+def read_folded(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's adapter file, its alpha read from the metadata and folded in. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads(file.metadata()[LORA_ADAPTER_METADATA_KEY])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+        return _fold(tensors, config[f"{PREFIX}lora_alpha"] / config[f"{PREFIX}r"])
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is no adapter of ours: {error!r}") from error
+
+
+def write_folded(tensors: dict[str, Tensor], directory: Path) -> Path:
+    """Write `directory`/pytorch_lora_weights.safetensors; returns the file's path."""
     directory.mkdir(parents=True, exist_ok=True)
     save_file(tensors, directory / WEIGHTS_NAME, metadata={"format": "pt"})
     return directory / WEIGHTS_NAME
+
+
+def _fold(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    return {key: value * scale if ".lora_B." in key else value for key, value in tensors.items()}

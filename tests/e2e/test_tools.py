@@ -1,0 +1,121 @@
+"""`edit-r1 report`, `export` and `edit` on a finished run."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxKontextPipeline
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from edit_r1 import app
+from shared.errors import CheckpointError, DataError
+from tests.support.color_judge import ColorJudge, serving
+from tests.support.tiny_editor import NUM_TEXT_TOKENS
+from tests.support.tiny_run import TinyRun
+
+INSTRUCTION = "make it red"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    with serving(ColorJudge()) as url:
+        tiny.train(url, path, "optimizer.learning_rate=0.05")
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def call(*arguments):
+    ended = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if ended.exception and not isinstance(ended.exception, SystemExit):
+        raise ended.exception
+    assert ended.exit_code == 0, ended.output
+    return ended.output.strip()
+
+
+def edit(run_dir, source, out, *options):
+    call("edit", run_dir, "--image", source, "--instruction", INSTRUCTION, "--out", out, *options)
+    return np.asarray(Image.open(out), int)
+
+
+def in_plain_diffusers(pipeline, source):
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline(
+        image=Image.open(source),
+        prompt=INSTRUCTION,
+        height=32,
+        width=32,
+        max_area=32 * 32,
+        _auto_resize=False,
+        num_inference_steps=3,
+        guidance_scale=2.5,
+        max_sequence_length=NUM_TEXT_TOKENS,
+        generator=torch.Generator().manual_seed(0),
+    ).images[0]
+    return np.asarray(image, int)
+
+
+def test_an_edit_is_that_of_plain_diffusers_with_the_exported_adapter(tiny, run_dir, source, tmp_path):
+    trained = edit(run_dir, source, tmp_path / "trained.png")
+    before = edit(run_dir, source, tmp_path / "before.png", "--base")
+    assert np.abs(trained - before).max() > 5
+    call("export", run_dir, "--out", tmp_path / "lora")
+    pipeline = FluxKontextPipeline.from_pretrained(tiny.folder / "editor")
+    assert np.abs(in_plain_diffusers(pipeline, source) - before).max() <= 1
+    pipeline.load_lora_weights(tmp_path / "lora")
+    assert np.abs(in_plain_diffusers(pipeline, source) - trained).max() <= 1
+
+
+def test_a_merged_export_needs_no_adapter(run_dir, source, tmp_path):
+    call("export", run_dir, "--out", tmp_path / "merged", "--merged")
+    pipeline = FluxKontextPipeline.from_pretrained(tmp_path / "merged")
+    assert np.abs(in_plain_diffusers(pipeline, source) - edit(run_dir, source, tmp_path / "a.png")).max() <= 1
+
+
+def test_an_export_is_what_the_run_left_and_any_checkpoint_can_be_had(run_dir, tmp_path):
+    name = "pytorch_lora_weights.safetensors"
+    call("export", run_dir, "--out", tmp_path / "newest")
+    left, newest = load_file(run_dir / "lora" / name), load_file(tmp_path / "newest" / name)
+    assert left.keys() == newest.keys()
+    assert all(torch.equal(left[key], newest[key]) for key in left)
+    for options in (("--step", 1), ("--weights", "policy")):
+        call("export", run_dir, "--out", tmp_path / "other", *options)
+        other = load_file(tmp_path / "other" / name)
+        assert any(not torch.equal(left[key], other[key]) for key in left)
+
+
+def test_a_report_is_written_anew(run_dir):
+    (run_dir / "report.html").unlink()
+    assert call("report", run_dir) == str(run_dir / "report.html")
+    assert "make it red" in (run_dir / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        (("report", "{empty}"), CheckpointError, "holds no run"),
+        (("export", "{empty}", "--out", "{empty}/x"), CheckpointError, "no whole checkpoint"),
+        (("export", "{run}", "--out", "{empty}/x", "--step", "9"), CheckpointError, "step-9: manifest.json is missing"),
+        (("export", "{run}", "--out", "{empty}/x", "--weights", "best"), DataError, "one of ema, policy, old"),
+        (
+            ("edit", "{run}", "--image", "{empty}/no.png", "--instruction", "x", "--out", "{empty}/x.png"),
+            DataError,
+            "cannot read image",
+        ),
+    ],
+)
+def test_wrong_input_is_named(run_dir, tmp_path, arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        call(*(argument.format(run=run_dir, empty=tmp_path) for argument in arguments))

@@ -1,0 +1,93 @@
+"""A trained editor at work: a run's model with its adapter on somebody's pictures, as evaluation uses it.
+
+Enters: a run directory, pictures, an instruction. Leaves: an edited picture; or the whole pipeline with the adapter
+merged into its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from shared.config import load_config
+from shared.errors import CheckpointError
+from trainer import checkpoint
+from trainer.assembly import choose_size, load_family
+from trainer.checkpoint import PREFIX, WEIGHTS_NAME
+from trainer.config import TrainConfig
+from trainer.data import resized
+from trainer.export import read_folded, write_folded
+from trainer.models.base import ModelFamily
+from trainer.rollout import velocity_given
+from trainer.solvers import euler
+
+WeightsName = Literal["policy", "old", "ema"]
+
+
+def find_adapter(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
+    """The adapter's directory in a checkpoint, by default in the newest whole one.
+
+    Raises CheckpointError when there is none, or it is damaged.
+    """
+    directory = run_dir / "checkpoints"
+    found = checkpoint.newest_whole(directory, lambda _: None) if step is None else directory / f"step-{step}"
+    if found is None:
+        raise CheckpointError(f"no whole checkpoint in {directory}")
+    if fault := checkpoint.damage(found):
+        raise CheckpointError(f"{found}: {fault}")
+    return found / weights
+
+
+def export(adapter: Path, out: Path) -> Path:
+    """Write an adapter as one file that loads at full strength anywhere; returns its path."""
+    return write_folded(read_folded(adapter / WEIGHTS_NAME), out)
+
+
+def export_merged(run_dir: Path, adapter: Path, out: Path) -> Path:
+    """Write the whole pipeline with the adapter in its weights, for tools that know no adapters; returns `out`."""
+    config = run_config(run_dir)
+    pipeline = DiffusionPipeline.from_pretrained(config.model.path)
+    pipeline.load_lora_weights(adapter)
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+    pipeline.save_pretrained(out)
+    return out
+
+
+class Editor:
+    """A run's model with an adapter, or without one: the reference."""
+
+    def __init__(self, run_dir: Path, adapter: Path | None) -> None:
+        self._config = run_config(run_dir)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._family: ModelFamily = load_family(self._config, device)
+        self._choose_size = choose_size(self._config, self._family)
+        if adapter is not None:
+            transformer: Any = self._family.transformer  # diffusers ships no types
+            transformer.load_lora_adapter(read_folded(adapter / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
+
+    @torch.no_grad()
+    def edit(
+        self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None
+    ) -> Image.Image:
+        """One edit by Euler steps, as evaluation makes it; the noise is that of diffusers for the same seed."""
+        family, steps = self._family, num_steps or self._config.evaluation.steps
+        images = [resized(source.convert("RGB"), self._choose_size) for source in sources]
+        size = images[0].size
+        conditioning = family.encode([instruction], [images])
+        noise = family.initial_noise([torch.Generator().manual_seed(seed)], size)
+        x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(steps, size))
+        return family.decode(x0, size)[0]
+
+
+def run_config(run_dir: Path) -> TrainConfig:
+    """The configuration that a run resolved. Raises CheckpointError when the directory holds no run."""
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(f"{run_dir} holds no run: there is no config.yaml")
+    return load_config(TrainConfig, path)

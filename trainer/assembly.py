@@ -84,8 +84,6 @@ class Run:
 def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[Run]:
     """Build the run, fresh or from a checkpoint; everything is closed when the block ends."""
     started_at = time.monotonic()
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
     with ExitStack() as stack:
@@ -167,6 +165,8 @@ def _open_run_dir(config: TrainConfig, start_epoch: int) -> MetricsLog:
 
 def load_family(config: TrainConfig, device: torch.device) -> ModelFamily:
     """The configuration's model, on a device."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     model = config.model
     options = LoadOptions(
         guidance=config.rollout.guidance,

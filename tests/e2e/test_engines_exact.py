@@ -17,6 +17,7 @@ from reward_service.methods import METHODS
 from reward_service.methods.base import SCORE_LABELS
 from reward_service.passes import answer_to_the_end
 from reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
+from shared.errors import UnparsableAnswerError
 from tests.support.tiny_judge import save_random_adapter, save_tiny_qwen3_judge
 from worlds.shapes.judge_table import corruption_set
 from worlds.shapes.scenes import Pixels, render, to_image
@@ -121,7 +122,7 @@ async def written(engine: Engine, method: str) -> list[Score | str]:
     for edit, answer in zip(EDITS, await ask(engine, short), strict=True):
         try:
             found.append(METHODS[method].read(edit, [answer]))
-        except Exception:
+        except UnparsableAnswerError:
             found.append(answer.text)
     return found
 

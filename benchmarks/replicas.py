@@ -38,7 +38,7 @@ def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -
     settings = {"model": model, "engine": engine, "port": port, "max_judge_pixels": max_judge_pixels}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "edit_r1", "serve", *flags], stdout=subprocess.DEVNULL, env={**os.environ}
+        [sys.executable, "-m", "edit_r1", "serve", *flags], stdout=subprocess.DEVNULL
     ) as process:
         if core is not None:
             os.sched_setaffinity(process.pid, {core})  # before it has started threads or processes

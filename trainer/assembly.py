@@ -6,20 +6,18 @@ Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
 from shared.schemas import Combination
 from trainer import checkpoint, records, sizes
-from trainer.advantage import optimality, reshape
 from trainer.checkpoint import RunState
 from trainer.config import TrainConfig, check_world_size
 from trainer.data import GroupSampler, SamplerState
@@ -34,7 +32,7 @@ from trainer.processes import Processes
 from trainer.progress import Display
 from trainer.resuming import find_start
 from trainer.rewarding import RewardQueue
-from trainer.schedule import OldDecayType, num_trained_timesteps
+from trainer.schedule import num_trained_timesteps
 from trainer.seeding import derived_seed
 from trainer.sizes import ChooseSize
 
@@ -58,11 +56,6 @@ class Run:
     """At which size a picture is trained."""
     filter_thresholds: FilterThresholds
     loss: Loss
-    worth: Callable[[Tensor], Tensor]
-    """Advantages -> what the loss weighs a sample by, [P, G] both."""
-    noise_level: float | None
-    """Of stochastic rollouts; None: the ODE's."""
-    old_decay_type: OldDecayType
     component_weights: Mapping[str, float]
     """Of sub-scores that become advantages one by one; empty: the reward is one."""
     evaluated: set[int]
@@ -96,7 +89,8 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked
         family = load_family(config, processes.device)
-        _warn_of_cut_instructions(family, [task.instruction for task in (*inputs.train, *inputs.held_out)], display)
+        if processes.is_main:
+            _warn_of_cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}, display)
         policy = _build_policy(config, family)
         run = Run(
             config=config,
@@ -112,10 +106,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             choose_size=choose_size(config, family),
             filter_thresholds=_thresholds(config),
             loss=_build_loss(config, family, policy),
-            worth=_worth(config),
-            noise_level=config.grpo.noise_level if config.algorithm == "flow_grpo" else None,
             component_weights=_component_weights(config),
-            old_decay_type=0 if config.algorithm == "flow_grpo" else config.old_decay_type,
             evaluated=evaluated,
             started_at=started_at,
         )
@@ -178,12 +169,12 @@ def load_family(config: TrainConfig, device: torch.device) -> ModelFamily:
     return family_class(model.family).load(model.path, options)
 
 
-def _warn_of_cut_instructions(family: ModelFamily, instructions: Sequence[str], display: Display) -> None:
+def _warn_of_cut_instructions(family: ModelFamily, instructions: Collection[str], display: Display) -> None:
     cut = {text: num_tokens for text in instructions if (num_tokens := family.num_cut_tokens(text))}
     if cut:
         worst = max(cut, key=lambda text: cut[text])
         display.say(
-            f"WARNING: {len(cut)} of {len({*instructions})} instructions are longer than the text encoder reads; the "
+            f"WARNING: {len(cut)} of {len(instructions)} instructions are longer than the text encoder reads; the "
             f"longest loses {cut[worst]} tokens: {worst[:80]!r}"
         )
 
@@ -259,6 +250,8 @@ def _build_loss(config: TrainConfig, family: ModelFamily, policy: LoraPolicy) ->
             noise_level=config.grpo.noise_level,
             clip_range=config.grpo.clip_range,
             kl_weight=config.grpo.kl_weight,
+            adv_clip=config.adv_clip,
+            mode=config.advantage.mode,
         )
     return NftLoss(
         family,
@@ -268,12 +261,6 @@ def _build_loss(config: TrainConfig, family: ModelFamily, policy: LoraPolicy) ->
         kl_weight=config.nft.kl_weight,
         weighting=config.nft.weighting,
         adv_clip=config.adv_clip,
+        mode=config.advantage.mode,
         seed=config.seed,
     )
-
-
-def _worth(config: TrainConfig) -> Callable[[Tensor], Tensor]:
-    limit, mode = config.adv_clip, config.advantage.mode
-    if config.algorithm == "flow_grpo":
-        return lambda advantages_P_G: reshape(advantages_P_G, mode).clamp(-limit, limit)
-    return lambda advantages_P_G: optimality(advantages_P_G, adv_clip=limit, mode=mode)

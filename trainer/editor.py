@@ -21,10 +21,9 @@ from trainer.assembly import choose_size, load_family
 from trainer.checkpoint import PREFIX, WEIGHTS_NAME
 from trainer.config import TrainConfig
 from trainer.data import resized
+from trainer.evaluation.held_out import edit_by_euler
 from trainer.export import read_folded, write_folded
 from trainer.models.base import ModelFamily
-from trainer.rollout import velocity_given
-from trainer.solvers import euler
 
 WeightsName = Literal["policy", "old", "ema"]
 
@@ -35,12 +34,15 @@ def find_adapter(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
     Raises CheckpointError when there is none, or it is damaged.
     """
     directory = run_dir / "checkpoints"
-    found = checkpoint.newest_whole(directory, lambda _: None) if step is None else directory / f"step-{step}"
-    if found is None:
+    if step is not None:
+        found = directory / f"step-{step}"
+        if fault := checkpoint.damage(found):
+            raise CheckpointError(f"{found}: {fault}")
+        return found / weights
+    newest = checkpoint.newest_whole(directory, lambda _: None)
+    if newest is None:
         raise CheckpointError(f"no whole checkpoint in {directory}")
-    if fault := checkpoint.damage(found):
-        raise CheckpointError(f"{found}: {fault}")
-    return found / weights
+    return newest / weights
 
 
 def export(adapter: Path, out: Path) -> Path:
@@ -71,18 +73,14 @@ class Editor:
             transformer: Any = self._family.transformer  # diffusers ships no types
             transformer.load_lora_adapter(read_folded(adapter / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
 
-    @torch.no_grad()
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None
     ) -> Image.Image:
         """One edit by Euler steps, as evaluation makes it; the noise is that of diffusers for the same seed."""
-        family, steps = self._family, num_steps or self._config.evaluation.steps
-        images = [resized(source.convert("RGB"), self._choose_size) for source in sources]
-        size = images[0].size
-        conditioning = family.encode([instruction], [images])
-        noise = family.initial_noise([torch.Generator().manual_seed(seed)], size)
-        x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(steps, size))
-        return family.decode(x0, size)[0]
+        images = [resized(source, self._choose_size) for source in sources]
+        noise = [torch.Generator().manual_seed(seed)]
+        steps = num_steps or self._config.evaluation.steps
+        return edit_by_euler(self._family, [instruction], [images], noise, steps)[0]
 
 
 def run_config(run_dir: Path) -> TrainConfig:

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from trainer.advantage import AdvantageMode, optimality, reshape
 from trainer.flow import interpolate
 from trainer.models.base import Conditioning, ModelFamily
 from trainer.objectives.flow_grpo import grpo_loss, log_prob
@@ -46,6 +47,14 @@ class Loss(ABC):
     """What `terms` returns, the loss first; names of metrics."""
     num_timesteps: int
     """K."""
+    noise_level: float | None = None
+    """Of the stochastic rollouts that it learns from; None: the ODE's."""
+    on_policy: ClassVar[bool] = False
+    """Whether the old policy is the policy itself after every epoch."""
+
+    @abstractmethod
+    def worth(self, advantages_P_G: Tensor) -> Tensor:
+        """What each sample is weighed by, [P, G] both; NaN where the score is missing."""
 
     @abstractmethod
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
@@ -72,11 +81,17 @@ class NftLoss(Loss):
         weighting: Weighting,
         adv_clip: float,
         seed: int,
+        mode: AdvantageMode = "all",
     ) -> None:
         self._family, self._policy = family, policy
         self.num_timesteps = num_timesteps
         self._nft_beta, self._kl_weight, self._weighting, self._adv_clip = nft_beta, kl_weight, weighting, adv_clip
+        self._mode: AdvantageMode = mode
         self._seed = seed
+
+    def worth(self, advantages_P_G: Tensor) -> Tensor:
+        """Optimality, rho in [0, 1]."""
+        return optimality(advantages_P_G, adv_clip=self._adv_clip, mode=self._mode)
 
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
         """The rollout's grid permuted and cut off, with fresh noise for each timestep."""
@@ -120,6 +135,7 @@ class NftLoss(Loss):
 class GrpoLoss(Loss):
     """Flow-GRPO: the stochastic steps that the rollout took; see `trainer.objectives.flow_grpo`."""
 
+    on_policy = True
     names = ("grpo/loss", "grpo/policy_loss", "grpo/kl", "grpo/ratio", "grpo/clipped_fraction")
 
     def __init__(
@@ -131,10 +147,19 @@ class GrpoLoss(Loss):
         noise_level: float,
         clip_range: float,
         kl_weight: float,
+        adv_clip: float,
+        mode: AdvantageMode = "all",
     ) -> None:
         self._family, self._policy = family, policy
         self.num_timesteps = num_timesteps
-        self._noise_level, self._clip_range, self._kl_weight = noise_level, clip_range, kl_weight
+        self.noise_level: float = noise_level
+        self._clip_range, self._kl_weight = clip_range, kl_weight
+        self._adv_clip = adv_clip
+        self._mode: AdvantageMode = mode
+
+    def worth(self, advantages_P_G: Tensor) -> Tensor:
+        """Advantages, clipped to [-adv_clip, adv_clip]."""
+        return reshape(advantages_P_G, self._mode).clamp(-self._adv_clip, self._adv_clip)
 
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
         """The first K steps of the path; its last one is not stochastic."""
@@ -168,7 +193,7 @@ class GrpoLoss(Loss):
         )
         velocity = self._family.velocity(x, here, conditioning)
         largest = float(rows[0].rollout.sigmas[1])
-        return stochastic_step(x, velocity, here, following, noise_level=self._noise_level, largest=largest)
+        return stochastic_step(x, velocity, here, following, noise_level=self.noise_level, largest=largest)
 
 
 def _path(row: Row) -> Tensor:

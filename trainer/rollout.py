@@ -18,7 +18,7 @@ from trainer.data import load_sources
 from trainer.models.base import Conditioning, ModelFamily
 from trainer.policy import LoraPolicy
 from trainer.seeding import generator
-from trainer.sizes import ChooseSize
+from trainer.sizes import ChooseSize, Layout, layout_of
 from trainer.solvers import dpm_solver_2m, stochastic
 from trainer.types import RolloutGroup, TaskGroup
 
@@ -56,8 +56,8 @@ def roll_out(
 def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image]]) -> list[list[T]]:
     """Items whose sources have the same sizes together, in their order."""
 
-    def layout(item: T) -> list[tuple[int, int]]:
-        return [image.size for image in sources_of(item)]
+    def layout(item: T) -> Layout:
+        return layout_of(sources_of(item))
 
     return [list(part) for _, part in groupby(sorted(items, key=layout), key=layout)]
 

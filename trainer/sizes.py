@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ImageSize = tuple[int, int]
+Layout = tuple[ImageSize, ...]
+"""What has to agree for groups to share a batch: the sizes of their sources, in order."""
 ChooseSize = Callable[[ImageSize], ImageSize]
 """A picture's own size -> the size it is trained at."""
+
+
+def layout_of(sources: Sequence[Image.Image]) -> Layout:
+    """The layout of a group with these sources."""
+    return tuple(source.size for source in sources)
 
 
 def bucket_sizes(area: int, multiple: int, max_ratio: float) -> tuple[ImageSize, ...]:

@@ -72,11 +72,11 @@ def _train_epoch(run: Run, epoch: int) -> None:
         std=config.advantage.std,
         in_global_std_P=in_std_P,
     )
-    worth_P_G = run.worth(advantages_P_G)
+    worth_P_G = run.loss.worth(advantages_P_G)
 
     with watch.time("update"):
         result = _update(run, epoch, rollouts, worth_P_G, keep)
-    decay = old_decay(run.old_decay_type, run.optimizer_steps)
+    decay = old_decay(0 if run.loss.on_policy else config.old_decay_type, run.optimizer_steps)
     run.policy.update_old(decay)
     if config.filter.rule == "ban":
         run.sampler.ban(group.task.id for group in groups if keep.reasons[group.index] == "ban")
@@ -95,7 +95,7 @@ def _roll_out_and_submit(run: Run, groups: Sequence[TaskGroup]) -> list[RolloutG
             groups,
             group_size=config.group_size,
             num_steps=config.rollout.steps,
-            noise_level=run.noise_level,
+            noise_level=run.loss.noise_level,
             choose_size=run.choose_size,
             batch_groups=config.rollout.batch_groups,
             seed=config.seed,

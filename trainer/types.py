@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.sizes import Layout, layout_of
+
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
@@ -66,9 +68,9 @@ class RolloutGroup:
     """[steps + 1, G, ...] float32, all points from noise to x0, where the algorithm learns from them."""
 
     @property
-    def layout(self) -> tuple[tuple[int, int], ...]:
-        """What has to agree for groups to share a batch: the sources' sizes, in order."""
-        return tuple(source.size for source in self.sources)
+    def layout(self) -> Layout:
+        """What has to agree for groups to share a batch."""
+        return layout_of(self.sources)
 
 
 @dataclass(frozen=True)

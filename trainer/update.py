@@ -19,9 +19,8 @@ from torch.optim import Optimizer
 from trainer.losses import Loss, Row
 from trainer.policy import LoraPolicy
 from trainer.processes import Processes
+from trainer.sizes import Layout
 from trainer.types import TrainBatch
-
-Layout = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)

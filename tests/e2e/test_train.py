@@ -11,6 +11,16 @@ from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import TinyRun, metrics, weights
 from trainer.config import TrainConfig
 
+LEARNS = (
+    "epochs=20",
+    "groups_per_epoch=4",
+    "group_size=8",
+    "checkpoint.every=0",
+    "optimizer.learning_rate=0.02",
+    "lora.targets=[to_q, to_k, to_v, to_out.0, net.2, proj_mlp, proj_out]",
+)
+"""Enough for a reward to go up."""
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
@@ -130,12 +140,7 @@ def test_the_reward_goes_up(tiny, tmp_path):
         summary = tiny.train(
             url,
             tmp_path / "run",
-            "epochs=20",
-            "groups_per_epoch=4",
-            "group_size=8",
-            "checkpoint.every=0",
-            "optimizer.learning_rate=0.02",
-            "lora.targets=[to_q, to_k, to_v, to_out.0, net.2, proj_mlp, proj_out]",
+            *LEARNS,
             "nft.kl_weight=0",
             "nft.beta=0.5",
             "adv_clip=1",
@@ -149,12 +154,7 @@ def test_flow_grpo_raises_the_reward_too(tiny, tmp_path):
             url,
             tmp_path / "run",
             "algorithm=flow_grpo",
-            "epochs=20",
-            "groups_per_epoch=4",
-            "group_size=8",
-            "checkpoint.every=0",
-            "optimizer.learning_rate=0.02",
-            "lora.targets=[to_q, to_k, to_v, to_out.0, net.2, proj_mlp, proj_out]",
+            *LEARNS,
         )
     assert summary["after"]["reward"] > summary["before"]["reward"] + 0.1
     lines = [line for line in metrics(tmp_path / "run") if "grpo/loss" in line]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from PIL import Image
 
 from shared.errors import RewardServiceUnavailable
@@ -80,14 +81,31 @@ def _edit(
     edits: Edits = {}
     loaded = [(index, task, load_sources(task, choose_size)) for index, task in batch]
     for part in by_layout(loaded, lambda one: one[2]):
-        sources = [images for _, _, images in part]
-        size = sources[0][0].size
-        conditioning = family.encode([task.instruction for _, task, _ in part], sources)
-        noise = family.initial_noise([generator(seed, "evaluation", index) for index, _, _ in part], size)
-        x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps, size))
-        for (index, _, images), edited in zip(part, family.decode(x0, size), strict=True):
-            edits[index] = (images, edited)
+        edited = edit_by_euler(
+            family,
+            [task.instruction for _, task, _ in part],
+            [images for _, _, images in part],
+            [generator(seed, "evaluation", index) for index, _, _ in part],
+            num_steps,
+        )
+        edits |= {index: (images, edit) for (index, _, images), edit in zip(part, edited, strict=True)}
     return edits
+
+
+@torch.no_grad()
+def edit_by_euler(
+    family: ModelFamily,
+    instructions: Sequence[str],
+    sources: Sequence[Sequence[Image.Image]],
+    generators: Sequence[torch.Generator],
+    num_steps: int,
+) -> list[Image.Image]:
+    """One edit of each row by the policy in use; all of one layout, row i with noise from generators[i]."""
+    size = sources[0][0].size
+    conditioning = family.encode(instructions, sources)
+    noise = family.initial_noise(generators, size)
+    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps, size))
+    return family.decode(x0, size)
 
 
 def _record(

@@ -117,6 +117,10 @@ class ModelFamily(ABC):
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """B edited images of this size; no gradient."""
 
+    def grid(self, size: ImageSize) -> tuple[int, int]:
+        """(rows, columns) of tokens of a picture of this size."""
+        return size[1] // self.size_multiple, size[0] // self.size_multiple
+
     def check_size(self, size: ImageSize) -> None:
         """Raises ConfigError when pictures of this size have no latents."""
         if any(side % self.size_multiple for side in size):

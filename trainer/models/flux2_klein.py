@@ -6,9 +6,9 @@ source latents. The distilled checkpoints take no guidance; the base ones are tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from diffusers import Flux2KleinPipeline
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
@@ -18,6 +18,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from shared.errors import ConfigError, DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
+from trainer.models.shifting import sigmas_at
 from trainer.sizes import ImageSize
 
 MAX_SOURCES = 4
@@ -93,17 +94,14 @@ class Flux2Klein(ModelFamily):
 
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
         """Noise in the layout of diffusers, packed, so that a seed means what it means there."""
-        shape = (1, self._pipeline.transformer.config.in_channels, *self._grid(size))
+        shape = (1, self._pipeline.transformer.config.in_channels, *self.grid(size))
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         return _pack(noise).to(self._options.device)
 
     def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
         """The scheduler's grid, shifted by what was fitted for this image size and number of steps."""
-        scheduler, (rows, columns) = self._pipeline.scheduler, self._grid(size)
-        mu = compute_empirical_mu(rows * columns, num_steps)
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
-        sigmas: Tensor = scheduler.sigmas.double()
-        return sigmas
+        mu = compute_empirical_mu(math.prod(self.grid(size)), num_steps)
+        return sigmas_at(self._pipeline.scheduler, num_steps, mu)
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """One forward over [x_t; sources]; the answer is read at x_t's tokens."""
@@ -127,7 +125,7 @@ class Flux2Klein(ModelFamily):
     @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Latents to images through the VAE."""
-        grid = x0.float().transpose(1, 2).reshape(len(x0), -1, *self._grid(size))
+        grid = x0.float().transpose(1, 2).reshape(len(x0), -1, *self.grid(size))
         latents = pixel_shuffle(grid * self._std + self._mean, 2)
         pixels = self._pipeline.vae.decode(latents, return_dict=False)[0]
         images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
@@ -140,13 +138,9 @@ class Flux2Klein(ModelFamily):
         latents = vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
         return _pack((pixel_unshuffle(latents, 2) - self._mean) / self._std)
 
-    def _grid(self, size: ImageSize) -> tuple[int, int]:
-        """(rows, columns) of tokens."""
-        return size[1] // self.size_multiple, size[0] // self.size_multiple
-
     def _position_ids(self, time: int, size: ImageSize) -> Tensor:
         """[S, 4]: (time, row, column, 0) of each token."""
-        rows, columns = self._grid(size)
+        rows, columns = self.grid(size)
         ids = torch.zeros(rows, columns, 4, device=self._options.device, dtype=torch.int64)
         ids[..., 0] = time
         ids[..., 1] = torch.arange(rows)[:, None]

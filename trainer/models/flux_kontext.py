@@ -5,18 +5,18 @@ Latents are packed 2x2: [B, S tokens, 4 C channels]. Conditioning: T5 tokens, CL
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from diffusers import FluxKontextPipeline
-from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from PIL import Image
 from torch import Tensor
 
 from shared.errors import ConfigError, DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
+from trainer.models.shifting import shifted_sigmas
 from trainer.sizes import ImageSize
 
 _LONGEST_TEXT = 512  # T5 tokens FLUX was trained with
@@ -82,25 +82,14 @@ class FluxKontext(ModelFamily):
 
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
         """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
-        rows, columns = self._grid(size)
+        rows, columns = self.grid(size)
         shape = (1, self._pipeline.latent_channels, 2 * rows, 2 * columns)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         return pack(noise).to(self._options.device)
 
     def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
         """The scheduler's grid with its dynamic shift for this image size."""
-        scheduler, (rows, columns) = self._pipeline.scheduler, self._grid(size)
-        config = scheduler.config
-        mu = calculate_shift(
-            rows * columns,
-            config.base_image_seq_len,
-            config.max_image_seq_len,
-            config.base_shift,
-            config.max_shift,
-        )
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
-        sigmas: Tensor = scheduler.sigmas.double()
-        return sigmas
+        return shifted_sigmas(self._pipeline.scheduler, num_steps, math.prod(self.grid(size)))
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """One forward over [x_t; source]; the answer is read at x_t's tokens."""
@@ -126,7 +115,7 @@ class FluxKontext(ModelFamily):
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Latents to images through the VAE."""
         vae = self._pipeline.vae
-        latents = unpack(x0.float(), *self._grid(size)) / vae.config.scaling_factor + vae.config.shift_factor
+        latents = unpack(x0.float(), *self.grid(size)) / vae.config.scaling_factor + vae.config.shift_factor
         pixels = vae.decode(latents, return_dict=False)[0]
         images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
         return images
@@ -138,13 +127,9 @@ class FluxKontext(ModelFamily):
         latents = vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
         return pack((latents - vae.config.shift_factor) * vae.config.scaling_factor)
 
-    def _grid(self, size: ImageSize) -> tuple[int, int]:
-        """(rows, columns) of tokens."""
-        return size[1] // self.size_multiple, size[0] // self.size_multiple
-
     def _position_ids(self, image: int, size: ImageSize) -> Tensor:
         """[S, 3]: (0 for the edited image or 1 for the source, row, column) of each token."""
-        rows, columns = self._grid(size)
+        rows, columns = self.grid(size)
         ids = torch.zeros(rows, columns, 3, device=self._options.device, dtype=self._options.dtype)
         ids[..., 0] = image
         ids[..., 1] = torch.arange(rows)[:, None]

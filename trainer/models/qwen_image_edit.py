@@ -8,16 +8,15 @@ The two differ in what the language model is shown: one source at the size of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from diffusers import QwenImageEditPipeline, QwenImageEditPlusPipeline
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
     CONDITION_IMAGE_SIZE,
     calculate_dimensions,
-    calculate_shift,
 )
 from PIL import Image
 from torch import Tensor
@@ -25,6 +24,7 @@ from torch import Tensor
 from shared.errors import ConfigError, DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
+from trainer.models.shifting import shifted_sigmas
 from trainer.sizes import ImageSize
 
 
@@ -80,31 +80,20 @@ class QwenImageEdit(ModelFamily):
                 allowed = "exactly one source image" if self.max_sources == 1 else f"1 to {self.max_sources} sources"
                 raise DataError(f"{type(self).__name__} takes {allowed}, not {len(images)}: the task {text!r}")
         rows = [self._encode_row(text, images) for text, images in zip(instructions, sources, strict=True)]
-        grids = [self._grid(image.size) for image in (sources[0][0], *sources[0])]
+        grids = [self.grid(image.size) for image in (sources[0][0], *sources[0])]
         shapes = torch.tensor([(1, *grid) for grid in grids])
         return Conditioning.concatenate([Conditioning(row, {"shapes": shapes}) for row in rows])
 
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
         """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
-        rows, columns = self._grid(size)
+        rows, columns = self.grid(size)
         shape = (1, self._pipeline.latent_channels, 2 * rows, 2 * columns)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         return pack(noise).to(self._options.device)
 
     def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
         """The scheduler's grid with its dynamic shift for this image size."""
-        scheduler, (rows, columns) = self._pipeline.scheduler, self._grid(size)
-        config = scheduler.config
-        mu = calculate_shift(
-            rows * columns,
-            config.base_image_seq_len,
-            config.max_image_seq_len,
-            config.base_shift,
-            config.max_shift,
-        )
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
-        sigmas: Tensor = scheduler.sigmas.double()
-        return sigmas
+        return shifted_sigmas(self._pipeline.scheduler, num_steps, math.prod(self.grid(size)))
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """One forward over [x_t; sources]; the answer is read at x_t's tokens."""
@@ -129,7 +118,7 @@ class QwenImageEdit(ModelFamily):
     @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Latents to images through the VAE, which knows videos: an image is one of a single frame."""
-        latents = unpack(x0.float(), *self._grid(size)) * self._std + self._mean
+        latents = unpack(x0.float(), *self.grid(size)) * self._std + self._mean
         pixels = self._pipeline.vae.decode(latents.unsqueeze(2), return_dict=False)[0][:, :, 0]
         images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
         return images
@@ -152,10 +141,6 @@ class QwenImageEdit(ModelFamily):
         pixels = self._pipeline.image_processor.preprocess(image, height, width).unsqueeze(2)
         latents = self._pipeline.vae.encode(pixels.to(self._options.device, torch.float32)).latent_dist.mode()
         return pack((latents[:, :, 0] - self._mean) / self._std)
-
-    def _grid(self, size: ImageSize) -> tuple[int, int]:
-        """(rows, columns) of tokens."""
-        return size[1] // self.size_multiple, size[0] // self.size_multiple
 
 
 class QwenImageEditPlus(QwenImageEdit):

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG. Enters: named series of (x, y). Leaves: one self-contained <svg> element."""
+"""Line charts as SVG. Enters: named series of (x, y). Leaves: one <svg> element for a page, or a file by itself."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ def line_chart(series: Sequence[Series], x_label: str) -> str:
         parts.append(_line(one, axes, _COLORS[index % len(_COLORS)]))
         parts.append(_legend(one.name, index))
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+
+
+def standalone(svg: str, title: str) -> str:
+    """A chart as a file by itself, with a title and a white ground, for Markdown."""
+    style = "text{font:11px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}"
+    ground = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/><text x="{_LEFT}" y="11">{escape(title)}</text>'
+    start, inside = svg.split(">", maxsplit=1)
+    return f'{start} xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"><style>{style}</style>{ground}{inside}\n'
 
 
 def _fit(series: Sequence[Series]) -> _Axes:

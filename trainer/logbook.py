@@ -3,6 +3,7 @@
 Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
 
     reward/mean, reward/std              over the scores that came back
+    reward/group_std                     mean over the groups of each one's own: 0 leaves nothing to choose from
     reward/COMPONENT_mean                of a composite whose components are normalised one by one
     reward/missing_fraction              candidates without a score
     filter/kept_fraction                 groups that were trained on
@@ -33,6 +34,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainer import records
+from trainer.advantage import group_std
 from trainer.assembly import Run
 from trainer.evaluation.held_out import Pictures
 from trainer.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
@@ -107,6 +109,7 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
     return {
         "reward/mean": float(rewards[present].mean()),
         "reward/std": float(rewards[present].std(correction=0)),
+        "reward/group_std": float(group_std(rewards).nanmean()),
         **{f"reward/{name.replace('.', '_')}_mean": float(part.nanmean()) for name, part in log.components.items()},
         "reward/missing_fraction": 1.0 - float(present.double().mean()),
         "filter/kept_fraction": float(log.keep.kept_P.double().mean()),

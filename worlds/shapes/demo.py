@@ -39,7 +39,7 @@ def main(overrides: Sequence[str]) -> int:
     try:
         _set_aside(run_dir)
         run_dir.mkdir(parents=True)
-        with _reward_service(run_dir / "service.log") as url:
+        with reward_service(run_dir / "service.log", HERE / "judge") as url:
             command = _edit_r1("train", HERE / "nft.yaml", f"reward.url={url}", f"run_dir={run_dir}", *overrides)
             status = subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
     except EditR1Error as error:
@@ -65,12 +65,12 @@ def _set_aside(run_dir: Path) -> None:
 
 
 @contextmanager
-def _reward_service(log: Path) -> Iterator[str]:
-    """A ready reward service on a free port; yields its URL and stops it at the end."""
+def reward_service(log: Path, judge: Path) -> Iterator[str]:
+    """A ready reward service with a judge's checkpoint on a free port; yields its URL and stops it at the end."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as stream:
-        command = _edit_r1("serve", "--model", HERE / "judge", "--engine", "transformers", "--port", port)
+        command = _edit_r1("serve", "--model", judge, "--engine", "transformers", "--port", port)
         service = subprocess.Popen(command, stdout=stream, stderr=stream)  # noqa: S603 - our own command
         try:
             with console.status(f"starting the reward service at {url} (log: {log})"):

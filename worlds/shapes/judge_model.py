@@ -104,20 +104,24 @@ def fixed_sentences() -> list[str]:
 
 
 def build_model(
-    processor: Qwen2_5_VLProcessor, *, initializer_range: float = 0.02
+    processor: Qwen2_5_VLProcessor, *, hidden: int = HIDDEN, initializer_range: float = 0.02
 ) -> Qwen2_5_VLForConditionalGeneration:
-    """An untrained judge; draws from torch's global generator."""
+    """An untrained judge; draws from torch's global generator. hidden: width, a multiple of 64."""
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
     text = {
         "vocab_size": len(tokenizer),
-        "hidden_size": HIDDEN,
-        "intermediate_size": 3 * HIDDEN,
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
         "num_hidden_layers": NUM_LAYERS,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 4096,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10_000.0},
+        "rope_parameters": {
+            "rope_type": "default",
+            "mrope_section": [hidden // 32, 3 * hidden // 64, 3 * hidden // 64],
+            "rope_theta": 10_000.0,
+        },
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": ids[END],
@@ -132,7 +136,7 @@ def build_model(
         "patch_size": PATCH,
         "spatial_merge_size": MERGE,
         "window_size": MERGE * PATCH,
-        "out_hidden_size": HIDDEN,
+        "out_hidden_size": hidden,
         "fullatt_block_indexes": [0, 1],
         "in_channels": 3,
         "temporal_patch_size": 2,

@@ -55,15 +55,15 @@ def make_pool(processor: Any, examples: Sequence[Example]) -> Pool:
 class Heads(nn.Module):
     """Linear readers of hidden states; only for training."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.visual = nn.Linear(HIDDEN, sum(CELL_SIZES))
+        self.visual = nn.Linear(hidden, sum(CELL_SIZES))
         """At each visual token as the vision tower gives it: its own cell."""
-        self.original = nn.Linear(HIDDEN, sum(CELL_SIZES))
+        self.original = nn.Linear(hidden, sum(CELL_SIZES))
         """At the edit's visual tokens, layer 2: the original's cell at the same place."""
-        self.wish = nn.Linear(HIDDEN, sum(WISH_SIZES))
+        self.wish = nn.Linear(hidden, sum(WISH_SIZES))
         """Where the instruction ends, layer 2: what it wants and where."""
-        self.verdict = nn.Linear(HIDDEN, sum(WISH_SIZES + CELL_SIZES + RIGHT_SIZES))
+        self.verdict = nn.Linear(hidden, sum(WISH_SIZES + CELL_SIZES + RIGHT_SIZES))
         """At the prompt's last token, the layer before the last: all of it, and what is right."""
 
 
@@ -74,7 +74,7 @@ def train_vision(model: Any, heads: Heads, pool: Pool, *, steps: int, rate: floa
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     for _ in schedule(optimizer, steps, rate, warmup=50, floor=0.1, name="vision tower"):
         rows = torch.randint(len(pool.oracle), (32,), generator=generator)
-        features = _visual_tokens(tower, pool.patches[rows]).view(len(rows), 2 * TOKENS_PER_IMAGE, HIDDEN)
+        features = _visual_tokens(tower, pool.patches[rows]).view(len(rows), 2 * TOKENS_PER_IMAGE, -1)
         descend(optimizer, _cross_entropy(heads.visual(features), CELL_SIZES, pool.labels.cells[rows]))
 
 

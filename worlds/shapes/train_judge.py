@@ -21,7 +21,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
 from worlds.shapes.judge_data import SEEN, Example, draw
-from worlds.shapes.judge_model import build_model, build_processor, save
+from worlds.shapes.judge_model import HIDDEN, build_model, build_processor, save
 from worlds.shapes.judge_training import Heads, JudgeTrainer, Pool, make_pool, train_vision
 from worlds.shapes.tasks import sample_task
 
@@ -32,6 +32,8 @@ DEFAULT_WORK = Path(".cache/shapes_judge")
 class Recipe:
     """Steps and sizes of the stages; `--scale` multiplies steps and data."""
 
+    hidden: int = HIDDEN
+    """Width of the judge, a multiple of 64."""
     num_examples: int = 16_000
     vision_steps: int = 500
     vision_learning_rate: float = 2e-3
@@ -57,7 +59,7 @@ def train_judge(
 ) -> dict[str, object]:
     """Run the stages; writes the checkpoint and `recipe.json` to `out`, which is also returned."""
     torch.set_num_threads(1)
-    first_stage = work / f"scenes-{seed}"
+    first_stage = work / f"scenes-{seed}-{recipe.hidden}"
     rng = np.random.default_rng([seed, 3])
     processor = build_processor()
     scenes = make_pool(processor, [draw(rng, "train", SEEN) for _ in range(recipe.num_examples)])
@@ -70,7 +72,7 @@ def train_judge(
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(first_stage, dtype=torch.float32)
     if sparring:
         started = time.monotonic()
-        heads = Heads()
+        heads = Heads(recipe.hidden)
         heads.load_state_dict(torch.load(first_stage / "heads.pt", weights_only=True))
         generator = torch.Generator().manual_seed(seed + 1)
         trainer = JudgeTrainer(model, processor, heads, batch=recipe.batch, generator=generator)
@@ -101,7 +103,7 @@ def sparring_examples(recipe: Recipe, seed: int, editors: Sequence[Path]) -> lis
 def _train_on_scenes(directory: Path, recipe: Recipe, seed: int, scenes: Pool) -> None:
     torch.manual_seed(seed)
     processor, generator = build_processor(), torch.Generator().manual_seed(seed)
-    model, heads = build_model(processor), Heads()
+    model, heads = build_model(processor, hidden=recipe.hidden), Heads(recipe.hidden)
     train_vision(model, heads, scenes, steps=recipe.vision_steps, rate=recipe.vision_learning_rate, generator=generator)
     trainer = JudgeTrainer(model, processor, heads, batch=recipe.batch, generator=generator)
     trainer.train(
@@ -117,10 +119,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the finished checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps and examples")
+    parser.add_argument("--hidden", type=int, default=HIDDEN, help="width of the judge, a multiple of 64")
     parser.add_argument("--sparring", type=Path, nargs="*", default=[], help="directories of sparring editors")
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
     arguments = parser.parse_args()
-    recipe = Recipe().scaled(arguments.scale)
+    recipe = Recipe(hidden=arguments.hidden).scaled(arguments.scale)
     record = train_judge(arguments.out, recipe, seed=arguments.seed, work=arguments.work, sparring=arguments.sparring)
     print(json.dumps(record, indent=2))  # noqa: T201
 

@@ -52,7 +52,8 @@ class RewardClient:
         api_key: sent as `Authorization: Bearer` when given.
         timeout_seconds: of one try of one request, from its last byte sent to the first byte of its answer.
         max_in_flight: groups on the wire at once; further `score` calls wait their turn.
-        retry_seconds: how long passing trouble is tried again before `RewardServiceUnavailable`.
+        retry_seconds: how long passing trouble is tried again before `RewardServiceUnavailable`; None: for ever.
+        on_trouble: called with the reason each time that a try failed and will be made again.
 
     """
 
@@ -63,8 +64,10 @@ class RewardClient:
         api_key: str | None = None,
         timeout_seconds: float = 300.0,
         max_in_flight: int = 16,
-        retry_seconds: float = 120.0,
+        retry_seconds: float | None = 120.0,
+        on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._on_trouble = on_trouble
         self._replicas = Replicas([url] if isinstance(url, str) else url)
         self._model: str | None = None
         self._retry_seconds = retry_seconds
@@ -192,6 +195,7 @@ class RewardClient:
             except (httpx.TransportError, _TryAgainLaterError) as error:
                 self._replicas.rest(url)
                 trouble = error
+                self._on_trouble(_reason(error))
             else:
                 self._replicas.wake(url)
                 return answer

@@ -36,6 +36,9 @@ from trainer.schedule import num_trained_timesteps
 from trainer.seeding import derived_seed
 from trainer.sizes import ChooseSize
 
+_COMPANY_SECONDS = 1800.0
+"""By how much processes may be apart for other reasons than the reward service: a slow disk, a long compilation."""
+
 
 @dataclass
 class Run:
@@ -49,6 +52,8 @@ class Run:
     policy: LoraPolicy
     optimizer: torch.optim.AdamW
     sampler: GroupSampler
+    sampler_state: SamplerState
+    """Where the sampler stood after the last finished epoch; it may be ahead of it."""
     queue: RewardQueue
     log: MetricsLog | None
     """None off the main process."""
@@ -80,7 +85,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
     with ExitStack() as stack:
-        processes = Processes()
+        processes = Processes(config.reward.deadline_seconds + _COMPANY_SECONDS)
         stack.callback(processes.close)
         check_world_size(config, processes.count)
         torch.manual_seed(derived_seed(config.seed, "process", processes.rank))
@@ -100,8 +105,9 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             family=family,
             policy=policy,
             optimizer=_build_optimizer(config, policy),
-            sampler=GroupSampler(inputs.train, config.groups_per_epoch, config.seed),
-            queue=stack.enter_context(_build_queue(config)),
+            sampler=(sampler := GroupSampler(inputs.train, config.seed)),
+            sampler_state=sampler.state,
+            queue=stack.enter_context(_build_queue(config, display)),
             log=None,
             choose_size=choose_size(config, family),
             filter_thresholds=_thresholds(config),
@@ -129,7 +135,7 @@ def save_checkpoint(run: Run) -> None:
             RunState(
                 epoch=run.epoch,
                 optimizer_steps=run.optimizer_steps,
-                sampler=run.sampler.state,
+                sampler=run.sampler_state,
                 seconds=run.seconds,
             ),
             random_states=checkpoint.RandomStates(dict(states)),
@@ -141,7 +147,8 @@ def save_checkpoint(run: Run) -> None:
 
 def _continue(run: Run, state: RunState) -> None:
     run.epoch, run.optimizer_steps = state.epoch, state.optimizer_steps
-    run.sampler.restore(SamplerState(state.sampler.num_passes, state.sampler.position, tuple(state.sampler.banned)))
+    run.sampler.restore(state.sampler)
+    run.sampler_state = state.sampler
     run.started_at -= state.seconds
     run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
 
@@ -209,7 +216,7 @@ def _build_optimizer(config: TrainConfig, policy: LoraPolicy) -> torch.optim.Ada
     )
 
 
-def _build_queue(config: TrainConfig) -> RewardQueue:
+def _build_queue(config: TrainConfig, display: Display) -> RewardQueue:
     reward = config.reward
     return RewardQueue(
         reward.url,
@@ -219,8 +226,9 @@ def _build_queue(config: TrainConfig) -> RewardQueue:
         codec=reward.codec,
         api_key=reward.api_key,
         timeout_seconds=reward.timeout_seconds,
-        retry_seconds=reward.retry_seconds,
+        deadline_seconds=reward.deadline_seconds,
         max_in_flight=reward.max_in_flight,
+        tell=display.say,
     )
 
 

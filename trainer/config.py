@@ -54,8 +54,11 @@ class RewardConfig(ConfigModel):
     """How long to wait at start for the service to become ready, in seconds."""
     timeout_seconds: PositiveFloat = 300.0
     """Limit of one try of one request, in seconds."""
-    retry_seconds: PositiveFloat = 120.0
-    """How long a lost connection or a busy service is tried again before a group's scores count as missing."""
+    deadline_seconds: PositiveFloat = 1800.0
+    """How long an epoch whose rollouts are made waits for its rewards while the service is away, busy or restarting;
+    then the run writes a checkpoint and stops."""
+    max_missing_fraction: float = Field(default=0.5, ge=0, lt=1)
+    """The run stops when the service answers but more than this fraction of an epoch's scores are missing."""
     max_in_flight: PositiveInt = 16
     """Groups on the wire at once, a process."""
 
@@ -165,6 +168,8 @@ class FilterConfig(ConfigModel):
     """Rule `range`: drop when max - min of the group's rewards is below this."""
     quorum: PositiveInt = 2
     """A group with fewer scored candidates is dropped."""
+    refill_rounds: NonNegativeInt = 1
+    """How often an epoch's groups without a quorum are replaced by groups of other tasks."""
     in_global_std: bool = True
     """Whether rewards of dropped groups still enter the global standard deviation."""
 
@@ -257,6 +262,9 @@ class TrainConfig(ConfigModel):
     """K, timesteps of the rollout's grid that a sample is trained on; None is int(0.99 rollout.steps)."""
     micro_batch_size: PositiveInt = 8
     """Most (sample, timestep) pairs in one forward and backward pass."""
+    max_staleness: NonNegativeInt = 0
+    """Epochs whose rollouts are made ahead while an earlier one's rewards are on their way; 0 is strictly on-policy.
+    None is made across a checkpoint, so that a resumed run is the same run."""
     adv_clip: PositiveFloat = 5.0
     """Advantages, in standard deviations, at which optimality reaches 0 and 1."""
     old_decay_type: Literal[0, 1, 2] = 1
@@ -294,6 +302,8 @@ class TrainConfig(ConfigModel):
                 f"trained_timesteps = {self.trained_timesteps or 1} must be below rollout.steps = "
                 f"{self.rollout.steps}: the last step is not stochastic and flow_grpo cannot train on it"
             )
+        if self.algorithm == "flow_grpo" and self.max_staleness:
+            raise ValueError(f"max_staleness = {self.max_staleness} must be 0: flow_grpo is on-policy")
         samples = self.groups_per_epoch * self.group_size
         if self.optimizer_steps_per_epoch > samples:
             raise ValueError(

@@ -112,9 +112,8 @@ class GroupSampler:
     Deterministic in (seed, state), the same on every process, so that a process just takes its share.
     """
 
-    def __init__(self, tasks: Sequence[EditTask], groups_per_epoch: int, seed: int) -> None:
+    def __init__(self, tasks: Sequence[EditTask], seed: int) -> None:
         self._tasks = tuple(tasks)
-        self._groups_per_epoch = groups_per_epoch
         self._seed = seed
         self._state = SamplerState(0, 0, ())
 
@@ -127,9 +126,9 @@ class GroupSampler:
         """Continue from a checkpoint's state."""
         self._state = state
 
-    def next_groups(self, epoch: int) -> tuple[TaskGroup, ...]:
-        """The epoch's P groups over all processes. Raises DataError when every task is banned."""
-        return tuple(TaskGroup(epoch, index, self._next_task()) for index in range(self._groups_per_epoch))
+    def next_groups(self, epoch: int, count: int, start: int = 0) -> tuple[TaskGroup, ...]:
+        """The epoch's next groups over all processes, counted from `start`. Raises DataError when all are banned."""
+        return tuple(TaskGroup(epoch, index, self._next_task()) for index in range(start, start + count))
 
     def ban(self, task_ids: Iterable[str]) -> None:
         """Never sample these tasks again."""

@@ -6,7 +6,9 @@ Enters: the values of the walk. Leaves: files in the run directory; nothing that
     reward/group_std                     mean over the groups of each one's own: 0 leaves nothing to choose from
     reward/COMPONENT_mean                of a composite whose components are normalised one by one
     reward/missing_fraction              candidates without a score
+    rollout/staleness_epochs             updates that came between an epoch's rollouts and its own
     filter/kept_fraction                 groups that were trained on
+    filter/replaced_groups               groups that came in the place of those below the quorum
     filter/below_quorum_groups           groups with too few scores
     filter/RULE_drops_groups             groups that each rule would drop, whichever one is used
     filter/banned_tasks                  tasks that are not sampled again
@@ -61,9 +63,11 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class EpochLog:
-    """What one epoch came to, the same on every process but for `seconds`."""
+    """What one epoch came to, the same on every process."""
 
     epoch: int
+    staleness: int
+    """Epochs by which its old policy was behind."""
     rewards_P_G: Tensor
     components: Mapping[str, Tensor]
     """Sub-scores that were normalised one by one, [P, G] each."""
@@ -71,18 +75,24 @@ class EpochLog:
     worth_P_G: Tensor
     update: UpdateResult
     old_decay: float
-    seconds: Mapping[str, float]
 
 
-def record_epoch(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None:
-    """Metrics and line by the main process; pictures of some groups when the epoch is one of the report's."""
+def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: Sequence[ScoredGroup]) -> None:
+    """Metrics and line by the main process; pictures of some groups when the epoch is one of the report's.
+
+    seconds: wall time by stage, of this process. scored: this process's groups.
+    """
     failures = run.processes.gather([failure for group in scored for failure in group.failures])
-    metrics = epoch_metrics(log, run)
+    metrics = {
+        **epoch_metrics(log, run),
+        **{f"time/{stage}_seconds": value for stage, value in seconds.items()},
+        "time/epoch_seconds": sum(seconds.values()),
+    }
     if run.log is not None:
         run.log.write(log.epoch, metrics)
     if failures:
         run.display.say(f"epoch {log.epoch}: {len(failures)} scores are missing; the first: {failures[0]}")
-    run.display.say(_line(log, metrics, run.config.epochs))
+    run.display.say(_line(log.epoch, metrics, seconds, run.config.epochs))
     if log.epoch in (1, run.config.epochs) or log.epoch % run.config.report.every == 0:
         _save_groups(run, log, scored)
 
@@ -112,6 +122,8 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
         "reward/group_std": float(group_std(rewards).nanmean()),
         **{f"reward/{name.replace('.', '_')}_mean": float(part.nanmean()) for name, part in log.components.items()},
         "reward/missing_fraction": 1.0 - float(present.double().mean()),
+        "rollout/staleness_epochs": float(log.staleness),
+        "filter/replaced_groups": float(len(rewards) - run.config.groups_per_epoch),
         "filter/kept_fraction": float(log.keep.kept_P.double().mean()),
         "filter/below_quorum_groups": float(log.keep.reasons.count(BELOW_QUORUM)),
         **{f"filter/{rule}_drops_groups": float(count) for rule, count in dropped.items()},
@@ -121,15 +133,13 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
         "optimizer/grad_norm": result.grad_norm,
         "optimizer/steps": float(run.optimizer_steps),
         "policy/old_decay": log.old_decay,
-        **{f"time/{stage}_seconds": seconds for stage, seconds in log.seconds.items()},
-        "time/epoch_seconds": sum(log.seconds.values()),
     }
 
 
-def _line(log: EpochLog, metrics: Mapping[str, float], epochs: int) -> str:
-    stages = ", ".join(f"{stage.replace('_', ' ')} {seconds:.1f}" for stage, seconds in log.seconds.items())
+def _line(epoch: int, metrics: Mapping[str, float], seconds: Mapping[str, float], epochs: int) -> str:
+    stages = ", ".join(f"{stage.replace('_', ' ')} {value:.1f}" for stage, value in seconds.items())
     return (
-        f"epoch {log.epoch:>{len(str(epochs))}}/{epochs}  reward {metrics['reward/mean']:.3f}  "
+        f"epoch {epoch:>{len(str(epochs))}}/{epochs}  reward {metrics['reward/mean']:.3f}  "
         f"kept {metrics['filter/kept_fraction']:.0%}  {metrics['time/epoch_seconds']:.1f} s ({stages})"
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -24,8 +25,9 @@ T = TypeVar("T")
 class Processes:
     """All processes of the run, seen from this one."""
 
-    def __init__(self) -> None:
-        self._state = PartialState(cpu=not torch.cuda.is_available())
+    def __init__(self, patience_seconds: float) -> None:
+        """patience_seconds: how long one may wait for another before it takes it for dead."""
+        self._state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(seconds=patience_seconds))
 
     @property
     def rank(self) -> int:

@@ -1,15 +1,17 @@
 """Rewards in flight: groups go to the reward service in the background while the next ones are generated.
 
-Enters: tasks with candidate images. Leaves: rewards in the order of submission; a candidate whose score failed is
-missing (None with a reason), never 0. A request that the service refuses ends the run: asking again would not help.
+Enters: tasks with candidate images. Leaves: their rewards; a candidate whose score failed is missing (None with a
+reason), never 0. A service that is away, busy or restarting is asked again, and nothing is lost, until the deadline. A
+request that it refuses ends the run: asking again would not help.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,9 +21,11 @@ from shared import images
 from shared.client import RewardClient
 from shared.errors import RewardServiceError, RewardServiceUnavailable
 from shared.schemas import CandidateError, CompositeRecipe, EditGroup, GroupScores
+from trainer.processes import Processes
 from trainer.types import EditTask
 
 _SHUTDOWN_SECONDS = 5.0
+_LOOK_SECONDS, _TELL_SECONDS = 1.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Rewards:
     """One sentence for each missing score."""
     parts: tuple[Mapping[str, float], ...]
     """One a candidate: sub-scores by name, of methods that have them; empty where missing."""
+
+
+Ticket = Future[Rewards]
+"""For a group on its way."""
 
 
 class RewardQueue:
@@ -49,21 +57,26 @@ class RewardQueue:
         codec: images.Codec = "raw",
         api_key: str | None = None,
         timeout_seconds: float = 300.0,
-        retry_seconds: float = 120.0,
+        deadline_seconds: float = 1800.0,
         max_in_flight: int = 16,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """deadline_seconds: how long `collect` waits at most. tell: hears what it is waiting for when that is long."""
         self._method, self._num_passes, self._composite = method, num_passes, composite
         self._codec = codec
         self._client = RewardClient(
             url,
             api_key=api_key,
             timeout_seconds=timeout_seconds,
-            retry_seconds=retry_seconds,
+            retry_seconds=None,  # the deadline is the queue's
             max_in_flight=max_in_flight,
+            on_trouble=self._note,
         )
+        self._deadline_seconds, self._tell = deadline_seconds, tell
+        self._trouble: str | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rewards", daemon=True)
-        self._pending: list[Future[Rewards]] = []
+        self._pending: set[Ticket] = set()
 
     def __enter__(self) -> RewardQueue:
         self._thread.start()
@@ -81,24 +94,53 @@ class RewardQueue:
 
     def submit(
         self, task: EditTask, sources: Sequence[Image.Image], candidates: Sequence[Image.Image], seed: int
-    ) -> None:
+    ) -> Ticket:
         """Send one group off; returns at once. `seed` is for sampling methods."""
         request = self._score(task, tuple(sources), tuple(candidates), seed)
-        self._pending.append(asyncio.run_coroutine_threadsafe(request, self._loop))
+        ticket = asyncio.run_coroutine_threadsafe(request, self._loop)
+        self._pending.add(ticket)
+        return ticket
 
-    def collect(self) -> list[Rewards]:
-        """Wait for everything submitted since the last call. Raises RewardRequestRejected when one was refused."""
-        pending, self._pending = self._pending, []
-        return [request.result() for request in pending]
+    def collect(self, tickets: Sequence[Ticket]) -> list[Rewards]:
+        """Wait for these groups' rewards.
+
+        Raises RewardRequestRejected when one was refused and RewardServiceUnavailable when one is still missing after
+        `deadline_seconds`.
+        """
+        started = told = time.monotonic()
+        missing = set(tickets)
+        while missing:
+            done, missing = wait(missing, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+            for ticket in done:
+                ticket.result()  # raises what went wrong
+            now = time.monotonic()
+            if not missing:
+                break
+            state = f"{len(missing)} of {len(tickets)} groups have no rewards yet"
+            if now - started >= self._deadline_seconds:
+                raise RewardServiceUnavailable(
+                    f"gave up on the reward service at {self._client.url} after {now - started:.0f} s: {state}; "
+                    f"{self._trouble or 'it answers, but slowly'} (reward.deadline_seconds)"
+                )
+            if self._trouble and (told == started or now - told >= _TELL_SECONDS):
+                told = now
+                self._tell(
+                    f"waiting for the reward service at {self._client.url}: {self._trouble}; {state}; "
+                    f"{now - started:.0f} of {self._deadline_seconds:g} s"
+                )
+        self._pending -= set(tickets)
+        return [ticket.result() for ticket in tickets]
+
+    def _note(self, trouble: str | None) -> None:
+        self._trouble = trouble
 
     async def _score(
         self, task: EditTask, sources: tuple[Image.Image, ...], candidates: tuple[Image.Image, ...], seed: int
     ) -> Rewards:
         group = await asyncio.to_thread(self._encode, task, sources, candidates, seed)
-        try:
-            return _read(await self._client.score(group), len(candidates))
-        except RewardServiceUnavailable as error:
-            return Rewards((None,) * len(candidates), (str(error),) * len(candidates), ({},) * len(candidates))
+        rewards = _read(await self._client.score(group), len(candidates))
+        self._note(None)
+        return rewards
 
     def _encode(
         self, task: EditTask, sources: tuple[Image.Image, ...], candidates: tuple[Image.Image, ...], seed: int
@@ -114,6 +156,22 @@ class RewardQueue:
             composite=self._composite,
             seed=seed,
         )
+
+
+def collect_together(queue: RewardQueue, tickets: Sequence[Ticket], processes: Processes) -> list[Rewards]:
+    """`queue.collect` on all processes: when one of them fails all do, so that nobody waits for it in vain."""
+    collected: list[Rewards] = []
+    fault: RewardServiceError | None = None
+    try:
+        collected = queue.collect(tickets)
+    except RewardServiceError as error:
+        fault = error
+    faults = processes.gather([str(fault)] if fault else [])
+    if fault is not None:
+        raise fault
+    if faults:
+        raise RewardServiceError(f"another process: {faults[0]}")
+    return collected
 
 
 def _read(scores: GroupScores, num_candidates: int) -> Rewards:

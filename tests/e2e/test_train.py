@@ -108,12 +108,24 @@ def test_without_held_out_tasks_the_summary_says_null(tiny, tmp_path):
     assert summary["before"] is summary["after"] is None
 
 
-def test_when_no_score_comes_back_at_all_the_run_ends_with_a_reason(tiny, tmp_path):
+def test_when_too_many_scores_are_missing_the_run_ends_with_a_reason(tiny, tmp_path):
     with (
-        serving(ColorJudge(failing=frozenset(range(4)))) as url,
-        pytest.raises(RewardServiceUnavailable, match=r"not one of 12 candidates got a score.*no score in there"),
+        serving(ColorJudge(failing=frozenset({0, 1, 3}))) as url,
+        pytest.raises(RewardServiceUnavailable, match=r"75% of 12 candidates got no score, more than .* 0.5; the fir"),
     ):
         tiny.train(url, tmp_path / "run", "data.held_out=null")
+
+
+def test_a_group_below_its_quorum_is_replaced_by_another_task(tiny, tmp_path):
+    judge = ColorJudge()
+    judge.failing_groups = {0: frozenset({0, 1, 2})}
+    with serving(judge) as url:
+        tiny.train(url, tmp_path / "run", "epochs=1", "data.held_out=null", "reward.max_in_flight=1")
+    (line,) = metrics(tmp_path / "run")
+    assert line["filter/replaced_groups"] == 1
+    assert line["filter/below_quorum_groups"] == 1
+    assert line["filter/kept_fraction"] == 3 / 4
+    assert judge.num_groups == 4
 
 
 def test_dropped_groups_teach_nothing(tiny, tmp_path):

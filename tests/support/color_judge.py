@@ -29,10 +29,14 @@ from shared.schemas import (
 
 
 class ColorJudge:
-    """Scores redness. Candidates in `failing` get an error; `ready` and `refuse` change its answers while it runs."""
+    """Scores redness. Candidates in `failing` get an error; the other switches change its answers while it runs."""
 
     def __init__(self, *, failing: frozenset[int] = frozenset(), ready: bool = True, refuse: bool = False) -> None:
         self.failing, self.ready, self.refuse = failing, ready, refuse
+        self.failing_groups: dict[int, frozenset[int]] = {}
+        """Number of a group in the order they came -> candidates that get an error."""
+        self.away = False
+        self.groups_until_away: int | None = None
         self.num_groups = 0
         self.tasks_seen: list[str | None] = []
         self.app = FastAPI()
@@ -76,9 +80,13 @@ class ColorJudge:
         if self.refuse:
             response.status_code = 422
             return Problem(title="refused", status=422, detail="instruction is not wanted", code="refused").model_dump()
+        if self.away or self.num_groups == self.groups_until_away:
+            response.status_code = 503
+            return Problem(title="away", status=503, detail="gone to lunch", code="away").model_dump()
+        failing = self.failing | self.failing_groups.get(self.num_groups, frozenset())
         self.num_groups += 1
         self.tasks_seen.append(task)
-        results = [self._result(index, await upload.read()) for index, upload in enumerate(candidates)]
+        results = [_result(index, await upload.read(), failing) for index, upload in enumerate(candidates)]
         return ScoreResponse(
             id="0",
             model="color-judge",
@@ -87,11 +95,12 @@ class ColorJudge:
             timing_ms=Timing(queue=0.0, engine=0.0, total=0.0),
         ).model_dump()
 
-    def _result(self, index: int, data: bytes) -> CandidateResult:
-        if index in self.failing:
-            return CandidateError(index=index, error=ErrorBody(code="unparsable_answer", message="no score in there"))
-        score = redness(np.asarray(images.decode(data), np.float64))
-        return CandidateScore(index=index, score=score, raw_score=5 * score)
+
+def _result(index: int, data: bytes, failing: frozenset[int]) -> CandidateResult:
+    if index in failing:
+        return CandidateError(index=index, error=ErrorBody(code="unparsable_answer", message="no score in there"))
+    score = redness(np.asarray(images.decode(data), np.float64))
+    return CandidateScore(index=index, score=score, raw_score=5 * score)
 
 
 def redness(pixels: np.ndarray) -> float:

@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
         "metrics": {"redness": "tests.support.tiny_run:redness"},
     },
     "checkpoint": {"every": 1, "keep": 10},
-    "reward": {"retry_seconds": 2, "wait_seconds": 5},
+    "reward": {"deadline_seconds": 5, "wait_seconds": 5},
     "report": {"groups": 2},
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shared.errors import RewardRequestRejected
+from shared.errors import RewardRequestRejected, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from trainer.rewarding import RewardQueue
 from trainer.types import EditTask
@@ -21,10 +21,10 @@ def edits(*colors):
 def test_rewards_come_back_in_the_order_of_submission():
     judge = ColorJudge()
     with serving(judge) as url, RewardQueue(url, method="score_logit") as queue:
-        for amount in range(8):
-            queue.submit(TASK, SOURCE, edits((128 + amount, 128, 128), (128, 128, 128)), seed=0)
-        rewards = queue.collect()
-        assert queue.collect() == []
+        tickets = [
+            queue.submit(TASK, SOURCE, edits((128 + amount, 128, 128), (128, 128, 128)), seed=0) for amount in range(8)
+        ]
+        rewards = queue.collect(tickets)
     firsts = [reward.values[0] or 0.0 for reward in rewards]
     assert firsts == sorted(firsts)
     assert len(set(firsts)) == 8
@@ -34,8 +34,7 @@ def test_rewards_come_back_in_the_order_of_submission():
 
 def test_a_failed_score_is_missing_and_says_why():
     with serving(ColorJudge(failing=frozenset({1}))) as url, RewardQueue(url, method="score_logit") as queue:
-        queue.submit(TASK, SOURCE, edits("red", "red", "blue"), seed=0)
-        (rewards,) = queue.collect()
+        (rewards,) = queue.collect([queue.submit(TASK, SOURCE, edits("red", "red", "blue"), seed=0)])
     assert rewards.values[1] is None
     assert (rewards.values[0] or 0.0) > 0.9
     assert (rewards.values[2] or 1.0) < 0.1
@@ -44,31 +43,55 @@ def test_a_failed_score_is_missing_and_says_why():
 
 def test_a_refusal_ends_the_run():
     with serving(ColorJudge(refuse=True)) as url, RewardQueue(url, method="score_logit") as queue:
-        queue.submit(TASK, SOURCE, edits("red"), seed=0)
+        ticket = queue.submit(TASK, SOURCE, edits("red"), seed=0)
         with pytest.raises(RewardRequestRejected, match="instruction is not wanted"):
-            queue.collect()
+            queue.collect([ticket])
 
 
-def test_a_service_that_is_gone_leaves_scores_missing():
+def test_a_service_that_stays_away_is_an_error_after_the_deadline():
     with serving(ColorJudge()) as url:
         pass
-    with RewardQueue(url, method="score_logit", retry_seconds=0.5) as queue:
-        queue.submit(TASK, SOURCE, edits("red", "blue"), seed=0)
-        (rewards,) = queue.collect()
-    assert rewards.values == (None, None)
-    assert url in rewards.failures[0]
+    told: list[str] = []
+    with RewardQueue(url, method="score_logit", deadline_seconds=2.5, tell=told.append) as queue:
+        tickets = [queue.submit(TASK, SOURCE, edits("red", "blue"), seed=0) for _ in range(3)]
+        with pytest.raises(RewardServiceUnavailable, match=r"3 of 3 groups have no rewards yet; no connection"):
+            queue.collect(tickets)
+    assert url in told[0]
+    assert "of 2.5 s" in told[0]
+
+
+def test_a_service_that_comes_back_loses_nothing():
+    judge, told = ColorJudge(), list[str]()
+    with serving(judge) as url, RewardQueue(url, method="score_logit", tell=told.append) as queue:
+        judge.away = True
+        tickets = [queue.submit(TASK, SOURCE, edits("red", "blue"), seed=0) for _ in range(3)]
+        threading.Timer(2.0, lambda: setattr(judge, "away", False)).start()
+        rewards = queue.collect(tickets)
+    assert "gone to lunch" in told[0]
+    assert all(reward.failures == () for reward in rewards)
+
+
+def test_one_epochs_rewards_do_not_wait_for_the_next_ones():
+    judge = ColorJudge()
+    with serving(judge) as url, RewardQueue(url, method="score_logit", deadline_seconds=20) as queue:
+        first = queue.submit(TASK, SOURCE, edits("red"), seed=0)
+        queue.collect([first])
+        judge.away = True
+        second = queue.submit(TASK, SOURCE, edits("red"), seed=0)
+        assert len(queue.collect([first])) == 1
+        assert not second.done()
 
 
 def test_requests_are_in_flight_while_the_caller_works():
     judge = ColorJudge()
     with serving(judge) as url, RewardQueue(url, method="score_logit") as queue:
         start = time.monotonic()
-        queue.submit(TASK, SOURCE, edits("red"), seed=0)
+        ticket = queue.submit(TASK, SOURCE, edits("red"), seed=0)
         assert time.monotonic() - start < 0.1
         while judge.num_groups == 0 and time.monotonic() - start < 10:
             time.sleep(0.01)
         assert judge.num_groups == 1  # scored before anybody asked for the result
-        queue.collect()
+        queue.collect([ticket])
 
 
 def test_leaving_the_queue_stops_its_thread():

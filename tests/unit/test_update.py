@@ -79,7 +79,7 @@ class Parts:
             self.loss(**changes),
             micro_batch_size=micro_batch_size,
             max_grad_norm=max_grad_norm,
-            processes=Processes(),
+            processes=Processes(60),
             on_step=lambda: None,
         )
         gradients = [parameter.grad for parameter in self.policy.parameters()]

@@ -17,7 +17,7 @@ from trainer.models.base import ModelFamily
 from trainer.policy import LoraPolicy, PolicyName
 from trainer.processes import Processes
 from trainer.records import EvaluatedTask, Evaluation
-from trainer.rewarding import RewardQueue
+from trainer.rewarding import RewardQueue, Ticket, collect_together
 from trainer.rollout import by_layout, velocity_given
 from trainer.seeding import generator
 from trainer.sizes import ChooseSize
@@ -54,15 +54,16 @@ def evaluate(
     """
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
+    tickets: list[Ticket] = []
     for start in range(0, len(mine), batch_size):
         batch = mine[start : start + batch_size]
         with policy.use(name):
             edits |= _edit(family, batch, num_steps, choose_size, seed)
         for index, task in batch:
             sources, edited = edits[index]
-            queue.submit(task, sources, [edited], seed=index)
+            tickets.append(queue.submit(task, sources, [edited], seed=index))
         on_batch(len(batch))
-    rewards = queue.collect()
+    rewards = collect_together(queue, tickets, processes)
     records = [
         _record(index, task, reward.values[0], metrics, edits[index][1])
         for (index, task), reward in zip(mine, rewards, strict=True)

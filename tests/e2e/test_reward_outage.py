@@ -1,0 +1,116 @@
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shared.errors import RewardServiceUnavailable
+from tests.support.color_judge import ColorJudge, serving
+from tests.support.tiny_run import TinyRun, launch, metrics
+
+JUDGE = Path(__file__).resolve().parents[2] / "worlds/shapes/judge"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+class Service:
+    """The real reward service in a process of its own, always on the same port."""
+
+    def __init__(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self, stack):
+        command = (
+            "-m",
+            "edit_r1",
+            "serve",
+            "--model",
+            str(JUDGE),
+            "--engine",
+            "transformers",
+            "--port",
+            str(self.port),
+        )
+        self.process = launch(*command)
+        stack.callback(self.process.kill)
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.1)
+        raise AssertionError("the service did not become ready")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def assert_same_run(ours, theirs, step):
+    for name in ("policy", "old", "ema"):
+        file = f"checkpoints/step-{step}/{name}/pytorch_lora_weights.safetensors"
+        left, right = load_file(ours / file), load_file(theirs / file)
+        assert all(torch.equal(left[key], right[key]) for key in right), file
+    assert metrics(ours) == metrics(theirs)
+
+
+def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same(tiny, tmp_path):
+    service, settings = Service(), ("epochs=4", "data.held_out=null", "reward.deadline_seconds=120")
+    with ExitStack() as stack:
+        service.start(stack)
+        tiny.train(service.url, tmp_path / "undisturbed", *settings)
+        run_dir = tmp_path / "disturbed"
+        trainer = launch("-m", "trainer", *tiny.arguments(service.url, run_dir, *settings))
+        stack.callback(trainer.kill)
+        while not (run_dir / "checkpoints/step-1").exists():
+            assert trainer.poll() is None, trainer.communicate()[0]
+            time.sleep(0.01)
+        service.kill()
+        time.sleep(4)  # it rolls out, asks, and finds nobody
+        assert trainer.poll() is None, trainer.communicate()[0]
+        service.start(stack)
+        output, _ = trainer.communicate(timeout=120)
+    assert trainer.returncode == 0, output
+    assert f"waiting for the reward service at {service.url}: no connection" in output
+    assert all(line["reward/missing_fraction"] == 0 for line in metrics(run_dir))
+    assert_same_run(run_dir, tmp_path / "undisturbed", 4)
+
+
+@pytest.mark.parametrize("num_groups", [1, 7])
+def test_a_service_that_stays_away_ends_the_run_with_a_checkpoint_and_it_can_go_on(tiny, tmp_path, num_groups):
+    settings = ("epochs=3", "data.held_out=null", "checkpoint.every=3", "reward.deadline_seconds=2")
+    judge = ColorJudge()
+    with serving(judge) as url:
+        tiny.train(url, tmp_path / "undisturbed", *settings)
+        judge.num_groups, judge.groups_until_away = 0, num_groups
+        with pytest.raises(RewardServiceUnavailable, match=r"gave up .* groups have no rewards yet; .*gone to lunch"):
+            tiny.train(url, tmp_path / "run", *settings)
+        assert (tmp_path / f"run/checkpoints/step-{num_groups // 3}").is_dir()
+        judge.groups_until_away = None
+        tiny.train(url, tmp_path / "run", *settings)
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed", 3)
+
+
+def test_rollouts_may_run_ahead_by_as_much_as_they_are_allowed_and_not_across_checkpoints(tiny, tmp_path):
+    settings = ("epochs=5", "data.held_out=null", "max_staleness=1", "checkpoint.every=3")
+    judge = ColorJudge()
+    with serving(judge) as url:
+        tiny.train(url, tmp_path / "whole", *settings)
+        assert [line["rollout/staleness_epochs"] for line in metrics(tmp_path / "whole")] == [0, 1, 1, 0, 1]
+        # Stopped between checkpoints and gone on: the tasks of the epoch that had been begun are not lost.
+        tiny.train(url, tmp_path / "part", *settings, "epochs=3")
+        tiny.train(url, tmp_path / "part", *settings)
+    assert_same_run(tmp_path / "part", tmp_path / "whole", 5)

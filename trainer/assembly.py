@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -22,11 +23,14 @@ from trainer.checkpoint import RunState
 from trainer.config import TrainConfig, check_world_size
 from trainer.data import GroupSampler, SamplerState
 from trainer.filtering import FilterThresholds
+from trainer.full_policy import FullPolicy
+from trainer.lora_policy import LoraPolicy
 from trainer.losses import GrpoLoss, Loss, NftLoss
 from trainer.models import family_class
 from trainer.models.base import LoadOptions, ModelFamily
 from trainer.monitors import MetricsLog
-from trainer.policy import LoraPolicy
+from trainer.offloading import Offloaded
+from trainer.policy import Policy
 from trainer.preflight import Inputs
 from trainer.processes import Processes
 from trainer.progress import Display
@@ -34,6 +38,7 @@ from trainer.resuming import find_start
 from trainer.rewarding import RewardQueue
 from trainer.schedule import num_trained_timesteps
 from trainer.seeding import derived_seed
+from trainer.sharding import Sharder
 from trainer.sizes import ChooseSize
 
 _COMPANY_SECONDS = 1800.0
@@ -49,7 +54,7 @@ class Run:
     processes: Processes
     display: Display
     family: ModelFamily
-    policy: LoraPolicy
+    policy: Policy
     optimizer: torch.optim.AdamW
     sampler: GroupSampler
     sampler_state: SamplerState
@@ -93,10 +98,13 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         start = find_start(config, display.say)
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked
-        family = load_family(config, processes.device)
+        family = load_family(config, processes.device, num_processes=processes.count)
         if processes.is_main:
             _warn_of_cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}, display)
-        policy = _build_policy(config, family)
+        policy = _build_policy(config, family, _sharder(config, family, processes))
+        if config.model.compile:
+            transformer: Any = family.transformer  # diffusers ships no types
+            transformer.compile_repeated_blocks()
         run = Run(
             config=config,
             inputs=inputs,
@@ -117,8 +125,14 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             started_at=started_at,
         )
         if start is not None:
-            _continue(run, checkpoint.restore(start, policy, run.optimizer, processes.rank))
+            state = checkpoint.restore(start, policy, run.optimizer, processes.rank)
+            _continue(run, state)
             display.say(f"resuming from {start} after {run.epoch} epochs")
+            if state.num_processes != processes.count:
+                display.say(
+                    f"resuming with {processes.count} processes, it was {state.num_processes}: the same groups, noise "
+                    f"and loss, dealt out anew; sums over processes may differ in their last bits"
+                )
         if processes.is_main:
             run.log = stack.enter_context(_open_run_dir(config, run.epoch if start else -1))
         yield run
@@ -127,21 +141,22 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
 def save_checkpoint(run: Run) -> None:
     """Write step-N for the epochs finished so far; every process has to call this."""
     states = run.processes.gather([(run.processes.rank, torch.get_rng_state())])
-    if run.processes.is_main:
-        checkpoint.save(
-            run.config.run_dir / "checkpoints",
-            run.policy,
-            run.optimizer,
-            RunState(
-                epoch=run.epoch,
-                optimizer_steps=run.optimizer_steps,
-                sampler=run.sampler_state,
-                seconds=run.seconds,
-            ),
-            random_states=checkpoint.RandomStates(dict(states)),
-            config_yaml=dump_config(run.config),
-            keep=run.config.checkpoint.keep,
-        )
+    checkpoint.save(
+        run.config.run_dir / "checkpoints",
+        run.policy,
+        run.optimizer,
+        RunState(
+            epoch=run.epoch,
+            optimizer_steps=run.optimizer_steps,
+            sampler=run.sampler_state,
+            num_processes=run.processes.count,
+            seconds=run.seconds,
+        ),
+        random_states=checkpoint.RandomStates(dict(states)),
+        config_yaml=dump_config(run.config),
+        keep=run.config.checkpoint.keep,
+        write=run.processes.is_main,
+    )
     run.processes.wait()
 
 
@@ -161,8 +176,8 @@ def _open_run_dir(config: TrainConfig, start_epoch: int) -> MetricsLog:
     return MetricsLog(config.run_dir, start_epoch)
 
 
-def load_family(config: TrainConfig, device: torch.device) -> ModelFamily:
-    """The configuration's model, on a device."""
+def load_family(config: TrainConfig, device: torch.device, *, num_processes: int = 1) -> ModelFamily:
+    """The configuration's model, on a device; in a run of several processes perhaps still to be sharded."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     model = config.model
@@ -172,8 +187,26 @@ def load_family(config: TrainConfig, device: torch.device) -> ModelFamily:
         precision=model.precision,
         max_text_tokens=model.max_text_tokens,
         gradient_checkpointing=model.gradient_checkpointing,
+        trains_all=config.tuning == "full",
+        will_be_sharded=model.sharding == "fsdp" and num_processes > 1,
+        offload_text_encoders=model.text_encoders == "offload",
+        quantization=model.quantization,
     )
-    return family_class(model.family).load(model.path, options)
+    family = family_class(model.family).load(model.path, options)
+    if options.offload_text_encoders:
+        family.offloaded = Offloaded(family.text_encoders, device)
+    return family
+
+
+def _sharder(config: TrainConfig, family: ModelFamily, processes: Processes) -> Sharder | None:
+    """What spreads weights over the processes; spreads the text encoders. None where every process holds the whole."""
+    if config.model.sharding == "none" or processes.count == 1:
+        return None
+    sharder = Sharder(processes.device, processes.count, family.dtype)
+    if family.offloaded is None:
+        for module in family.text_encoders:
+            sharder(module)
+    return sharder
 
 
 def _warn_of_cut_instructions(family: ModelFamily, instructions: Collection[str], display: Display) -> None:
@@ -195,17 +228,21 @@ def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
     return sizes.one_size((model.width, model.height))
 
 
-def _build_policy(config: TrainConfig, family: ModelFamily) -> LoraPolicy:
+def _build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | None) -> Policy:
+    if config.tuning == "full":
+        return FullPolicy(family.transformer, compute_dtype=family.dtype, sharder=sharder)
     return LoraPolicy(
         family.transformer,
         rank=config.lora.rank,
         alpha=config.lora.alpha,
         targets=config.lora.targets or family.lora_targets,
         seed=derived_seed(config.seed, "lora"),
+        sharder=sharder,
+        merges=config.model.quantization == "none",
     )
 
 
-def _build_optimizer(config: TrainConfig, policy: LoraPolicy) -> torch.optim.AdamW:
+def _build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
     settings = config.optimizer
     return torch.optim.AdamW(
         policy.parameters(),
@@ -248,7 +285,7 @@ def _thresholds(config: TrainConfig) -> FilterThresholds:
     )
 
 
-def _build_loss(config: TrainConfig, family: ModelFamily, policy: LoraPolicy) -> Loss:
+def _build_loss(config: TrainConfig, family: ModelFamily, policy: Policy) -> Loss:
     num_timesteps = num_trained_timesteps(config.rollout.steps, config.trained_timesteps)
     if config.algorithm == "flow_grpo":
         return GrpoLoss(

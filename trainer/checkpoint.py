@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped.
 
     RUN_DIR/checkpoints/step-N/                     N = epochs finished (one walk of the training step each)
-        policy/ old/ ema/pytorch_lora_weights.safetensors   for diffusers' pipe.load_lora_weights, at full strength
+        policy/ old/ ema/pytorch_lora_weights.safetensors   for diffusers' pipe.load_lora_weights, at full strength;
+            or diffusion_pytorch_model.safetensors and config.json, for the transformer's from_pretrained
         optimizer.safetensors  rng.safetensors  state.json  config.yaml
         manifest.json                               size and SHA-256 of every file: how a damaged checkpoint is known
 
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,11 +29,10 @@ from torch.optim import Optimizer
 
 from shared.errors import CheckpointError
 from trainer.data import SamplerState
-from trainer.policy import AdapterName, LoraPolicy
+from trainer.policy import CopyName, Policy
+from trainer.sharding import spread, whole
 
-WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
-PREFIX = "transformer."  # diffusers' name for the part an adapter belongs to
-_FOLDERS: dict[AdapterName, str] = {"default": "policy", "old": "old", "ema": "ema"}
+_FOLDERS: dict[CopyName, str] = {"default": "policy", "old": "old", "ema": "ema"}
 _MANIFEST = "manifest.json"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -48,6 +47,8 @@ class RunState(BaseModel):
     optimizer_steps: int
     """Optimizer steps taken so far."""
     sampler: SamplerState
+    num_processes: int = 1
+    """How many wrote it; a run may go on with another number."""
     seconds: float
     """Wall time spent so far, over all resumptions."""
 
@@ -62,22 +63,30 @@ class RandomStates:
 
 def save(
     directory: Path,
-    policy: LoraPolicy,
+    policy: Policy,
     optimizer: Optimizer,
     state: RunState,
     *,
     random_states: RandomStates,
     config_yaml: str,
     keep: int,
+    write: bool = True,
 ) -> Path:
-    """Write step-N atomically, drop all but the `keep` newest; returns its path. Call on the main process only."""
+    """Write step-N atomically, drop all but the `keep` newest; returns its path.
+
+    Every process has to call it, because weights may be spread over all; `write` on one of them.
+    """
     target = directory / f"step-{state.epoch}"
     draft = directory / f".writing-step-{state.epoch}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    if write:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
     for name, folder in _FOLDERS.items():
-        save_adapter(draft / folder, policy, name)
-    save_file(_optimizer_tensors(policy, optimizer), draft / "optimizer.safetensors")
+        save_weights(draft / folder, policy, name, write=write)
+    moments = _optimizer_tensors(policy, optimizer, keep=write)
+    if not write:
+        return target
+    save_file(moments, draft / "optimizer.safetensors")
     save_file({f"rank-{rank}": value for rank, value in random_states.by_rank.items()}, draft / "rng.safetensors")
     (draft / "state.json").write_text(state.model_dump_json(indent=2), encoding="utf-8")
     (draft / "config.yaml").write_text(config_yaml, encoding="utf-8")
@@ -89,20 +98,21 @@ def save(
     return target
 
 
-def save_adapter(directory: Path, policy: LoraPolicy, name: AdapterName) -> None:
-    """Write one adapter as diffusers does, its alpha in the file's metadata: it loads at full strength."""
-    directory.mkdir(parents=True, exist_ok=True)
-    config = {PREFIX + key: _jsonable(value) for key, value in policy.lora_config.to_dict().items()}
-    metadata = {"format": "pt", LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)}
-    tensors = {PREFIX + key: value for key, value in policy.state(name).items()}
-    save_file(tensors, directory / WEIGHTS_NAME, metadata=metadata)
+def save_weights(directory: Path, policy: Policy, name: CopyName, *, write: bool = True) -> None:
+    """Write one copy as diffusers does. Every process has to call it, one with `write`."""
+    state = policy.state(name, keep=write)
+    if write:
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {policy.prefix + key: value for key, value in state.items()}
+        save_file(tensors, directory / policy.weights_name, metadata={"format": "pt", **policy.metadata()})
+        policy.write_config(directory)
 
 
-def restore(checkpoint: Path, policy: LoraPolicy, optimizer: Optimizer, rank: int) -> RunState:
+def restore(checkpoint: Path, policy: Policy, optimizer: Optimizer, rank: int) -> RunState:
     """Load everything back, bit for bit. Raises CheckpointError when it does not fit the run."""
     for name, folder in _FOLDERS.items():
-        tensors = load_file(checkpoint / folder / WEIGHTS_NAME)
-        policy.load_state(name, {key.removeprefix(PREFIX): value for key, value in tensors.items()})
+        tensors = load_file(checkpoint / folder / policy.weights_name)
+        policy.load_state(name, {key.removeprefix(policy.prefix): value for key, value in tensors.items()})
     _restore_optimizer(load_file(checkpoint / "optimizer.safetensors"), policy, optimizer)
     random_states = load_file(checkpoint / "rng.safetensors")
     if f"rank-{rank}" in random_states:  # a run may go on with more processes than it had
@@ -138,31 +148,28 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
-def _optimizer_tensors(policy: LoraPolicy, optimizer: Optimizer) -> dict[str, Tensor]:
-    """AdamW's moments as `parameter name/moment`; empty before the first step."""
-    moments = optimizer.state_dict()["state"]
-    names = policy.parameter_names()
-    return {
-        f"{names[index]}/{moment}": torch.as_tensor(value).cpu().contiguous()
-        for index, values in moments.items()
-        for moment, value in values.items()
-        if moment in _MOMENTS
-    }
+def _optimizer_tensors(policy: Policy, optimizer: Optimizer, *, keep: bool) -> dict[str, Tensor]:
+    """AdamW's moments as `parameter name/moment`; empty before the first step, and unless `keep`."""
+    names, tensors = list(policy.named_parameters()), {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for moment in _MOMENTS:
+            gathered = whole(torch.as_tensor(values[moment]))
+            if keep:
+                tensors[f"{names[index]}/{moment}"] = gathered.cpu().contiguous()
+    return tensors
 
 
-def _restore_optimizer(tensors: Mapping[str, Tensor], policy: LoraPolicy, optimizer: Optimizer) -> None:
-    index = {name: i for i, name in enumerate(policy.parameter_names())}
+def _restore_optimizer(tensors: Mapping[str, Tensor], policy: Policy, optimizer: Optimizer) -> None:
+    parameters = policy.named_parameters()
+    index = {name: i for i, name in enumerate(parameters)}
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         name, _, moment = key.rpartition("/")
         if name not in index:
             raise CheckpointError(f"optimizer.safetensors knows a parameter {name!r} that this policy does not have")
-        state.setdefault(index[name], {})[moment] = value
+        whole_value = moment == "step"
+        state.setdefault(index[name], {})[moment] = value if whole_value else spread(value, parameters[name])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _jsonable(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else value
 
 
 def _write_manifest(directory: Path) -> None:

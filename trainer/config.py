@@ -99,6 +99,14 @@ class ModelConfig(ConfigModel):
     """Length instructions are padded to; None takes the tokenizer's own, at most 512."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """none: every process holds the whole model. fsdp: transformer and text encoders are spread over all (FSDP2)."""
+    text_encoders: Literal["resident", "offload"] = "resident"
+    """offload: text encoders are on the accelerator only while they encode; costs their transfer once a batch."""
+    compile: bool = False
+    """Compile the transformer's repeated blocks (torch.compile, regional): minutes at the start, then faster."""
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    """Frozen weights of transformer and text encoders in fewer bits, for LoRA: int8 (torchao), nf4 (bitsandbytes)."""
 
     @field_validator("family")
     @classmethod
@@ -250,6 +258,9 @@ class TrainConfig(ConfigModel):
     """auto: from the newest whole checkpoint in run_dir, if any; none: refuse a used run_dir; or a checkpoint."""
     cpu_threads: PositiveInt | None = None
     """Threads of torch on a CPU; None leaves torch's own choice."""
+    tuning: Literal["lora", "full"] = "lora"
+    """lora: adapters on frozen weights. full: all weights of the transformer, with three copies of them (old, EMA,
+    reference); wants a lower learning rate, and model.sharding=fsdp for large models."""
     algorithm: Literal["nft", "flow_grpo"] = "nft"
     """nft: DiffusionNFT. flow_grpo: policy gradient on stochastic rollouts, on-policy (as with old_decay_type 0)."""
     groups_per_epoch: PositiveInt = 24
@@ -304,6 +315,10 @@ class TrainConfig(ConfigModel):
             )
         if self.algorithm == "flow_grpo" and self.max_staleness:
             raise ValueError(f"max_staleness = {self.max_staleness} must be 0: flow_grpo is on-policy")
+        if self.model.quantization != "none" and (self.tuning == "full" or self.model.sharding == "fsdp"):
+            raise ValueError(
+                f"model.quantization = {self.model.quantization} goes with tuning = lora and model.sharding = none only"
+            )
         samples = self.groups_per_epoch * self.group_size
         if self.optimizer_steps_per_epoch > samples:
             raise ValueError(

@@ -1,11 +1,12 @@
-"""A trained editor at work: a run's model with its adapter on somebody's pictures, as evaluation uses it.
+"""A trained editor at work: a run's model with its trained weights on somebody's pictures, as evaluation uses it.
 
-Enters: a run directory, pictures, an instruction. Leaves: an edited picture; or the whole pipeline with the adapter
-merged into its weights.
+Enters: a run directory, pictures, an instruction. Leaves: an edited picture; or the whole pipeline with what was
+trained in its weights.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,23 +14,25 @@ from typing import Any, Literal
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
 
 from shared.config import load_config
 from shared.errors import CheckpointError
 from trainer import checkpoint
 from trainer.assembly import choose_size, load_family
-from trainer.checkpoint import PREFIX, WEIGHTS_NAME
 from trainer.config import TrainConfig
 from trainer.data import resized
 from trainer.evaluation.held_out import edit_by_euler
-from trainer.export import read_folded, write_folded
+from trainer.export import PREFIX, WEIGHTS_NAME, read_folded, write_folded
+from trainer.full_policy import FullPolicy
 from trainer.models.base import ModelFamily
 
 WeightsName = Literal["policy", "old", "ema"]
 
 
-def find_adapter(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
-    """The adapter's directory in a checkpoint, by default in the newest whole one.
+def find_weights(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
+    """The directory of trained weights in a checkpoint, by default in the newest whole one.
 
     Raises CheckpointError when there is none, or it is damaged.
     """
@@ -45,33 +48,40 @@ def find_adapter(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
     return newest / weights
 
 
-def export(adapter: Path, out: Path) -> Path:
-    """Write an adapter as one file that loads at full strength anywhere; returns its path."""
-    return write_folded(read_folded(adapter / WEIGHTS_NAME), out)
+def export(run_dir: Path, weights: Path, out: Path) -> Path:
+    """Write an adapter as one file that loads at full strength anywhere, or a fully tuned transformer; returns it."""
+    if run_config(run_dir).tuning == "full":
+        return Path(shutil.copytree(weights, out, dirs_exist_ok=True))
+    return write_folded(read_folded(weights / WEIGHTS_NAME), out)
 
 
-def export_merged(run_dir: Path, adapter: Path, out: Path) -> Path:
-    """Write the whole pipeline with the adapter in its weights, for tools that know no adapters; returns `out`."""
+def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
+    """Write the whole pipeline with what was trained in its weights; returns `out`."""
     config = run_config(run_dir)
     pipeline = DiffusionPipeline.from_pretrained(config.model.path)
-    pipeline.load_lora_weights(adapter)
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
+    if config.tuning == "full":
+        _load_all(pipeline.transformer, weights)
+    else:
+        pipeline.load_lora_weights(weights)
+        pipeline.fuse_lora()
+        pipeline.unload_lora_weights()
     pipeline.save_pretrained(out)
     return out
 
 
 class Editor:
-    """A run's model with an adapter, or without one: the reference."""
+    """A run's model with trained weights, or without: the reference."""
 
-    def __init__(self, run_dir: Path, adapter: Path | None) -> None:
+    def __init__(self, run_dir: Path, weights: Path | None) -> None:
         self._config = run_config(run_dir)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._family: ModelFamily = load_family(self._config, device)
         self._choose_size = choose_size(self._config, self._family)
-        if adapter is not None:
-            transformer: Any = self._family.transformer  # diffusers ships no types
-            transformer.load_lora_adapter(read_folded(adapter / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
+        transformer: Any = self._family.transformer  # diffusers ships no types
+        if weights is not None and self._config.tuning == "full":
+            _load_all(transformer, weights)
+        elif weights is not None:
+            transformer.load_lora_adapter(read_folded(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
 
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None
@@ -81,6 +91,10 @@ class Editor:
         noise = [torch.Generator().manual_seed(seed)]
         steps = num_steps or self._config.evaluation.steps
         return edit_by_euler(self._family, [instruction], [images], noise, steps)[0]
+
+
+def _load_all(transformer: nn.Module, weights: Path) -> None:
+    transformer.load_state_dict(load_file(weights / FullPolicy.weights_name))
 
 
 def run_config(run_dir: Path) -> TrainConfig:

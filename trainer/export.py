@@ -15,11 +15,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.errors import CheckpointError
-from trainer.checkpoint import PREFIX, WEIGHTS_NAME
-from trainer.policy import AdapterName, LoraPolicy
+from trainer.checkpoint import save_weights
+from trainer.lora_policy import LoraPolicy
+from trainer.policy import CopyName, Policy
+
+WEIGHTS_NAME, PREFIX = LoraPolicy.weights_name, LoraPolicy.prefix
 
 
-def export_adapter(policy: LoraPolicy, name: AdapterName, directory: Path) -> Path:
+def export_run(policy: Policy, run_dir: Path, *, write: bool) -> None:
+    """Write the EMA weights to RUN_DIR/lora or RUN_DIR/transformer. Every process has to call it, one `write`s."""
+    if not isinstance(policy, LoraPolicy):
+        save_weights(run_dir / "transformer", policy, "ema", write=write)
+    elif write:
+        export_adapter(policy, "ema", run_dir / "lora")
+
+
+def export_adapter(policy: LoraPolicy, name: CopyName, directory: Path) -> Path:
     """Write `directory`/pytorch_lora_weights.safetensors with the scale folded in; returns the file's path."""
     scale = policy.lora_config.lora_alpha / policy.lora_config.r
     tensors = {PREFIX + key: value for key, value in policy.state(name).items()}

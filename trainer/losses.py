@@ -20,7 +20,7 @@ from trainer.flow import interpolate
 from trainer.models.base import Conditioning, ModelFamily
 from trainer.objectives.flow_grpo import grpo_loss, log_prob
 from trainer.objectives.nft import Weighting, nft_loss
-from trainer.policy import LoraPolicy
+from trainer.policy import Policy
 from trainer.seeding import generator
 from trainer.solvers import StochasticStep, stochastic_step
 from trainer.types import RolloutGroup
@@ -73,7 +73,7 @@ class NftLoss(Loss):
     def __init__(
         self,
         family: ModelFamily,
-        policy: LoraPolicy,
+        policy: Policy,
         *,
         num_timesteps: int,
         nft_beta: float,
@@ -141,7 +141,7 @@ class GrpoLoss(Loss):
     def __init__(
         self,
         family: ModelFamily,
-        policy: LoraPolicy,
+        policy: Policy,
         *,
         num_timesteps: int,
         noise_level: float,

@@ -7,7 +7,7 @@ With one process every operation here is the identity.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -60,6 +60,21 @@ class Processes:
         if self.count > 1:
             torch.distributed.all_reduce(total)
         return total.to(value.device)
+
+    def in_step(self, items: Iterable[T], *, together: bool) -> Iterator[T | None]:
+        """The items; where `together`, then None for as long as another process has more.
+
+        A forward of sharded weights is a collective, so who has nothing left to do has to keep the others company.
+        """
+        iterator = iter(items)
+        while True:
+            item = next(iterator, None)
+            more = item is not None
+            if together and self.count > 1:
+                more = bool(self.sum(torch.tensor(float(more))))
+            if not more:
+                return
+            yield item
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Replace every gradient by its sum over all processes, in one message."""

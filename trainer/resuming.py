@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from shared.errors import CheckpointError, ConfigError
-from trainer.config import TrainConfig
+from trainer.config import DataConfig, ModelConfig, TrainConfig
 
 _FIXED = (
     "seed",
@@ -22,6 +22,7 @@ _FIXED = (
     "model.height",
     "model.aspect",
     "model.max_aspect",
+    "tuning",
     "lora",
     "groups_per_epoch",
 )
@@ -38,6 +39,7 @@ _OF_NO_CONSEQUENCE = (
     "cpu_threads",
 )
 """Keys whose change is not worth a word."""
+_DEFAULTS = TrainConfig(run_dir=Path(), data=DataConfig(train=Path()), model=ModelConfig(path=""))
 
 
 def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
@@ -73,7 +75,9 @@ def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None])
     """Refuse changes of fixed keys; tell about the others."""
     then = _flatten(yaml.safe_load((checkpoint / "config.yaml").read_text(encoding="utf-8")))
     now = _flatten(config.model_dump(mode="json"))
-    changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    # A key that was not there yet stood at what is its default now; one that is gone means nothing any more.
+    then = _flatten(_DEFAULTS.model_dump(mode="json")) | then
+    changed = [key for key in sorted(now) if then.get(key) != now[key]]
     fixed = [key for key in changed if _is_under(key, _FIXED)]
     if fixed:
         faults = ", ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in fixed)

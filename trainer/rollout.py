@@ -16,7 +16,8 @@ from torch import Tensor
 
 from trainer.data import load_sources
 from trainer.models.base import Conditioning, ModelFamily
-from trainer.policy import LoraPolicy
+from trainer.policy import Policy
+from trainer.processes import Processes
 from trainer.seeding import generator
 from trainer.sizes import ChooseSize, Layout, layout_of
 from trainer.solvers import dpm_solver_2m, stochastic
@@ -28,7 +29,7 @@ Sources = tuple[Image.Image, ...]
 
 def roll_out(
     family: ModelFamily,
-    policy: LoraPolicy,
+    policy: Policy,
     groups: Sequence[TaskGroup],
     *,
     group_size: int,
@@ -37,20 +38,30 @@ def roll_out(
     choose_size: ChooseSize,
     batch_groups: int,
     seed: int,
+    processes: Processes,
 ) -> Iterator[RolloutGroup]:
     """Generate `group_size` candidates a group on the model's grid, `batch_groups` at a time.
 
     By DPM-Solver++; where `noise_level` is given by Flow-GRPO's stochastic solver, and each rollout keeps its path.
-    Groups of one batch whose sources differ in size are generated one layout after another; what comes out is in the
-    order of `groups`.
+    Groups of one batch whose sources differ in size are generated one layout after another.
     """
+    parts = _parts(groups, choose_size, batch_groups)
+    last: list[tuple[TaskGroup, Sources]] = []
+    for part in processes.in_step(parts, together=policy.sharded):
+        last = last if part is None else part
+        with policy.use("old"):
+            produced = _roll_out_batch(family, last, num_steps, noise_level, group_size=group_size, seed=seed)
+        if part is not None:
+            yield from produced
+
+
+def _parts(
+    groups: Sequence[TaskGroup], choose_size: ChooseSize, batch_groups: int
+) -> Iterator[list[tuple[TaskGroup, Sources]]]:
+    """What is generated at once: groups of one batch and one layout."""
     for start in range(0, len(groups), batch_groups):
         batch = [(group, load_sources(group.task, choose_size)) for group in groups[start : start + batch_groups]]
-        produced: list[RolloutGroup] = []
-        with policy.use("old"):
-            for part in by_layout(batch, lambda one: one[1]):
-                produced += _roll_out_batch(family, part, num_steps, noise_level, group_size=group_size, seed=seed)
-        yield from sorted(produced, key=lambda rollout: rollout.group.index)
+        yield from by_layout(batch, lambda one: one[1])
 
 
 def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image]]) -> list[list[T]]:

@@ -53,8 +53,8 @@ def export(
     """Write a run's adapter as one file for diffusers and ComfyUI, at full strength at scale 1."""
     from trainer import editor  # noqa: PLC0415
 
-    adapter = editor.find_adapter(run_dir, _weights(weights), step)
-    typer.echo(editor.export_merged(run_dir, adapter, out) if merged else editor.export(adapter, out))
+    found = editor.find_weights(run_dir, _weights(weights), step)
+    typer.echo(editor.export_merged(run_dir, found, out) if merged else editor.export(run_dir, found, out))
 
 
 @app.command()
@@ -71,11 +71,11 @@ def edit(
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
 ) -> None:
     """Edit a picture with a run's model."""
-    from trainer.editor import Editor, find_adapter  # noqa: PLC0415
+    from trainer.editor import Editor, find_weights  # noqa: PLC0415
 
     sources = [_open(path) for path in image]
-    adapter = None if base else find_adapter(run_dir, _weights(weights), step)
-    Editor(run_dir, adapter).edit(sources, instruction, seed=seed, num_steps=steps).save(out)
+    found = None if base else find_weights(run_dir, _weights(weights), step)
+    Editor(run_dir, found).edit(sources, instruction, seed=seed, num_steps=steps).save(out)
     typer.echo(out)
 
 

@@ -22,7 +22,7 @@ from trainer.assembly import Run, assemble, save_checkpoint
 from trainer.batching import assign_steps, build_batch
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import evaluate
-from trainer.export import export_adapter
+from trainer.export import export_run
 from trainer.filtering import KeepMask, filter_groups
 from trainer.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
 from trainer.preflight import Inputs
@@ -47,8 +47,8 @@ def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
             save_checkpoint(run)
             display.say(f"checkpoint of epoch {run.epoch} written; the same command goes on from there")
             raise
+        export_run(run.policy, config.run_dir, write=run.processes.is_main)
         if run.processes.is_main:
-            export_adapter(run.policy, "ema", config.run_dir / "lora")
             report.write(config.run_dir, run.seconds)
     return config.run_dir
 

@@ -97,6 +97,7 @@ def _extend(run: Run, underway: Underway, count: int) -> None:
             choose_size=run.choose_size,
             batch_groups=config.rollout.batch_groups,
             seed=config.seed,
+            processes=run.processes,
         ):
             group = rollout.group
             judge_seed = derived_seed(config.seed, "judge", group.epoch, group.index)

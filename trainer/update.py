@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainer.losses import Loss, Row
-from trainer.policy import LoraPolicy
+from trainer.policy import Policy
 from trainer.processes import Processes
+from trainer.sharding import whole
 from trainer.sizes import Layout
 from trainer.types import TrainBatch
 
@@ -36,7 +37,7 @@ class UpdateResult:
 
 
 def update(
-    policy: LoraPolicy,
+    policy: Policy,
     optimizer: Optimizer,
     batch: TrainBatch,
     loss: Loss,
@@ -59,10 +60,17 @@ def update(
         if num_samples == 0:
             continue
         optimizer.zero_grad(set_to_none=True)
-        micro_batches = _micro_batches(batch, step, loss, micro_batch_size)
-        sums += _accumulate(loss, micro_batches, num_rows=num_samples * loss.num_timesteps, on_rows=on_rows)
-        processes.sum_gradients(policy.parameters())
-        grad_norms.append(float(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm)))
+        micro_batches = processes.in_step(_micro_batches(batch, step, loss, micro_batch_size), together=policy.sharded)
+        sums += _accumulate(
+            loss,
+            micro_batches,
+            num_rows=num_samples * loss.num_timesteps,
+            company=lambda: loss.rows(batch.rollouts[0], 0, batch.worth.new_zeros(()))[:1],
+            on_rows=on_rows,
+        )
+        if not policy.gradients_are_sums:
+            processes.sum_gradients(policy.parameters())
+        grad_norms.append(float(whole(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))))
         optimizer.step()
         on_step()
     total_rows = sum(batch.num_samples_per_step) * loss.num_timesteps
@@ -72,14 +80,23 @@ def update(
 
 
 def _accumulate(
-    loss: Loss, micro_batches: Iterable[Sequence[Row]], *, num_rows: int, on_rows: Callable[[int], None]
+    loss: Loss,
+    micro_batches: Iterable[Sequence[Row] | None],
+    *,
+    num_rows: int,
+    company: Callable[[], Sequence[Row]],
+    on_rows: Callable[[int], None],
 ) -> Tensor:
     """Add this process's gradient of one step; returns sums of the terms over its rows, float64 [terms].
 
-    num_rows: rows of the step over all processes, what the loss is a mean over.
+    num_rows: rows of the step over all processes, what the loss is a mean over. company: rows that count nothing, for
+    the turns (None) in which only other processes have some.
     """
     sums = torch.zeros(len(loss.names), dtype=torch.float64)
     for rows in micro_batches:
+        if rows is None:
+            torch.autograd.backward(0.0 * loss.terms(company())[loss.names[0]].sum())
+            continue
         terms = loss.terms(rows)
         torch.autograd.backward(terms[loss.names[0]].sum() / num_rows)
         sums += torch.stack([terms[name].detach().double().sum() for name in loss.names]).cpu()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxKontextPipeline
+from diffusers import FluxKontextPipeline, FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -82,6 +82,21 @@ def test_a_merged_export_needs_no_adapter(run_dir, source, tmp_path):
     call("export", run_dir, "--out", tmp_path / "merged", "--merged")
     pipeline = FluxKontextPipeline.from_pretrained(tmp_path / "merged")
     assert np.abs(in_plain_diffusers(pipeline, source) - edit(run_dir, source, tmp_path / "a.png")).max() <= 1
+
+
+def test_a_fully_tuned_run_has_the_same_tools(tiny, source, tmp_path):
+    run_dir = tmp_path / "run"
+    with serving(ColorJudge()) as url:
+        tiny.train(url, run_dir, "epochs=1", "tuning=full", "optimizer.learning_rate=0.003")
+    trained = edit(run_dir, source, tmp_path / "trained.png")
+    assert np.abs(trained - edit(run_dir, source, tmp_path / "before.png", "--base")).max() > 5
+    call("export", run_dir, "--out", tmp_path / "merged", "--merged")
+    whole = FluxKontextPipeline.from_pretrained(tmp_path / "merged")
+    assert np.abs(in_plain_diffusers(whole, source) - trained).max() <= 1
+    call("export", run_dir, "--out", tmp_path / "transformer")
+    transformer = FluxTransformer2DModel.from_pretrained(tmp_path / "transformer")
+    parts = FluxKontextPipeline.from_pretrained(tiny.folder / "editor", transformer=transformer)
+    assert np.abs(in_plain_diffusers(parts, source) - trained).max() <= 1
 
 
 def test_an_export_is_what_the_run_left_and_any_checkpoint_can_be_had(run_dir, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, launch, metrics, weights
+from tests.support.tiny_run import TinyRun, launch_two, metrics, weights
 
 EPOCHS = 2
 
@@ -15,22 +15,7 @@ def tiny(tmp_path_factory):
 
 
 def accelerate(tiny, url, run_dir, *overrides, extra=("--multi_gpu",)):
-    """`accelerate launch -m trainer`, as the README says; returns (exit status, output)."""
-    process = launch(
-        "-m",
-        "accelerate.commands.launch",
-        *extra,
-        "--num_machines=1",
-        "--num_processes=2",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--main_process_port=0",
-        "-m",
-        "trainer",
-        *tiny.arguments(url, run_dir, *overrides),
-    )
-    output, _ = process.communicate(timeout=280)
-    return process.returncode, output
+    return launch_two(tiny.arguments(url, run_dir, *overrides), extra=extra)
 
 
 @pytest.fixture(scope="module")

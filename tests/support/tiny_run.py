@@ -100,6 +100,25 @@ def launch(*command: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
+def launch_two(arguments: list[str], *, extra: tuple[str, ...] = ("--multi_gpu",)) -> tuple[int, str]:
+    """`accelerate launch -m trainer` on two processes, as the README says; returns (exit status, output)."""
+    process = launch(
+        "-m",
+        "accelerate.commands.launch",
+        *extra,
+        "--num_machines=1",
+        "--num_processes=2",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--main_process_port=0",
+        "-m",
+        "trainer",
+        *arguments,
+    )
+    output, _ = process.communicate(timeout=280)
+    return process.returncode, output
+
+
 def weights(run_dir: Path, step: int, file: str) -> dict[str, Tensor]:
     """Tensors of a checkpoint's file."""
     loaded: dict[str, Tensor] = load_file(run_dir / "checkpoints" / f"step-{step}" / file)

@@ -12,9 +12,10 @@ from trainer import checkpoint
 from trainer.checkpoint import RandomStates, RunState
 from trainer.data import SamplerState
 from trainer.export import export_adapter
+from trainer.lora_policy import LoraPolicy
 from trainer.models.base import LoadOptions
 from trainer.models.flux_kontext import FluxKontext
-from trainer.policy import ADAPTERS, LoraPolicy
+from trainer.policy import COPIES
 from trainer.rollout import velocity_given
 from trainer.solvers import euler
 
@@ -63,7 +64,7 @@ def test_everything_comes_back_bit_for_bit(editor, tmp_path):
     _, fresh, fresh_optimizer = trained(editor, steps=0, seed=9)
     assert checkpoint.restore(path, fresh, fresh_optimizer, rank=0) == STATE
     assert torch.equal(torch.rand(3), expected_draw)
-    for name in ADAPTERS:
+    for name in COPIES:
         ours, theirs = policy.state(name), fresh.state(name)
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     before, after = optimizer.state_dict()["state"], fresh_optimizer.state_dict()["state"]
@@ -85,7 +86,7 @@ def damage_truncate(path):
 
 
 def damage_flip(path):
-    file = path / "ema" / checkpoint.WEIGHTS_NAME
+    file = path / "ema" / LoraPolicy.weights_name
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -179,7 +180,7 @@ def edit_in_plain_diffusers(editor, adapter_directory):
     return np.asarray(image, int)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", COPIES)
 def test_adapters_load_in_plain_diffusers_at_full_strength(editor, tmp_path, name):
     family, policy, optimizer = trained(editor)
     path = save(tmp_path / "checkpoints", policy, optimizer)

@@ -4,9 +4,10 @@ from PIL import Image
 
 from shared.errors import CheckpointError, ConfigError
 from tests.support.tiny_editor import build_tiny_editor
+from trainer.lora_policy import LoraPolicy
 from trainer.models.base import LoadOptions
 from trainer.models.flux_kontext import FluxKontext
-from trainer.policy import ADAPTERS, LoraPolicy
+from trainer.policy import COPIES
 
 OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))
 
@@ -48,7 +49,7 @@ def parts(editor):
 
 
 def test_all_copies_start_at_the_plain_editor(parts):
-    for name in (*ADAPTERS, "reference"):
+    for name in (*COPIES, "reference"):
         assert torch.equal(parts.velocity_of(name), parts.before)
 
 

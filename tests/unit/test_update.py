@@ -4,11 +4,11 @@ from PIL import Image
 
 from tests.support.tiny_editor import build_tiny_editor
 from trainer.flow import interpolate
+from trainer.lora_policy import LoraPolicy
 from trainer.losses import NftLoss
 from trainer.models.base import LoadOptions
 from trainer.models.flux_kontext import FluxKontext
 from trainer.objectives.nft import nft_loss
-from trainer.policy import LoraPolicy
 from trainer.processes import Processes
 from trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
 from trainer.update import update

@@ -5,7 +5,7 @@ The noise of a task depends on the evaluation seed and the task's position only:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -14,7 +14,7 @@ from shared.errors import RewardServiceUnavailable
 from trainer.data import load_sources
 from trainer.evaluation.metrics import Metric, measure
 from trainer.models.base import ModelFamily
-from trainer.policy import LoraPolicy, PolicyName
+from trainer.policy import Policy, PolicyName
 from trainer.processes import Processes
 from trainer.records import EvaluatedTask, Evaluation
 from trainer.rewarding import RewardQueue, Ticket, collect_together
@@ -28,11 +28,13 @@ Pictures = dict[int, tuple[Image.Image, Image.Image]]
 """(first source, edited) by task index."""
 Edits = dict[int, tuple[tuple[Image.Image, ...], Image.Image]]
 """(sources, edited) by task index."""
+Part = list[tuple[int, EditTask, tuple[Image.Image, ...]]]
+"""(task index, task, sources), of one layout."""
 
 
 def evaluate(
     family: ModelFamily,
-    policy: LoraPolicy,
+    policy: Policy,
     name: PolicyName,
     tasks: Sequence[EditTask],
     *,
@@ -55,18 +57,20 @@ def evaluate(
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
     tickets: list[Ticket] = []
-    for start in range(0, len(mine), batch_size):
-        batch = mine[start : start + batch_size]
+    order: list[tuple[int, EditTask]] = []
+    company = next(_parts([(0, tasks[0])], 1, choose_size))
+    for part in processes.in_step(_parts(mine, batch_size, choose_size), together=policy.sharded):
         with policy.use(name):
-            edits |= _edit(family, batch, num_steps, choose_size, seed)
-        for index, task in batch:
-            sources, edited = edits[index]
-            tickets.append(queue.submit(task, sources, [edited], seed=index))
-        on_batch(len(batch))
+            edited = _edit(family, part or company, num_steps, seed)
+        for (index, task, sources), edit in zip(part or (), edited, strict=False):
+            edits[index] = (sources, edit)
+            order.append((index, task))
+            tickets.append(queue.submit(task, sources, [edit], seed=index))
+        on_batch(len(part or ()))
     rewards = collect_together(queue, tickets, processes)
     records = [
         _record(index, task, reward.values[0], metrics, edits[index][1])
-        for (index, task), reward in zip(mine, rewards, strict=True)
+        for (index, task), reward in zip(order, rewards, strict=True)
     ]
     everyones = sorted(processes.gather(records), key=lambda record: record.index)
     failures = processes.gather([failure for reward in rewards for failure in reward.failures])
@@ -76,21 +80,21 @@ def evaluate(
     return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather(shown))
 
 
-def _edit(
-    family: ModelFamily, batch: Sequence[tuple[int, EditTask]], num_steps: int, choose_size: ChooseSize, seed: int
-) -> Edits:
-    edits: Edits = {}
-    loaded = [(index, task, load_sources(task, choose_size)) for index, task in batch]
-    for part in by_layout(loaded, lambda one: one[2]):
-        edited = edit_by_euler(
-            family,
-            [task.instruction for _, task, _ in part],
-            [images for _, _, images in part],
-            [generator(seed, "evaluation", index) for index, _, _ in part],
-            num_steps,
-        )
-        edits |= {index: (images, edit) for (index, _, images), edit in zip(part, edited, strict=True)}
-    return edits
+def _parts(tasks: Sequence[tuple[int, EditTask]], batch_size: int, choose_size: ChooseSize) -> Iterator[Part]:
+    """What is edited at once: tasks of one batch and one layout."""
+    for start in range(0, len(tasks), batch_size):
+        loaded = [(index, task, load_sources(task, choose_size)) for index, task in tasks[start : start + batch_size]]
+        yield from by_layout(loaded, lambda one: one[2])
+
+
+def _edit(family: ModelFamily, part: Part, num_steps: int, seed: int) -> list[Image.Image]:
+    return edit_by_euler(
+        family,
+        [task.instruction for _, task, _ in part],
+        [images for _, _, images in part],
+        [generator(seed, "evaluation", index) for index, _, _ in part],
+        num_steps,
+    )
 
 
 @torch.no_grad()

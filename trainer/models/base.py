@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from shared.errors import ConfigError
+from trainer.models.quantizing import Quantization, quantized
+from trainer.offloading import Offloaded
 from trainer.sizes import ImageSize
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -69,6 +72,14 @@ class LoadOptions:
     max_text_tokens: int | None = None
     """None: the tokenizer's own limit."""
     gradient_checkpointing: bool = False
+    trains_all: bool = False
+    """All of the transformer is trained: its weights are float32, whatever forwards compute in."""
+    will_be_sharded: bool = False
+    """Transformer and text encoders stay on the CPU: sharding moves them piece by piece."""
+    offload_text_encoders: bool = False
+    """Text encoders are on the device only while they work."""
+    quantization: Quantization = "none"
+    """How the frozen weights of transformer and text encoders are stored."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,6 +87,30 @@ class LoadOptions:
         if self.precision == "auto":
             return torch.float32 if self.device.type == "cpu" else torch.bfloat16
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def from_pretrained(self, pipeline_class: Any, path: str) -> Any:
+        """The pipeline, its modules frozen, in their dtypes and where they belong. Raises ConfigError."""
+        # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
+        dtypes = {"default": self.dtype, "vae": torch.float32}
+        if self.trains_all:
+            dtypes["transformer"] = torch.float32
+        try:
+            pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **quantized(self.quantization, self.dtype))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model.path = {path!r} is not a {pipeline_class.__name__}: {error}") from error
+        for name, module in pipeline.components.items():
+            if isinstance(module, nn.Module):
+                module.requires_grad_(False).eval()
+                if not self._stays(name):
+                    module.to(self.device)
+        if self.gradient_checkpointing:
+            pipeline.transformer.enable_gradient_checkpointing()
+        return pipeline
+
+    def _stays(self, name: str) -> bool:
+        """Whether a component is not moved to the device as a whole."""
+        text = name.startswith("text_encoder")
+        return (self.will_be_sharded and (text or name == "transformer")) or (self.offload_text_encoders and text)
 
 
 class ModelFamily(ABC):
@@ -85,8 +120,14 @@ class ModelFamily(ABC):
     """Names (suffixes) of the modules that adapters go to by default."""
     transformer: nn.Module
     """The part that is trained; a diffusers model with the PEFT mixin."""
+    dtype: torch.dtype
+    """What the transformer computes in."""
+    text_encoders: tuple[nn.Module, ...]
+    """Frozen parts that only `encode` needs."""
     size_multiple: int
     """Width and height of every picture are multiples of this many pixels."""
+    offloaded: Offloaded | None = None
+    """Brings the text encoders to the device for `encode`, where they are not there."""
 
     @classmethod
     @abstractmethod
@@ -97,9 +138,15 @@ class ModelFamily(ABC):
     def num_cut_tokens(self, instruction: str) -> int:
         """Tokens of an instruction that the text encoder would not be shown because it is too long; 0: all are."""
 
-    @abstractmethod
+    @torch.no_grad()
     def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Condition on B instructions and their source images, all of one layout; no gradient."""
+        with self.offloaded.present() if self.offloaded else nullcontext():
+            return self._encode(instructions, sources)
+
+    @abstractmethod
+    def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+        """See `encode`."""
 
     @abstractmethod
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from shared.errors import ConfigError, DataError
+from shared.errors import DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.shifting import sigmas_at
 from trainer.sizes import ImageSize
@@ -43,9 +43,10 @@ class Flux2Klein(ModelFamily):
 
     def __init__(self, pipeline: Flux2KleinPipeline, options: LoadOptions) -> None:
         self.transformer = pipeline.transformer
+        self.text_encoders = (pipeline.text_encoder,)
         self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline
-        self._options = options
+        self._options, self.dtype = options, options.dtype
         self._max_text_tokens = min(_LONGEST_TEXT, options.max_text_tokens or _LONGEST_TEXT)
         statistics = pipeline.vae.bn
         self._mean = statistics.running_mean.view(1, -1, 1, 1)
@@ -54,17 +55,7 @@ class Flux2Klein(ModelFamily):
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> Flux2Klein:
         """Load from a pipeline directory or hub name; see ModelFamily.load."""
-        try:
-            # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
-            dtypes = {"default": options.dtype, "vae": torch.float32}
-            pipeline = Flux2KleinPipeline.from_pretrained(path, dtype=dtypes)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model.path = {path!r} is not a Flux2KleinPipeline: {error}") from error
-        for part in ("transformer", "vae", "text_encoder"):
-            getattr(pipeline, part).requires_grad_(False).eval().to(options.device)
-        if options.gradient_checkpointing:
-            pipeline.transformer.enable_gradient_checkpointing()
-        return cls(pipeline, options)
+        return cls(options.from_pretrained(Flux2KleinPipeline, path), options)
 
     def num_cut_tokens(self, instruction: str) -> int:
         """What does not fit with the chat template around it."""
@@ -75,8 +66,7 @@ class Flux2Klein(ModelFamily):
         length = len(self._pipeline.tokenizer(text, verbose=False).input_ids)
         return max(0, length - self._max_text_tokens)
 
-    @torch.no_grad()
-    def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+    def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through the language model, each source through the VAE."""
         for text, images in zip(instructions, sources, strict=True):
             if not 1 <= len(images) <= MAX_SOURCES:

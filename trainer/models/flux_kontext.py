@@ -13,7 +13,7 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 from torch import Tensor
 
-from shared.errors import ConfigError, DataError
+from shared.errors import DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
 from trainer.models.shifting import shifted_sigmas
@@ -38,34 +38,24 @@ class FluxKontext(ModelFamily):
 
     def __init__(self, pipeline: FluxKontextPipeline, options: LoadOptions) -> None:
         self.transformer = pipeline.transformer
+        self.text_encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
         self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline
-        self._options = options
+        self._options, self.dtype = options, options.dtype
         limit = options.max_text_tokens or pipeline.tokenizer_2.model_max_length
         self._max_text_tokens = min(_LONGEST_TEXT, limit)
 
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> FluxKontext:
         """Load from a pipeline directory or hub name; see ModelFamily.load."""
-        try:
-            # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
-            dtypes = {"default": options.dtype, "vae": torch.float32}
-            pipeline = FluxKontextPipeline.from_pretrained(path, dtype=dtypes)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model.path = {path!r} is not a FluxKontextPipeline: {error}") from error
-        for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):
-            getattr(pipeline, name).requires_grad_(False).eval().to(options.device)
-        if options.gradient_checkpointing:
-            pipeline.transformer.enable_gradient_checkpointing()
-        return cls(pipeline, options)
+        return cls(options.from_pretrained(FluxKontextPipeline, path), options)
 
     def num_cut_tokens(self, instruction: str) -> int:
         """What T5 is not shown; CLIP sees the first 77 tokens only, by FLUX's design."""
         length = len(self._pipeline.tokenizer_2(instruction, verbose=False).input_ids)
         return max(0, length - self._max_text_tokens)
 
-    @torch.no_grad()
-    def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+    def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through T5 and CLIP, one source image each through the VAE."""
         if several := [text for text, images in zip(instructions, sources, strict=True) if len(images) != 1]:
             raise DataError(f"FLUX Kontext takes exactly one source image; not so for the task {several[0]!r}")

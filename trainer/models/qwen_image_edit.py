@@ -21,7 +21,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 from PIL import Image
 from torch import Tensor
 
-from shared.errors import ConfigError, DataError
+from shared.errors import DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
 from trainer.models.shifting import shifted_sigmas
@@ -46,34 +46,23 @@ class QwenImageEdit(ModelFamily):
 
     def __init__(self, pipeline: Any, options: LoadOptions) -> None:
         self.transformer = pipeline.transformer
+        self.text_encoders = (pipeline.text_encoder,)
         self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline
-        self._options = options
+        self._options, self.dtype = options, options.dtype
         statistics = (pipeline.vae.config.latents_mean, pipeline.vae.config.latents_std)
         self._mean, self._std = (torch.tensor(one).view(1, -1, 1, 1).to(options.device) for one in statistics)
 
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> QwenImageEdit:
         """Load from a pipeline directory or hub name; see ModelFamily.load."""
-        name = cls.pipeline_class.__name__
-        try:
-            # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
-            dtypes = {"default": options.dtype, "vae": torch.float32}
-            pipeline = cls.pipeline_class.from_pretrained(path, dtype=dtypes)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model.path = {path!r} is not a {name}: {error}") from error
-        for part in ("transformer", "vae", "text_encoder"):
-            getattr(pipeline, part).requires_grad_(False).eval().to(options.device)
-        if options.gradient_checkpointing:
-            pipeline.transformer.enable_gradient_checkpointing()
-        return cls(pipeline, options)
+        return cls(options.from_pretrained(cls.pipeline_class, path), options)
 
     def num_cut_tokens(self, instruction: str) -> int:  # noqa: ARG002 - the same for all
         """Nothing is cut: texts are as long as they are, pictures not counted against them."""
         return 0
 
-    @torch.no_grad()
-    def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
+    def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Instruction and sources through the language model, row by row, and the sources through the VAE."""
         for text, images in zip(instructions, sources, strict=True):
             if not 1 <= len(images) <= self.max_sources:

@@ -71,7 +71,7 @@ bench: setup-dev ## speed of the service: against its engine, against other ways
 	$(BIN)/python -m benchmarks.replicas
 	$(BIN)/python -m benchmarks.codecs
 
-pins: setup-dev ## write constraints.txt anew
+pins: | $(UV) ## write constraints.txt anew
 	$(UV) pip compile --quiet pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean: ## remove .venv, caches and runs

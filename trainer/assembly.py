@@ -102,9 +102,9 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         if processes.is_main:
             _warn_of_cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}, display)
         policy = _build_policy(config, family, _sharder(config, family, processes))
-        if config.model.compile:
+        if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types
-            transformer.compile_repeated_blocks()
+            transformer.compile_repeated_blocks(backend=config.model.compile)
         run = Run(
             config=config,
             inputs=inputs,

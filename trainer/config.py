@@ -103,10 +103,11 @@ class ModelConfig(ConfigModel):
     """none: every process holds the whole model. fsdp: transformer and text encoders are spread over all (FSDP2)."""
     text_encoders: Literal["resident", "offload"] = "resident"
     """offload: text encoders are on the accelerator only while they encode; costs their transfer once a batch."""
-    compile: bool = False
-    """Compile the transformer's repeated blocks (torch.compile, regional): minutes at the start, then faster."""
-    quantization: Literal["none", "int8", "nf4"] = "none"
-    """Frozen weights of transformer and text encoders in fewer bits, for LoRA: int8 (torchao), nf4 (bitsandbytes)."""
+    compile: Literal["none", "inductor", "aot_eager"] = "none"
+    """Backend of torch.compile for the transformer's repeated blocks (regional): a minute at the start, then faster;
+    inductor on a CPU needs a C++ compiler, aot_eager is for finding faults."""
+    quantization: Literal["none", "int8"] = "none"
+    """Frozen weights of transformer and text encoders in 8 bits (torchao; extra `quant`), for LoRA."""
 
     @field_validator("family")
     @classmethod

@@ -95,7 +95,7 @@ class LoadOptions:
         if self.trains_all:
             dtypes["transformer"] = torch.float32
         try:
-            pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **quantized(self.quantization, self.dtype))
+            pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **quantized(self.quantization))
         except (OSError, ValueError) as error:
             raise ConfigError(f"model.path = {path!r} is not a {pipeline_class.__name__}: {error}") from error
         for name, module in pipeline.components.items():

@@ -22,7 +22,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from trainer.charts import Series, line_chart, standalone
-from trainer.monitors import read_metrics
+from trainer.metrics_log import read_metrics
 from worlds.shapes.demo import HERE, reward_service
 
 CONFIG = HERE / "nft.yaml"

@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,15 +25,16 @@ from trainer.filtering import FilterThresholds
 from trainer.full_policy import FullPolicy
 from trainer.lora_policy import LoraPolicy
 from trainer.losses import GrpoLoss, Loss, NftLoss
+from trainer.metrics_log import MetricsLog
 from trainer.models import family_class
 from trainer.models.base import LoadOptions, ModelFamily
-from trainer.monitors import MetricsLog
+from trainer.monitors import AlarmLimits
 from trainer.offloading import Offloaded
 from trainer.policy import Policy
 from trainer.preflight import Inputs
 from trainer.processes import Processes
 from trainer.progress import Display
-from trainer.resuming import find_start
+from trainer.resuming import find_start, flatten
 from trainer.rewarding import RewardQueue
 from trainer.schedule import num_trained_timesteps
 from trainer.seeding import derived_seed
@@ -66,6 +66,7 @@ class Run:
     """At which size a picture is trained."""
     filter_thresholds: FilterThresholds
     loss: Loss
+    alarm_limits: AlarmLimits
     component_weights: Mapping[str, float]
     """Of sub-scores that become advantages one by one; empty: the reward is one."""
     evaluated: set[int]
@@ -120,6 +121,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             choose_size=choose_size(config, family),
             filter_thresholds=_thresholds(config),
             loss=_build_loss(config, family, policy),
+            alarm_limits=_alarm_limits(config),
             component_weights=_component_weights(config),
             evaluated=evaluated,
             started_at=started_at,
@@ -134,7 +136,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
                     f"and loss, dealt out anew; sums over processes may differ in their last bits"
                 )
         if processes.is_main:
-            run.log = stack.enter_context(_open_run_dir(config, run.epoch if start else -1))
+            run.log = stack.enter_context(_open_run_dir(config, inputs, run.epoch if start else -1))
         yield run
 
 
@@ -168,12 +170,19 @@ def _continue(run: Run, state: RunState) -> None:
     run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
 
 
-def _open_run_dir(config: TrainConfig, start_epoch: int) -> MetricsLog:
+def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> MetricsLog:
     """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     records.forget_after(config.run_dir, start_epoch)
-    Path(config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    return MetricsLog(config.run_dir, start_epoch)
+    (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    records.save_versions(config.run_dir, inputs.service)
+    return MetricsLog(
+        config.run_dir,
+        start_epoch,
+        trackers=config.trackers,
+        project=config.tracker_project,
+        config=flatten(config.model_dump(mode="json")),
+    )
 
 
 def load_family(config: TrainConfig, device: torch.device, *, num_processes: int = 1) -> ModelFamily:
@@ -282,6 +291,19 @@ def _thresholds(config: TrainConfig) -> FilterThresholds:
         spread=settings.spread,
         min_range=settings.min_range,
         quorum=settings.quorum,
+    )
+
+
+def _alarm_limits(config: TrainConfig) -> AlarmLimits:
+    settings = config.monitor
+    return AlarmLimits(
+        window=settings.window,
+        min_group_std=settings.min_group_std,
+        min_score_mass=settings.min_score_mass,
+        max_unedited_growth=settings.max_unedited_growth,
+        max_kl_to_base=settings.max_kl_to_base,
+        max_second_gap=settings.max_second_gap,
+        max_missing_fraction=settings.max_missing_fraction,
     )
 
 

@@ -246,6 +246,29 @@ class ReportConfig(ConfigModel):
     """Groups kept of each."""
 
 
+class MonitorConfig(ConfigModel):
+    """What is watched for signs of reward hacking, and when an alarm is raised; null turns an alarm off."""
+
+    second_method: str | None = None
+    """A scoring method that training does not use: it looks at some of the same edits. None: none does."""
+    second_groups: PositiveInt = 2
+    """Groups an epoch that the second method looks at."""
+    window: PositiveInt = 5
+    """Epochs that a value is averaged over before it is compared."""
+    min_group_std: NonNegativeFloat | None = 0.03
+    """Alarm when rewards within groups spread less than this."""
+    min_score_mass: NonNegativeFloat | None = 0.5
+    """Alarm when the judge puts less of its probability than this on score tokens."""
+    max_unedited_growth: PositiveFloat | None = 2.0
+    """Alarm when the half of the pixels that changes least changes this many times as much as at the start."""
+    max_kl_to_base: PositiveFloat | None = None
+    """Alarm when mean((v_theta - v_ref)^2) is above this; its size depends on the model."""
+    max_second_gap: NonNegativeFloat | None = 0.1
+    """Alarm when the reward has risen by this much more than the second method's score of the same edits."""
+    max_missing_fraction: NonNegativeFloat | None = 0.1
+    """Alarm when more candidates than this have no score."""
+
+
 class TrainConfig(ConfigModel):
     """A training run. Defaults are Table 5 of arXiv:2510.16888."""
 
@@ -296,6 +319,11 @@ class TrainConfig(ConfigModel):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    monitor: MonitorConfig = Field(default_factory=MonitorConfig)
+    trackers: tuple[Literal["wandb", "trackio"], ...] = ()
+    """Where metrics go beside metrics.jsonl and TensorBoard; they read their own environment (WANDB_MODE, ...)."""
+    tracker_project: str = "edit-r1"
+    """Project that trackers put the run in."""
     report: ReportConfig = Field(default_factory=ReportConfig)
 
     @model_validator(mode="after")

@@ -20,6 +20,12 @@ Enters: the values of the walk. Leaves: files in the run directory; nothing that
     optimizer/grad_norm                  before clipping, mean over the epoch's steps
     optimizer/steps                      so far
     policy/old_decay                     how much of the old policy stayed
+    policy/kl_to_base                    mean((v_theta - v_ref)^2) on one group a process
+    reward/score_mass                    the judge's probability of all score tokens together
+    edit/unedited_distance               mean change of the half of the pixels that changed least, of 1
+    reward/second_mean, second_gap       a method that training does not see, on a few groups; the reward there minus it
+    reward/second_agreement              pairs within these groups that both put in one order
+    alarm/NAME                           1 while it is on; see `trainer.monitors`
     eval/reward, eval/METRIC             means over the held-out tasks
     time/STAGE_seconds                   wall time; reward_wait is what was not hidden behind the rollout
 """
@@ -27,6 +33,7 @@ Enters: the values of the walk. Leaves: files in the run directory; nothing that
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +47,9 @@ from trainer.advantage import group_std
 from trainer.assembly import Run
 from trainer.evaluation.held_out import Pictures
 from trainer.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
+from trainer.grids import group_grid
+from trainer.metrics_log import MetricsLog
+from trainer.monitors import ALARMS, find_alarms
 from trainer.records import Evaluation, ShownGroup
 from trainer.types import ScoredGroup
 from trainer.update import UpdateResult
@@ -75,6 +85,8 @@ class EpochLog:
     worth_P_G: Tensor
     update: UpdateResult
     old_decay: float
+    signs: Mapping[str, float]
+    """What `trainer.observing` saw."""
 
 
 def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: Sequence[ScoredGroup]) -> None:
@@ -89,6 +101,7 @@ def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: 
         "time/epoch_seconds": sum(seconds.values()),
     }
     if run.log is not None:
+        metrics |= _alarms(run, run.log, metrics)
         run.log.write(log.epoch, metrics)
     if failures:
         run.display.say(f"epoch {log.epoch}: {len(failures)} scores are missing; the first: {failures[0]}")
@@ -133,7 +146,19 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
         "optimizer/grad_norm": result.grad_norm,
         "optimizer/steps": float(run.optimizer_steps),
         "policy/old_decay": log.old_decay,
+        **log.signs,
     }
+
+
+def _alarms(run: Run, log: MetricsLog, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The alarms as metrics; those that went on are told."""
+    epochs = [line for line in log.lines if "reward/mean" in line]
+    present = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    on = find_alarms([*epochs, present], run.alarm_limits)
+    for name in sorted(on):
+        if not (epochs and epochs[-1].get(f"alarm/{name}")):
+            run.display.say(f"ALARM {name}: {ALARMS[name]}")
+    return {f"alarm/{name}": float(name in on) for name in ALARMS}
 
 
 def _line(epoch: int, metrics: Mapping[str, float], seconds: Mapping[str, float], epochs: int) -> str:
@@ -145,18 +170,23 @@ def _line(epoch: int, metrics: Mapping[str, float], seconds: Mapping[str, float]
 
 
 def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None:
-    """Keep pictures of a few groups: a dropped one first when there is one, then kept ones."""
+    """Keep pictures of a few groups: the best, the worst, a dropped one when there is one, then others."""
+    means = log.rewards_P_G.nanmean(dim=1)
+    by_mean = [index for index in means.argsort().tolist() if not means[index].isnan()]
+    standing = {by_mean[0]: "worst", by_mean[-1]: "best"}
     dropped = [index for index, reason in enumerate(log.keep.reasons) if reason is not None]
-    kept = [index for index, reason in enumerate(log.keep.reasons) if reason is None]
-    wanted = {*(dropped[:1] + kept + dropped[1:])[: run.config.report.groups]}
+    wanted = list(dict.fromkeys([by_mean[-1], by_mean[0], *dropped[:1], *range(len(means))]))
+    wanted = wanted[: run.config.report.groups]
     mine = [group for group in scored if group.rollout.group.index in wanted]
-    everyones = run.processes.gather([_shown(group, log.keep) for group in mine])
-    if run.log is not None:
-        ordered = sorted(everyones, key=lambda pair: pair[0].index)
+    everyones = run.processes.gather([_shown(group, log.keep, standing) for group in mine])
+    if run.log is not None and everyones:
+        ordered = sorted(everyones, key=lambda pair: wanted.index(pair[0].index))
         records.save_rollouts(run.config.run_dir, log.epoch, ordered)
+        rows = [(pictures.source, pictures.candidates, shown.rewards) for shown, pictures in ordered]
+        run.log.show(log.epoch, "rollout/groups", group_grid(rows))
 
 
-def _shown(group: ScoredGroup, keep: KeepMask) -> tuple[ShownGroup, records.Pictures]:
+def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> tuple[ShownGroup, records.Pictures]:
     rollout, index = group.rollout, group.rollout.group.index
     shown = ShownGroup(
         index=index,
@@ -166,5 +196,6 @@ def _shown(group: ScoredGroup, keep: KeepMask) -> tuple[ShownGroup, records.Pict
         candidates=tuple(f"{index:03d}-{candidate:02d}.webp" for candidate in range(len(rollout.candidates))),
         rewards=group.rewards,
         dropped_because=keep.reasons[index],
+        standing=standing.get(index),
     )
     return shown, records.Pictures(rollout.sources[0], rollout.candidates)

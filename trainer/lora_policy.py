@@ -87,7 +87,10 @@ class LoraPolicy(Policy):
 
     def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
         """A copy of an adapter's weights under PEFT's names, on the CPU."""
-        state = get_peft_model_state_dict(self._transformer, adapter_name=name) if keep else {}
+        # Also where it is not kept: it makes a sharded module drop gathered weights, which all have to do or none.
+        state = get_peft_model_state_dict(self._transformer, adapter_name=name)
+        if not keep:
+            return {}
         return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
     def metadata(self) -> dict[str, str]:

@@ -29,6 +29,8 @@ class Inputs:
     held_out: tuple[EditTask, ...]
     """Empty when evaluation is off."""
     metrics: Mapping[str, Metric]
+    service: ServiceInfo
+    """What the reward service said of itself."""
 
 
 def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
@@ -46,7 +48,7 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
     _check_service(config, service)
     where = ", ".join(config.reward.url)
     tell(f"reward service at {where}: {service.model} ({service.engine}), method {config.reward.method}")
-    return Inputs(train, held_out, metrics)
+    return Inputs(train, held_out, metrics, service)
 
 
 async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:
@@ -66,11 +68,14 @@ def _check_sources(config: TrainConfig, tasks: Sequence[EditTask]) -> None:
 
 
 def _check_service(config: TrainConfig, service: ServiceInfo) -> None:
-    if config.reward.method not in service.methods:
-        raise ConfigError(
-            f"reward.method = {config.reward.method!r}: the service at {', '.join(config.reward.url)} knows "
-            f"{', '.join(service.methods)}"
-        )
+    for key, method in (
+        ("reward.method", config.reward.method),
+        ("monitor.second_method", config.monitor.second_method),
+    ):
+        if method is not None and method not in service.methods:
+            raise ConfigError(
+                f"{key} = {method!r}: the service at {', '.join(config.reward.url)} knows {', '.join(service.methods)}"
+            )
     if config.group_size > service.limits.max_candidates:
         raise ConfigError(
             f"group_size = {config.group_size}: the service at {', '.join(config.reward.url)} takes at most "

@@ -6,18 +6,23 @@ RUN_DIR/rollouts/epoch-0012/records.json, 000-source.webp, 000-00.webp, ...
 
 from __future__ import annotations
 
+import json
+import platform
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
+import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from shared import images
+from shared.schemas import ServiceInfo
 
-EVALUATIONS, ROLLOUTS = "evaluations", "rollouts"
+EVALUATIONS, ROLLOUTS, VERSIONS = "evaluations", "rollouts", "versions.json"
 _RECORDS = "records.json"
 
 
@@ -68,6 +73,8 @@ class ShownGroup(Record):
     rewards: tuple[float | None, ...]
     dropped_because: str | None
     """None: the group was kept."""
+    standing: str | None = None
+    """best or worst of its epoch by mean reward; None: neither."""
 
 
 class ShownRollouts(Record):
@@ -110,6 +117,25 @@ def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[tuple[ShownGroup, 
             (directory / name).write_bytes(images.encode(candidate))
     shown = ShownRollouts(epoch=epoch, groups=tuple(group for group, _ in groups))
     (directory / _RECORDS).write_text(shown.model_dump_json(), encoding="utf-8")
+
+
+def save_versions(run_dir: Path, service: ServiceInfo) -> None:
+    """Write what the run runs on: packages of both programs, device, judge."""
+    names = ("edit-r1", "torch", "diffusers", "transformers", "accelerate", "peft")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    versions = {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+        "device": device,
+    }
+    judge = {"model": service.model, "engine": service.engine, **service.versions}
+    (run_dir / VERSIONS).write_text(json.dumps({"trainer": versions, "reward service": judge}, indent=2) + "\n")
+
+
+def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:
+    """What `save_versions` wrote; empty for a run that is older than it."""
+    path = run_dir / VERSIONS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def read_evaluations(run_dir: Path) -> list[tuple[Path, Evaluation]]:

@@ -18,13 +18,22 @@ from markupsafe import Markup
 
 from shared import images
 from trainer.charts import Series, line_chart
-from trainer.monitors import read_metrics
-from trainer.records import Evaluation, ShownGroup, ShownRollouts, read_evaluations, read_rollouts
+from trainer.metrics_log import read_metrics
+from trainer.monitors import ALARMS
+from trainer.records import Evaluation, ShownGroup, ShownRollouts, read_evaluations, read_rollouts, read_versions
 
 REPORT_NAME, SUMMARY_NAME = "report.html", "summary.json"
 _CHARTS: Sequence[tuple[str, tuple[tuple[str, str], ...]]] = (
     ("Reward of the rollouts", (("reward/mean", "mean"), ("reward/std", "std"))),
+    ("Spread within groups", (("reward/group_std", "std"),)),
     ("Groups kept by the filter", (("filter/kept_fraction", "kept fraction"),)),
+    (
+        "Scores that are missing, or hardly meant",
+        (("reward/missing_fraction", "missing"), ("reward/score_mass", "mass")),
+    ),
+    ("A second method on the same edits", (("reward/second_mean", "second"), ("reward/second_gap", "reward minus it"))),
+    ("What should stay: distance from the source", (("edit/unedited_distance", "unedited half"),)),
+    ("Distance from the base: mean squared velocity", (("policy/kl_to_base", "policy"),)),
     ("Loss", (("nft/policy_loss", "policy"), ("grpo/policy_loss", "policy"))),
     ("Gradient norm", (("optimizer/grad_norm", "before clipping"),)),
     (
@@ -50,6 +59,15 @@ class Comparison:
     def change(self) -> float | None:
         """What came of it: after - before."""
         return None if self.before is None or self.after is None else self.after - self.before
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One that was on."""
+
+    name: str
+    meaning: str
+    epochs: str
 
 
 @dataclass(frozen=True)
@@ -123,8 +141,27 @@ def render(record: RunRecord, seconds: float) -> str:
         charts=_charts(record),
         pairs=_pairs(record),
         rollouts=[(rollout.epoch, _cards(directory, rollout)) for directory, rollout in record.rollouts],
+        alarms=_alarms(record.metrics),
+        versions=read_versions(record.run_dir),
         config=(record.run_dir / "config.yaml").read_text(encoding="utf-8"),
     )
+
+
+def _alarms(metrics: Sequence[Mapping[str, Any]]) -> list[Alarm]:
+    """The alarms that were on at some time, with the epochs."""
+    epochs = {name: [int(line["epoch"]) for line in metrics if line.get(f"alarm/{name}")] for name in ALARMS}
+    return [Alarm(name, ALARMS[name], _spans(on)) for name, on in epochs.items() if on]
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """1, 2, 3, 7 as "1-3, 7"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _overall(record: RunRecord) -> list[Comparison]:

@@ -36,6 +36,9 @@ _OF_NO_CONSEQUENCE = (
     "checkpoint",
     "evaluation",
     "report",
+    "monitor",
+    "tracker_project",
+    "trackers",
     "cpu_threads",
 )
 """Keys whose change is not worth a word."""
@@ -73,10 +76,10 @@ def _check_unused(run_dir: Path) -> None:
 
 def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None]) -> None:
     """Refuse changes of fixed keys; tell about the others."""
-    then = _flatten(yaml.safe_load((checkpoint / "config.yaml").read_text(encoding="utf-8")))
-    now = _flatten(config.model_dump(mode="json"))
+    then = flatten(yaml.safe_load((checkpoint / "config.yaml").read_text(encoding="utf-8")))
+    now = flatten(config.model_dump(mode="json"))
     # A key that was not there yet stood at what is its default now; one that is gone means nothing any more.
-    then = _flatten(_DEFAULTS.model_dump(mode="json")) | then
+    then = flatten(_DEFAULTS.model_dump(mode="json")) | then
     changed = [key for key in sorted(now) if then.get(key) != now[key]]
     fixed = [key for key in changed if _is_under(key, _FIXED)]
     if fixed:
@@ -91,11 +94,12 @@ def _is_under(key: str, names: tuple[str, ...]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration's values by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -38,6 +38,8 @@ class Rewards:
     """One sentence for each missing score."""
     parts: tuple[Mapping[str, float], ...]
     """One a candidate: sub-scores by name, of methods that have them; empty where missing."""
+    masses: tuple[float | None, ...]
+    """One a candidate: the judge's probability of all score tokens together; None where the method has none."""
 
 
 Ticket = Future[Rewards]
@@ -93,10 +95,15 @@ class RewardQueue:
         self._loop.close()
 
     def submit(
-        self, task: EditTask, sources: Sequence[Image.Image], candidates: Sequence[Image.Image], seed: int
+        self,
+        task: EditTask,
+        sources: Sequence[Image.Image],
+        candidates: Sequence[Image.Image],
+        seed: int,
+        method: str | None = None,
     ) -> Ticket:
-        """Send one group off; returns at once. `seed` is for sampling methods."""
-        request = self._score(task, tuple(sources), tuple(candidates), seed)
+        """Send one group off; returns at once. seed: for sampling methods. method: another one than the queue's."""
+        request = self._score(task, tuple(sources), tuple(candidates), seed, method)
         ticket = asyncio.run_coroutine_threadsafe(request, self._loop)
         self._pending.add(ticket)
         return ticket
@@ -135,15 +142,25 @@ class RewardQueue:
         self._trouble = trouble
 
     async def _score(
-        self, task: EditTask, sources: tuple[Image.Image, ...], candidates: tuple[Image.Image, ...], seed: int
+        self,
+        task: EditTask,
+        sources: tuple[Image.Image, ...],
+        candidates: tuple[Image.Image, ...],
+        seed: int,
+        method: str | None,
     ) -> Rewards:
-        group = await asyncio.to_thread(self._encode, task, sources, candidates, seed)
+        group = await asyncio.to_thread(self._encode, task, sources, candidates, seed, method)
         rewards = _read(await self._client.score(group), len(candidates))
         self._note(None)
         return rewards
 
     def _encode(
-        self, task: EditTask, sources: tuple[Image.Image, ...], candidates: tuple[Image.Image, ...], seed: int
+        self,
+        task: EditTask,
+        sources: tuple[Image.Image, ...],
+        candidates: tuple[Image.Image, ...],
+        seed: int,
+        method: str | None,
     ) -> EditGroup:
         return EditGroup(
             instruction=task.instruction,
@@ -151,9 +168,9 @@ class RewardQueue:
             candidates=tuple(images.encode(image, self._codec) for image in candidates),
             task=task.task,
             requirement=task.requirement,
-            method=self._method,
-            num_passes=self._num_passes,
-            composite=self._composite,
+            method=method or self._method,
+            num_passes=1 if method else self._num_passes,
+            composite=None if method else self._composite,
             seed=seed,
         )
 
@@ -184,4 +201,5 @@ def _read(scores: GroupScores, num_candidates: int) -> Rewards:
         parts=tuple(
             {} if isinstance(result, CandidateError) else result.details.get("parts", {}) for result in scores.results
         ),
+        masses=tuple(None if isinstance(result, CandidateError) else result.score_mass for result in scores.results),
     )

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> None:
 def report(run_dir: Run) -> None:
     """Write the run's report.html and summary.json anew."""
     from trainer import report as reports  # noqa: PLC0415 - every command imports what it needs
-    from trainer.monitors import read_metrics  # noqa: PLC0415
+    from trainer.metrics_log import read_metrics  # noqa: PLC0415
 
     lines = read_metrics(run_dir)
     if not lines:

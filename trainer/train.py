@@ -25,6 +25,7 @@ from trainer.evaluation.held_out import evaluate
 from trainer.export import export_run
 from trainer.filtering import KeepMask, filter_groups
 from trainer.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
+from trainer.observing import observe
 from trainer.preflight import Inputs
 from trainer.progress import Bar, Display
 from trainer.schedule import ema_decay, old_decay
@@ -100,7 +101,11 @@ def _finish_epoch(run: Run, underway: Underway) -> None:
         run.sampler.ban(group.task.id for group in underway.groups if keep.reasons[group.index] == "ban")
 
     run.epoch = epoch
-    log = EpochLog(epoch, underway.staleness, scores.rewards_P_G, scores.components, keep, worth_P_G, result, decay)
+    with watch.time("monitor"):
+        signs = observe(run, epoch, scores)
+    log = EpochLog(
+        epoch, underway.staleness, scores.rewards_P_G, scores.components, keep, worth_P_G, result, decay, signs
+    )
     record_epoch(run, log, watch.seconds, scores.scored)
 
 

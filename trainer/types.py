@@ -84,6 +84,8 @@ class ScoredGroup:
     """One sentence for each missing score."""
     parts: tuple[Mapping[str, float], ...]
     """G times the sub-scores by name, of methods that have them; empty where missing."""
+    masses: tuple[float | None, ...]
+    """G times the judge's probability of all score tokens together; None where the method has none."""
 
 
 @dataclass(frozen=True)

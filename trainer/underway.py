@@ -40,6 +40,8 @@ class Underway:
     """Of this process."""
     tickets: list[Ticket] = field(default_factory=list)
     """One a rollout."""
+    second_tickets: dict[int, Ticket] = field(default_factory=dict)
+    """By group: those that a second method looks at."""
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -53,6 +55,8 @@ class Scores:
     """float64 [P, G], NaN where missing."""
     components: Mapping[str, Tensor]
     """Sub-scores that are normalised one by one, like the rewards; empty when there are none."""
+    second_P_G: Tensor | None
+    """Scores of a method that training does not use, NaN but for a few groups; None without one."""
 
 
 def begin_epoch(run: Run, epoch: int) -> Underway:
@@ -103,17 +107,23 @@ def _extend(run: Run, underway: Underway, count: int) -> None:
             judge_seed = derived_seed(config.seed, "judge", group.epoch, group.index)
             underway.tickets.append(run.queue.submit(group.task, rollout.sources, rollout.candidates, judge_seed))
             underway.rollouts.append(rollout)
+            if config.monitor.second_method and group.index < config.monitor.second_groups:
+                underway.second_tickets[group.index] = run.queue.submit(
+                    group.task, rollout.sources, rollout.candidates, judge_seed, config.monitor.second_method
+                )
             advance()
 
 
 def _collect(run: Run, underway: Underway) -> Scores:
     with underway.watch.time("reward_wait"):
-        collected = collect_together(run.queue, underway.tickets, run.processes)
+        first, second = underway.tickets, underway.second_tickets
+        collected = collect_together(run.queue, [*first, *second.values()], run.processes)
     scored = [
-        ScoredGroup(rollout, one.values, one.failures, one.parts)
-        for rollout, one in zip(underway.rollouts, collected, strict=True)
+        ScoredGroup(rollout, one.values, one.failures, one.parts, one.masses)
+        for rollout, one in zip(underway.rollouts, collected[: len(first)], strict=True)
     ]
     num_groups = len(underway.groups)
+    seconds = {index: one.values for index, one in zip(second, collected[len(first) :], strict=True)}
     return Scores(
         scored,
         _gather(run, num_groups, {group.rollout.group.index: group.rewards for group in scored}),
@@ -123,6 +133,7 @@ def _collect(run: Run, underway: Underway) -> Scores:
             )
             for name in run.component_weights
         },
+        _gather_second(run, num_groups, seconds) if run.config.monitor.second_method else None,
     )
 
 
@@ -133,6 +144,13 @@ def _gather(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[fl
         row = [float("nan") if value is None else value for value in values]
         own_P_G[index] = torch.tensor(row, dtype=torch.float64)
     return run.processes.sum(own_P_G)
+
+
+def _gather_second(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
+    """Everyone's second scores, NaN also for the groups that were not looked at."""
+    second_P_G = _gather(run, num_groups, values_by_group)
+    second_P_G[run.config.monitor.second_groups :] = float("nan")
+    return second_P_G
 
 
 def _break_circuit(run: Run, scores: Scores) -> None:

@@ -1,0 +1,117 @@
+"""Metrics on disk: one JSON line an epoch, and the same numbers to TensorBoard and to the trackers asked for.
+
+Names are `stage/name_unit`. NaN is written as null: strict JSON has no NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from accelerate.tracking import TrackioTracker, WandBTracker
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from shared.errors import ConfigError
+
+METRICS_NAME, TRACKER_NAME = "metrics.jsonl", "tracker.json"
+TrackerName = Literal["wandb", "trackio"]
+
+
+class MetricsLog:
+    """RUN_DIR/metrics.jsonl, RUN_DIR/tensorboard and trackers; a context manager.
+
+    Lines after `start_epoch` are cut off first. Trackers heard them already and do not hear them again: a resumed run
+    computes the same numbers.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        start_epoch: int,
+        *,
+        trackers: Sequence[TrackerName] = (),
+        project: str = "edit-r1",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """config: what trackers are told of the run at its start. Raises ConfigError for one that is not installed."""
+        self._path = run_dir / METRICS_NAME
+        lines = read_metrics(run_dir)
+        self.lines = [line for line in lines if line["epoch"] <= start_epoch]
+        self._told = {_key(line) for line in lines}
+        self._path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
+        self._tensorboard = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_epoch + 1)
+        self._trackers = [_start(name, project, run_dir, config or {}) for name in trackers]
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tensorboard.close()
+        for tracker in self._trackers:
+            tracker.finish()
+
+    def write(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+        """Append the metrics of an epoch (counted from 1; 0 is before training)."""
+        clean = {name: _finite(value) for name, value in metrics.items()}
+        line = {"epoch": epoch, **clean}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.lines.append(line)
+        present = {name: value for name, value in clean.items() if value is not None}
+        for name, value in present.items():
+            self._tensorboard.add_scalar(name, value, epoch)
+        if _key(line) not in self._told:
+            for tracker in self._trackers:
+                tracker.log(present, step=epoch)
+
+    def show(self, epoch: int, name: str, picture: Image.Image) -> None:
+        """A picture for TensorBoard and for those trackers that take some."""
+        pixels = np.asarray(picture)
+        self._tensorboard.add_image(name, pixels, epoch, dataformats="HWC")
+        for tracker in self._trackers:
+            if isinstance(tracker, WandBTracker):
+                tracker.log_images({name: [pixels]}, step=epoch)
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """All lines so far; a last line cut off by a crash is left out."""
+    path = run_dir / METRICS_NAME
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole, _, _ = text.rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _start(name: TrackerName, project: str, run_dir: Path, config: Mapping[str, Any]) -> WandBTracker | TrackioTracker:
+    """A tracker that goes on with the run it had, if any; its id stands in RUN_DIR/tracker.json."""
+    path = run_dir / TRACKER_NAME
+    if not path.exists():
+        path.write_text(json.dumps({"id": uuid.uuid4().hex[:12]}) + "\n", encoding="utf-8")
+    run_id = json.loads(path.read_text(encoding="utf-8"))["id"]
+    try:
+        if name == "wandb":
+            tracker = WandBTracker(project, id=run_id, name=run_dir.name, dir=str(run_dir), resume="allow")
+        else:
+            tracker = TrackioTracker(project, name=f"{run_dir.name}-{run_id}", resume="allow")
+        tracker.start()
+    except ImportError as error:
+        raise ConfigError(f"trackers names {name}, which is not installed: pip install 'edit-r1[trackers]'") from error
+    tracker.store_init_configuration(dict(config))
+    return tracker
+
+
+def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """An epoch has a line of training and one of evaluation."""
+    return line["epoch"], any(name.startswith("eval/") for name in line)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -62,6 +62,12 @@ def edit(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON)
+def doctor(context: typer.Context) -> None:
+    """Check a training's configuration, data, service, memory and time: `edit-r1 doctor CONFIG [key=value ...]`."""
+    _run_tool("doctor", context)
+
+
+@app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
     """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
     from shared.score_cli import score as run  # noqa: PLC0415

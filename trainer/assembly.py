@@ -6,7 +6,7 @@ Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know no
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -100,8 +100,8 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked
         family = load_family(config, processes.device, num_processes=processes.count)
-        if processes.is_main:
-            _warn_of_cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}, display)
+        if warning := cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}):
+            display.say(warning)
         policy = _build_policy(config, family, _sharder(config, family, processes))
         if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types
@@ -116,7 +116,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             optimizer=_build_optimizer(config, policy),
             sampler=(sampler := GroupSampler(inputs.train, config.seed)),
             sampler_state=sampler.state,
-            queue=stack.enter_context(_build_queue(config, display)),
+            queue=stack.enter_context(build_queue(config, display.say)),
             log=None,
             choose_size=choose_size(config, family),
             filter_thresholds=_thresholds(config),
@@ -185,7 +185,9 @@ def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> Metr
     )
 
 
-def load_family(config: TrainConfig, device: torch.device, *, num_processes: int = 1) -> ModelFamily:
+def load_family(
+    config: TrainConfig, device: torch.device, *, num_processes: int = 1, without_weights: bool = False
+) -> ModelFamily:
     """The configuration's model, on a device; in a run of several processes perhaps still to be sharded."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -200,6 +202,7 @@ def load_family(config: TrainConfig, device: torch.device, *, num_processes: int
         will_be_sharded=model.sharding == "fsdp" and num_processes > 1,
         offload_text_encoders=model.text_encoders == "offload",
         quantization=model.quantization,
+        without_weights=without_weights,
     )
     family = family_class(model.family).load(model.path, options)
     if options.offload_text_encoders:
@@ -218,14 +221,16 @@ def _sharder(config: TrainConfig, family: ModelFamily, processes: Processes) -> 
     return sharder
 
 
-def _warn_of_cut_instructions(family: ModelFamily, instructions: Collection[str], display: Display) -> None:
+def cut_instructions(family: ModelFamily, instructions: Collection[str]) -> str | None:
+    """A warning of instructions that the text encoder will not see to their end; None when there are none."""
     cut = {text: num_tokens for text in instructions if (num_tokens := family.num_cut_tokens(text))}
-    if cut:
-        worst = max(cut, key=lambda text: cut[text])
-        display.say(
-            f"WARNING: {len(cut)} of {len(instructions)} instructions are longer than the text encoder reads; the "
-            f"longest loses {cut[worst]} tokens: {worst[:80]!r}"
-        )
+    if not cut:
+        return None
+    worst = max(cut, key=lambda text: cut[text])
+    return (
+        f"WARNING: {len(cut)} of {len(instructions)} instructions are longer than the text encoder reads; the "
+        f"longest loses {cut[worst]} tokens: {worst[:80]!r}"
+    )
 
 
 def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
@@ -262,7 +267,8 @@ def _build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
     )
 
 
-def _build_queue(config: TrainConfig, display: Display) -> RewardQueue:
+def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue:
+    """What asks for rewards; `tell` hears what it waits for."""
     reward = config.reward
     return RewardQueue(
         reward.url,
@@ -274,7 +280,7 @@ def _build_queue(config: TrainConfig, display: Display) -> RewardQueue:
         timeout_seconds=reward.timeout_seconds,
         deadline_seconds=reward.deadline_seconds,
         max_in_flight=reward.max_in_flight,
-        tell=display.say,
+        tell=tell,
     )
 
 

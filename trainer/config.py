@@ -72,7 +72,9 @@ class DataConfig(ConfigModel):
     """The task lists."""
 
     train: Path
-    """Task list (JSON lines) to train on; images stand beside it."""
+    """Task list (JSON lines) to train on."""
+    root: Path | None = None
+    """Directory that image paths are relative to; None: that of each list."""
     held_out: Path | None = None
     """Task list to evaluate on; None turns evaluation off."""
 

@@ -1,7 +1,8 @@
 """Task lists and the group sampler.
 
-Enters: a JSON-lines file, one task a line, images beside it:
+Enters: a JSON-lines file, one task a line, images anywhere under the data root (by default the file's directory):
     {"prompt": "make the car red", "image": "images/car.png", "requirement": ..., "task": ..., "metadata": {...}}
+    {"prompt": "put the hat on the dog", "images": ["dog.png", "hats/7.png"]}
 Leaves: EditTasks, all checked before any model is loaded, and each epoch's groups.
 No torch here.
 """
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared import images
 from shared.errors import DataError, ImageError
@@ -24,6 +26,7 @@ from trainer.sizes import ChooseSize
 from trainer.types import EditTask, TaskGroup
 
 _FAULTS_SHOWN = 10
+_SIZES_LOOKED_AT = 1000
 T = TypeVar("T")
 
 
@@ -33,14 +36,27 @@ class TaskLine(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     prompt: str = Field(min_length=1)
-    image: str | list[str] = Field(min_length=1)
+    image: str | list[str] | None = Field(default=None, min_length=1)
+    images: list[str] | None = Field(default=None, min_length=1)
     requirement: str | None = Field(default=None, min_length=1)
     task: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def names(self) -> list[str]:
+        """The source images' paths as the line has them."""
+        given = self.image if self.images is None else self.images
+        return [given] if isinstance(given, str) else list(given or ())
 
-def read_task_list(path: Path) -> tuple[EditTask, ...]:
-    """Read and check a whole task list.
+    @model_validator(mode="after")
+    def _check_images(self) -> TaskLine:
+        if (self.image is None) == (self.images is None):
+            raise ValueError("give either image or images")
+        return self
+
+
+def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]:
+    """Read and check a whole task list; image paths are relative to `root`, by default to the list's directory.
 
     Raises DataError for an unreadable or empty list, a line that is not a task, an image file that is missing; the
     message names line numbers, up to ten faults at once.
@@ -55,7 +71,7 @@ def read_task_list(path: Path) -> tuple[EditTask, ...]:
         if not line.strip():
             continue
         try:
-            tasks.append(_parse_line(line, path.parent))
+            tasks.append(_parse_line(line, root or path.parent))
         except DataError as error:
             faults.append(f"  line {number}: {error}")
     if faults:
@@ -64,6 +80,38 @@ def read_task_list(path: Path) -> tuple[EditTask, ...]:
     if not tasks:
         raise DataError(f"task list {path} holds no task")
     return tuple(tasks)
+
+
+def describe_tasks(tasks: Sequence[EditTask]) -> str:
+    """A line for people: how many tasks, of which types, how many sources of which sizes, how long the texts are."""
+    paths = sorted({path for task in tasks for path in task.source_paths})
+    sizes = sorted({_size(path) for path in paths[:_SIZES_LOOKED_AT]}, key=lambda size: size[0] * size[1])
+    types = Counter(task.task for task in tasks if task.task is not None).most_common()
+    num_sources = sorted({len(task.source_paths) for task in tasks})
+    words = sorted(len(task.instruction.split()) for task in tasks)
+    parts = [
+        f"{len(tasks)} tasks" + (f" ({', '.join(f'{name} {count}' for name, count in types)})" if types else ""),
+        f"{len(paths)} images of {_span([f'{width}x{height}' for width, height in sizes])}",
+        f"sources a task: {_span([str(count) for count in num_sources])}",
+        f"words an instruction: {_span([str(words[0]), str(words[-1])])}",
+    ]
+    if num_repeated := len(tasks) - len({task.id for task in tasks}):
+        parts.append(f"repeated lines: {num_repeated}")
+    if num_own := sum(task.requirement is not None for task in tasks):
+        parts.append(f"requirements of their own: {num_own}")
+    return ", ".join(parts)
+
+
+def _span(ordered: Sequence[str]) -> str:
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise DataError(f"source image {path}: {error}") from error
 
 
 def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
@@ -160,7 +208,7 @@ def _parse_line(line: str, directory: Path) -> EditTask:
         parsed = TaskLine.model_validate_json(line)
     except ValidationError as error:
         raise DataError("; ".join(_describe(fault["loc"], fault["msg"]) for fault in error.errors())) from error
-    names = [parsed.image] if isinstance(parsed.image, str) else parsed.image
+    names = parsed.names
     for name in names:
         if not (directory / name).is_file():
             raise DataError(f"image file {directory / name} does not exist")
@@ -176,6 +224,7 @@ def _parse_line(line: str, directory: Path) -> EditTask:
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(map(str, location))
+    message = message.removeprefix("Value error, ")
     if message == "Extra inputs are not permitted":
         known = ", ".join(TaskLine.model_fields)
         return f"unknown key {name!r}; known: {known} (put anything else under metadata)"

@@ -14,7 +14,7 @@ from shared.client import RewardClient
 from shared.errors import ConfigError, DataError
 from shared.schemas import ServiceInfo
 from trainer.config import TrainConfig
-from trainer.data import load_sources, read_task_list
+from trainer.data import describe_tasks, load_sources, read_task_list
 from trainer.evaluation.metrics import Metric, load_metrics, measure
 from trainer.models import FAMILIES
 from trainer.sizes import one_size
@@ -34,21 +34,38 @@ class Inputs:
 
 
 def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
-    """Check everything that can be checked cheaply; `tell` hears what is being waited for.
+    """Check everything that can be checked cheaply; `tell` hears what is found and what is being waited for.
 
     Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
     """
-    train = read_task_list(config.data.train)
-    held_out = read_task_list(config.data.held_out)[: config.evaluation.tasks] if config.data.held_out else ()
+    train, held_out, metrics = check_data(config, tell)
+    return Inputs(train, held_out, metrics, check_service(config, tell))
+
+
+def check_data(
+    config: TrainConfig, tell: Callable[[str], None]
+) -> tuple[tuple[EditTask, ...], tuple[EditTask, ...], Mapping[str, Metric]]:
+    """The tasks to train on, those to evaluate on, and the metrics. Raises DataError or ConfigError."""
+    data = config.data
+    train = read_task_list(data.train, data.root)
+    held_out = read_task_list(data.held_out, data.root)[: config.evaluation.tasks] if data.held_out else ()
     _check_sources(config, (*train, *held_out))
+    tell(f"training on {describe_tasks(train)}")
+    if held_out:
+        tell(f"evaluating on {describe_tasks(held_out)}")
     metrics = load_metrics(config.evaluation.metrics)
     if held_out:  # a metric that cannot work fails now, not after an hour
         measure(metrics, held_out[0], load_sources(held_out[0], one_size((config.model.width, config.model.height)))[0])
+    return train, held_out, metrics
+
+
+def check_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:
+    """Wait for the service and see whether it can do what the run asks. Raises ConfigError or RewardServiceError."""
     service = asyncio.run(_wait_for_service(config, tell))
     _check_service(config, service)
     where = ", ".join(config.reward.url)
     tell(f"reward service at {where}: {service.model} ({service.engine}), method {config.reward.method}")
-    return Inputs(train, held_out, metrics, service)
+    return service
 
 
 async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:

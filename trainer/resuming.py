@@ -28,6 +28,7 @@ _FIXED = (
 )
 """Keys that a checkpoint's contents depend on: a run cannot go on with others."""
 _OF_NO_CONSEQUENCE = (
+    "data.root",
     "run_dir",
     "resume",
     "epochs",

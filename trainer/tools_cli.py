@@ -1,4 +1,4 @@
-"""`edit-r1 report`, `export` and `edit`: what one does with a run when it is over, or while it goes on."""
+"""`edit-r1 doctor`, `report`, `export` and `edit`: what one does before a run, while it goes on, and after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 
 from shared import images
-from shared.errors import CheckpointError, DataError, ImageError
+from shared.errors import CheckpointError, ConfigError, DataError, ImageError
 
 if TYPE_CHECKING:
     from trainer.editor import WeightsName
@@ -77,6 +77,35 @@ def edit(
     found = None if base else find_weights(run_dir, _weights(weights), step)
     Editor(run_dir, found).edit(sources, instruction, seed=seed, num_steps=steps).save(out)
     typer.echo(out)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path, typer.Argument(help="Configuration of a training, as for edit-r1 train.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
+    *,
+    gpus: Annotated[
+        int | None, typer.Option(help="How many the run will have; by default those of this machine.")
+    ] = None,
+    gpu_memory: Annotated[float | None, typer.Option(help="GB of each; by default this machine's, or 80.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="What each sustains; by default 400 (an H100).")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
+) -> None:
+    """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
+    from shared.config import load_config  # noqa: PLC0415
+    from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.doctor import Doctor, this_machine  # noqa: PLC0415
+
+    if not config.is_file():
+        raise ConfigError(f"configuration {config} does not exist")
+    checks = Doctor(
+        load_config(TrainConfig, config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo
+    )
+    checks.examine()
+    if rehearse and not checks.num_failures:
+        checks.rehearse()
+    typer.echo("all is well" if not checks.num_failures else f"{checks.num_failures} checks failed")
+    raise typer.Exit(code=min(checks.num_failures, 1))
 
 
 def _weights(name: str) -> WeightsName:

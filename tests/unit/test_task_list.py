@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import DataError
-from trainer.data import load_sources, read_task_list
+from trainer.data import describe_tasks, load_sources, read_task_list
 from trainer.sizes import one_size
 
 
@@ -37,6 +37,34 @@ def test_every_field_of_a_line_arrives(folder):
     assert (task.requirement, task.task, task.metadata) == ("only the car", "adjust", {"n": 1})
 
 
+def test_several_images_anywhere_under_a_root(folder, tmp_path_factory):
+    lists = tmp_path_factory.mktemp("lists")
+    path = write(
+        lists, {"prompt": "x", "images": ["images/b.png", "images/a.png"]}, {"prompt": "y", "image": "images/a.png"}
+    )
+    several, one = read_task_list(path, folder)
+    assert several.source_paths == (folder / "images/b.png", folder / "images/a.png")
+    assert one.source_paths == (folder / "images/a.png",)
+
+
+def test_a_list_is_described_in_a_line(folder):
+    Image.new("RGB", (90, 60)).save(folder / "images/b.png")
+    lines = [
+        {"prompt": "make it red", "image": "images/a.png", "task": "adjust"},
+        {
+            "prompt": "put a hat on it",
+            "images": ["images/a.png", "images/b.png"],
+            "task": "add",
+            "requirement": "keep it",
+        },
+        {"prompt": "make it red", "image": "images/a.png", "task": "adjust"},
+    ]
+    assert describe_tasks(read_task_list(write(folder, *lines))) == (
+        "3 tasks (adjust 2, add 1), 2 images of 40x20 to 90x60, sources a task: 1 to 2, words an instruction: 3 to 5, "
+        "repeated lines: 1, requirements of their own: 1"
+    )
+
+
 def test_ids_follow_the_task_not_its_line(folder):
     first, second = {"prompt": "x", "image": "images/a.png"}, {"prompt": "x", "image": "images/b.png"}
     there = read_task_list(write(folder, first, second))
@@ -52,7 +80,9 @@ def test_ids_follow_the_task_not_its_line(folder):
         ("[1]", "line 2: .*object"),
         ({"image": "images/a.png"}, "line 2: prompt: Field required"),
         ({"prompt": "  ", "image": "images/a.png"}, "line 2: prompt: .*at least 1 character"),
-        ({"prompt": "x"}, "line 2: image: Field required"),
+        ({"prompt": "x"}, "line 2: give either image or images"),
+        ({"prompt": "x", "image": "images/a.png", "images": ["images/b.png"]}, "line 2: give either image or images"),
+        ({"prompt": "x", "images": "images/a.png"}, "line 2: images: .*valid (array|list|tuple)"),
         ({"prompt": "x", "image": []}, "line 2: image"),
         ({"prompt": "x", "image": "images/gone.png"}, "line 2: image file .*images/gone.png does not exist"),
         ({"prompt": "x", "image": "images/a.png", "promt": 1}, "line 2: unknown key 'promt'; known: prompt, image"),

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from shared.errors import ConfigError
 from trainer.models.quantizing import Quantization, quantized
+from trainer.models.skeleton import load_skeleton
 from trainer.offloading import Offloaded
 from trainer.sizes import ImageSize
 
@@ -80,6 +81,8 @@ class LoadOptions:
     """Text encoders are on the device only while they work."""
     quantization: Quantization = "none"
     """How the frozen weights of transformer and text encoders are stored."""
+    without_weights: bool = False
+    """A skeleton that can be counted and measured, not run; see `trainer.models.skeleton`."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -95,6 +98,8 @@ class LoadOptions:
         if self.trains_all:
             dtypes["transformer"] = torch.float32
         try:
+            if self.without_weights:
+                return load_skeleton(pipeline_class, path)
             pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **quantized(self.quantization))
         except (OSError, ValueError) as error:
             raise ConfigError(f"model.path = {path!r} is not a {pipeline_class.__name__}: {error}") from error
@@ -122,6 +127,10 @@ class ModelFamily(ABC):
     """The part that is trained; a diffusers model with the PEFT mixin."""
     dtype: torch.dtype
     """What the transformer computes in."""
+    vae: nn.Module
+    """Between pictures and latents; frozen."""
+    max_text_tokens: int
+    """Tokens of text in a row: what texts are padded or cut to, or what to reckon with where neither is done."""
     text_encoders: tuple[nn.Module, ...]
     """Frozen parts that only `encode` needs."""
     size_multiple: int

@@ -42,12 +42,12 @@ class Flux2Klein(ModelFamily):
     )
 
     def __init__(self, pipeline: Flux2KleinPipeline, options: LoadOptions) -> None:
-        self.transformer = pipeline.transformer
+        self.transformer, self.vae = pipeline.transformer, pipeline.vae
         self.text_encoders = (pipeline.text_encoder,)
         self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline
         self._options, self.dtype = options, options.dtype
-        self._max_text_tokens = min(_LONGEST_TEXT, options.max_text_tokens or _LONGEST_TEXT)
+        self.max_text_tokens = min(_LONGEST_TEXT, options.max_text_tokens or _LONGEST_TEXT)
         statistics = pipeline.vae.bn
         self._mean = statistics.running_mean.view(1, -1, 1, 1)
         self._std = (statistics.running_var + pipeline.vae.config.batch_norm_eps).sqrt().view(1, -1, 1, 1)
@@ -64,7 +64,7 @@ class Flux2Klein(ModelFamily):
             turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         length = len(self._pipeline.tokenizer(text, verbose=False).input_ids)
-        return max(0, length - self._max_text_tokens)
+        return max(0, length - self.max_text_tokens)
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through the language model, each source through the VAE."""
@@ -72,7 +72,7 @@ class Flux2Klein(ModelFamily):
             if not 1 <= len(images) <= MAX_SOURCES:
                 raise DataError(f"FLUX.2 takes 1 to {MAX_SOURCES} source images, not {len(images)}: the task {text!r}")
         tokens, text_ids = self._pipeline.encode_prompt(
-            prompt=list(instructions), device=self._options.device, max_sequence_length=self._max_text_tokens
+            prompt=list(instructions), device=self._options.device, max_sequence_length=self.max_text_tokens
         )
         encoded = [self._encode_images(images) for images in zip(*sources, strict=True)]
         places = [self._position_ids(_TIME_STEP * index, image.size) for index, image in enumerate(sources[0], 1)]

@@ -37,13 +37,13 @@ class FluxKontext(ModelFamily):
     )
 
     def __init__(self, pipeline: FluxKontextPipeline, options: LoadOptions) -> None:
-        self.transformer = pipeline.transformer
+        self.transformer, self.vae = pipeline.transformer, pipeline.vae
         self.text_encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
         self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline
         self._options, self.dtype = options, options.dtype
         limit = options.max_text_tokens or pipeline.tokenizer_2.model_max_length
-        self._max_text_tokens = min(_LONGEST_TEXT, limit)
+        self.max_text_tokens = min(_LONGEST_TEXT, limit)
 
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> FluxKontext:
@@ -53,7 +53,7 @@ class FluxKontext(ModelFamily):
     def num_cut_tokens(self, instruction: str) -> int:
         """What T5 is not shown; CLIP sees the first 77 tokens only, by FLUX's design."""
         length = len(self._pipeline.tokenizer_2(instruction, verbose=False).input_ids)
-        return max(0, length - self._max_text_tokens)
+        return max(0, length - self.max_text_tokens)
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through T5 and CLIP, one source image each through the VAE."""
@@ -63,7 +63,7 @@ class FluxKontext(ModelFamily):
             prompt=list(instructions),
             prompt_2=None,
             device=self._options.device,
-            max_sequence_length=self._max_text_tokens,
+            max_sequence_length=self.max_text_tokens,
         )
         images = [one for (one,) in sources]
         batched = {"tokens": tokens, "pooled": pooled, "source": self._encode_images(images)}

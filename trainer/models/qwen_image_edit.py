@@ -43,9 +43,10 @@ class QwenImageEdit(ModelFamily):
     )
     pipeline_class: ClassVar[Any] = QwenImageEditPipeline
     max_sources: ClassVar[int] = 1
+    max_text_tokens = 512  # pictures take about 190 each
 
     def __init__(self, pipeline: Any, options: LoadOptions) -> None:
-        self.transformer = pipeline.transformer
+        self.transformer, self.vae = pipeline.transformer, pipeline.vae
         self.text_encoders = (pipeline.text_encoder,)
         self.size_multiple = pipeline.vae_scale_factor * 2
         self._pipeline = pipeline

@@ -1,0 +1,102 @@
+"""The doctor's estimates against what torch counts, on every family."""
+
+import dataclasses
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from shared.config import load_config
+from tests.unit.test_model_family import BUILDERS
+from trainer.config import TrainConfig
+from trainer.doctor import Gpus, plan_of, shape_of
+from trainer.estimates import epoch_flops, forward_flops, kept_for_backward, memory
+from trainer.lora_policy import LoraPolicy
+from trainer.models import FAMILIES, family_class
+from trainer.models.base import LoadOptions
+
+ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)
+
+
+class Case:
+    """A family with adapters, one forward's inputs, and what the doctor makes of them."""
+
+    def __init__(self, name, path):
+        overrides = ["data.train=x", "run_dir=x", "model.width=64", "model.height=64", "model.precision=float32"]
+        settings = [f"model.family={name}", f"model.path={path}", f"micro_batch_size={ROWS}", "lora.rank=4"]
+        empty = path / "empty.yaml"
+        empty.write_text("{}")
+        self.config = load_config(TrainConfig, empty, [*overrides, *settings])
+        self.family = family_class(name).load(str(path), LoadOptions(guidance=2.5, device=torch.device("cpu")))
+        self.policy = LoraPolicy(
+            self.family.transformer, rank=4, alpha=8, targets=self.family.lora_targets, seed=0, merges=False
+        )
+        image = Image.new("RGB", SIZE)
+        self.conditioning = self.family.encode(["make the circle red"] * ROWS, [(image,)] * ROWS)
+        self.x = self.family.initial_noise([torch.Generator().manual_seed(0)] * ROWS, SIZE)
+        plain = family_class(name).load(
+            str(path), LoadOptions(guidance=2.5, device=torch.device("cpu"), without_weights=True)
+        )
+        self.shape = shape_of(plain, self.config)
+        plan = plan_of(plain, self.config, GPUS, num_sources=1)
+        self.plan = dataclasses.replace(plan, text_tokens=self.conditioning.batched["tokens"].shape[1])
+
+    def forward(self):
+        return self.family.velocity(self.x, torch.full((ROWS,), 0.5), self.conditioning)
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def case(request, tmp_path_factory):
+    return Case(request.param, BUILDERS[request.param](tmp_path_factory.mktemp(request.param)))
+
+
+def test_a_skeleton_has_the_sizes_of_the_model(case):
+    loaded = shape_of(case.family, case.config)
+    adapters = sum(parameter.numel() for parameter in case.policy.parameters())
+    assert case.shape.adapter == adapters
+    # The loaded transformer carries three adapters beside its own weights.
+    assert case.shape.transformer == loaded.transformer - 3 * adapters
+    assert (case.shape.text_encoders, case.shape.vae) == (loaded.text_encoders, loaded.vae)
+
+
+def test_the_arithmetic_of_a_forward_is_what_torch_counts(case):
+    # torch counts attention where it is made of plain products.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), case.policy.use("reference"), plain:
+        case.forward()
+    # These models are so small that what stands before and after their blocks counts.
+    assert ROWS * forward_flops(case.shape, case.plan) == pytest.approx(counter.get_total_flops(), rel=0.25)
+
+
+def test_what_a_forward_keeps_is_estimated_within_a_factor(case):
+    own = {tensor.untyped_storage().data_ptr() for tensor in case.family.transformer.parameters()}
+    kept, alive = {}, []
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)  # so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        case.forward()
+    assert 0.6 < sum(kept.values()) / kept_for_backward(case.shape, case.plan) < 1.7
+
+
+def test_what_saves_memory_does_and_costs_what_it_costs(case):
+    plan = dataclasses.replace(case.plan, num_gpus=4, update_rows=64)
+
+    def total(**changes):
+        return sum(memory(case.shape, dataclasses.replace(plan, **changes)).values())
+
+    assert total(sharded=True, num_gpus=64) < total(sharded=True, num_gpus=4)
+    assert total(checkpoints=True) < total()
+    assert total(update_rows=8) < total()
+    assert total(full=True) > total()
+    for changes in ({"checkpoints": True}, {"full": True}, {"forwards_without_gradient": 3}):
+        costly = epoch_flops(case.shape, dataclasses.replace(plan, **changes))
+        assert costly["update"] > epoch_flops(case.shape, plan)["update"]
+        assert costly["rollout"] == epoch_flops(case.shape, plan)["rollout"]

@@ -1,0 +1,306 @@
+"""`edit-r1 doctor`: will this configuration run, will it fit, how long will an epoch take, and what to change if not.
+
+Enters: a configuration and what is known of the GPUs. Leaves: lines for people, one a check. No weights are loaded;
+`rehearse` is the exception: one group through the very loop that training is.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared.errors import ConfigError, EditR1Error
+from trainer.assembly import build_queue, choose_size, cut_instructions, load_family
+from trainer.config import TrainConfig, check_world_size
+from trainer.data import load_sources
+from trainer.estimates import ModelShape, Plan, epoch_flops, memory
+from trainer.metrics_log import read_metrics
+from trainer.models.base import ModelFamily
+from trainer.preflight import Inputs, check_data, check_service
+from trainer.progress import Display
+from trainer.resuming import find_start
+from trainer.schedule import num_trained_timesteps
+from trainer.types import EditTask
+
+_TEXT_MARKS = ("add_", "context", "txt_")
+"""In names of matrices that see text only."""
+_ONCE_A_ROW = ("norm", "mod")
+"""In names of matrices that see one vector a row."""
+_USABLE = 0.92
+"""Share of a GPU's memory that a run can count on."""
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """What the run will have."""
+
+    count: int
+    gigabytes: float
+    """Of each."""
+    teraflops: float
+    """What each sustains in training, not its data sheet."""
+
+
+class Doctor:
+    """Checks one after another; a failure is told and the next check is made all the same."""
+
+    def __init__(self, config: TrainConfig, gpus: Gpus, tell: Callable[[str], None]) -> None:
+        self._config, self._gpus, self._tell = config, gpus, tell
+        self.num_failures = 0
+
+    def examine(self) -> None:
+        """All checks that need no weights."""
+        config = self._config
+        with self._check("processes and run directory"):
+            check_world_size(config, self._gpus.count)
+            start = find_start(config, self._tell)
+            self._say("ok", f"{self._gpus.count} processes; {config.run_dir} {'resumes' if start else 'starts afresh'}")
+        tasks: Sequence[EditTask] = ()
+        with self._check("data"):
+            tasks, held_out, _ = check_data(config, lambda line: self._say("ok", line))
+        family: ModelFamily | None = None
+        with self._check("model"):
+            family = load_family(config, torch.device("cpu"), without_weights=True)
+            self._say("ok", f"{config.model.family} at {config.model.path}: {_billions(family)}")
+            choose = choose_size(config, family)
+            if tasks:
+                self._instructions(family, (*tasks, *held_out))
+                sizes = sorted({choose(image) for task in tasks[:100] for image in _own_sizes(task)})
+                self._say("ok", f"edits of {', '.join(f'{w}x{h}' for w, h in sizes)}")
+        if family is not None:
+            with self._check("memory"):
+                self._memory(family, max((len(task.source_paths) for task in tasks), default=1))
+        with self._check("reward service"):
+            service = check_service(config, lambda line: self._say("..", line))
+            if tasks and family is not None:
+                self._rehearse_scoring(Inputs(tuple(tasks), (), {}, service), family)
+
+    def rehearse(self) -> None:
+        """One group through the whole loop, with weights, and what an epoch will take by it."""
+        with self._check("rehearsal"), tempfile.TemporaryDirectory() as folder:
+            from trainer.train import run_training  # noqa: PLC0415 - it imports everything
+
+            config = _one_group(self._config, Path(folder))
+            train, _, _ = check_data(config, lambda _: None)
+            service = check_service(config, lambda _: None)
+            run_training(config, Inputs(train, (), {}, service), Display(visible=False))
+            (line,) = read_metrics(config.run_dir)
+            rollout, update = line["time/rollout_seconds"], line["time/update_seconds"]
+            epoch = (rollout + update) * self._config.groups_per_epoch / self._gpus.count
+            self._say(
+                "ok",
+                f"one group: rollout {rollout:.1f} s, reward wait {line['time/reward_wait_seconds']:.1f} s, update "
+                f"{update:.1f} s, rewards {line['reward/mean']:.3f} ± {line['reward/std']:.3f}; peak memory "
+                f"{_peak_gigabytes():.1f} GB; so an epoch takes about {epoch:.0f} s on {self._gpus.count} GPUs",
+            )
+
+    @contextmanager
+    def _check(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except EditR1Error as error:
+            self.num_failures += 1
+            self._say("FAIL", f"{name}: {error}")
+
+    def _say(self, mark: str, line: str) -> None:
+        self._tell(f"{mark:>4}  {line}")
+
+    def _instructions(self, family: ModelFamily, tasks: Sequence[EditTask]) -> None:
+        warning = cut_instructions(family, {task.instruction for task in tasks})
+        self._say("warn" if warning else "ok", warning or "every instruction is read to its end")
+
+    def _memory(self, family: ModelFamily, num_sources: int) -> None:
+        shape, plan = shape_of(family, self._config), plan_of(family, self._config, self._gpus, num_sources)
+        parts = memory(shape, plan)
+        self._tell(f"      memory on each of {plan.num_gpus} GPUs, estimated:")
+        for name, num_bytes in parts.items():
+            if num_bytes:
+                self._tell(f"      {num_bytes / 1e9:8.1f} GB  {name}")
+        total, limit = sum(parts.values()) / 1e9, self._gpus.gigabytes * _USABLE
+        flops = epoch_flops(shape, plan)
+        seconds = {name: value / (plan.num_gpus * self._gpus.teraflops * 1e12) for name, value in flops.items()}
+        self._say(
+            "ok" if total <= limit else "FAIL",
+            f"{total:.1f} GB of {limit:.1f} usable ({_USABLE:.0%} of {self._gpus.gigabytes:g})",
+        )
+        if total > limit:
+            self.num_failures += 1
+            for advice in self._advice(family, num_sources, limit):
+                self._tell(f"      {advice}")
+        self._say(
+            "ok",
+            f"an epoch at {self._gpus.teraflops:g} TFLOP/s a GPU, estimated: rollout {seconds['rollout']:.0f} s, "
+            f"update {seconds['update']:.0f} s",
+        )
+
+    def _advice(self, family: ModelFamily, num_sources: int, limit: float) -> Iterator[str]:
+        """What to change, one thing upon the other until it fits."""
+        config = self._config
+        for override, changed in _savings(config, self._gpus.count):
+            config = changed
+            plan = plan_of(family, config, self._gpus, num_sources)
+            total = sum(memory(shape_of(family, config), plan).values()) / 1e9
+            yield f"{override} makes it {total:.1f} GB"
+            if total <= limit:
+                return
+        yield "and still it does not fit: more or larger GPUs, or smaller pictures"
+
+    def _rehearse_scoring(self, inputs: Inputs, family: ModelFamily) -> None:
+        """One group of real data over the wire: the source itself as every candidate."""
+        task = inputs.train[0]
+        sources = load_sources(task, choose_size(self._config, family))
+        with build_queue(self._config, lambda line: self._say("..", line)) as queue:
+            (rewards,) = queue.collect([queue.submit(task, sources, [sources[0]] * self._config.group_size, seed=0)])
+        present = [value for value in rewards.values if value is not None]
+        if not present:
+            raise ConfigError(f"no candidate of the first task got a score; the first: {rewards.failures[0]}")
+        self._say(
+            "ok",
+            f"scored a group of {len(rewards.values)} ({len(present)} scores): the untouched source of "
+            f"{task.instruction!r} is worth {statistics.fmean(present):.3f}",
+        )
+
+
+def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
+    """The sizes of a model, weights or not."""
+    transformer: Any = family.transformer
+    blocks = [part for part in transformer.modules() if type(part).__name__ in transformer._repeated_blocks]
+    seen = {"shared": 0, "image": 0, "text": 0}
+    for block in blocks:
+        matrices = {
+            name: part.weight.numel()
+            for name, part in block.named_modules()
+            if isinstance(part, nn.Linear) and not any(mark in name for mark in _ONCE_A_ROW)
+        }
+        text = sum(size for name, size in matrices.items() if any(mark in name for mark in _TEXT_MARKS))
+        seen["text"] += text
+        seen["image" if text else "shared"] += sum(matrices.values()) - text
+    targets = config.lora.targets or family.lora_targets
+    adapted = [
+        part
+        for name, part in transformer.named_modules()
+        if isinstance(part, nn.Linear) and any(name == target or name.endswith(f".{target}") for target in targets)
+    ]
+    return ModelShape(
+        transformer=_count(transformer),
+        shared_weights=seen["shared"],
+        image_weights=seen["image"],
+        text_weights=seen["text"],
+        largest_block=max(_count(block) for block in blocks),
+        num_blocks=len(blocks),
+        width=transformer.config.num_attention_heads * transformer.config.attention_head_dim,
+        text_encoders=sum(_count(module) for module in family.text_encoders),
+        vae=_count(family.vae),
+        adapter=0
+        if config.tuning == "full"
+        else sum(config.lora.rank * (part.in_features + part.out_features) for part in adapted),
+    )
+
+
+def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: int) -> Plan:
+    """The sizes of a run; on GPUs, where `precision: auto` is bfloat16."""
+    model = config.model
+    compute_bytes = 4 if model.precision == "float32" else 2
+    return Plan(
+        num_gpus=gpus.count,
+        bytes_per_weight=1.05 if model.quantization == "int8" else compute_bytes,
+        compute_bytes=compute_bytes,
+        full=config.tuning == "full",
+        sharded=model.sharding == "fsdp" and gpus.count > 1,
+        offloads_text=model.text_encoders == "offload",
+        checkpoints=model.gradient_checkpointing,
+        image_tokens=math.prod(family.grid((model.width, model.height))) * (1 + num_sources),
+        text_tokens=family.max_text_tokens,
+        pixels=model.width * model.height,
+        rollout_rows=config.rollout.batch_groups * config.group_size,
+        update_rows=config.micro_batch_size,
+        groups=config.groups_per_epoch,
+        group_size=config.group_size,
+        rollout_steps=config.rollout.steps,
+        trained_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
+        forwards_without_gradient=1 + (config.nft.kl_weight > 0),
+    )
+
+
+def _savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConfig]]:
+    """What saves memory, from what costs least time; each builds on the ones before."""
+    model = config.model
+
+    def with_model(**values: object) -> TrainConfig:
+        nonlocal config, model
+        model = model.model_copy(update=values)
+        config = config.model_copy(update={"model": model})
+        return config
+
+    if model.text_encoders == "resident" and not (model.sharding == "fsdp" and num_gpus > 1):
+        yield "model.text_encoders=offload", with_model(text_encoders="offload")
+    if not model.gradient_checkpointing:
+        yield "model.gradient_checkpointing=true", with_model(gradient_checkpointing=True)
+    while config.micro_batch_size > 1:
+        config = config.model_copy(update={"micro_batch_size": config.micro_batch_size // 2})
+        yield f"micro_batch_size={config.micro_batch_size}", config
+    if config.rollout.batch_groups > 1:
+        config = config.model_copy(update={"rollout": config.rollout.model_copy(update={"batch_groups": 1})})
+        yield "rollout.batch_groups=1", config
+    if num_gpus > 1 and model.sharding == "none":
+        yield "model.sharding=fsdp", with_model(sharding="fsdp")
+    if config.tuning == "full":
+        config = config.model_copy(update={"tuning": "lora"})
+        yield "tuning=lora", config
+    if model.quantization == "none" and model.sharding == "none":
+        yield "model.quantization=int8", with_model(quantization="int8")
+
+
+def _one_group(config: TrainConfig, folder: Path) -> TrainConfig:
+    values = config.model_dump()
+    values |= {"run_dir": folder / "run", "epochs": 1, "groups_per_epoch": 1, "optimizer_steps_per_epoch": 1}
+    values["resume"], values["max_staleness"], values["trackers"] = "none", 0, ()
+    values["filter"] |= {"rule": "none", "refill_rounds": 0}
+    values["data"]["held_out"] = None
+    values["reward"]["api_key"] = config.reward.api_key
+    return TrainConfig.model_validate(values)
+
+
+def _own_sizes(task: EditTask) -> list[tuple[int, int]]:
+    from PIL import Image  # noqa: PLC0415
+
+    sizes = []
+    for path in task.source_paths:
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    return sizes
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _billions(family: ModelFamily) -> str:
+    text = sum(map(_count, family.text_encoders))
+    return (
+        f"transformer {_count(family.transformer) / 1e9:.3g} B, text encoders {text / 1e9:.3g} B, "
+        f"VAE {_count(family.vae) / 1e9:.3g} B parameters"
+    )
+
+
+def _peak_gigabytes() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def this_machine(count: int | None, gigabytes: float | None, teraflops: float | None) -> Gpus:
+    """What was said of the GPUs, completed by this machine's own, or by one H100 of 80 GB at 400 TFLOP/s."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    own = torch.cuda.get_device_properties(0).total_memory / 1e9 if found else 80.0
+    return Gpus(count or max(found, 1), gigabytes or own, teraflops or 400.0)

@@ -83,7 +83,7 @@ class ModelConfig(ConfigModel):
     """The editor."""
 
     family: str = "flux_kontext"
-    """Model family, a key of `trainer.models.FAMILIES`."""
+    """Model family: a key of `trainer.models.FAMILIES`, or package.module:Class (docs/model-families.md)."""
     path: str
     """Directory or hub name of the diffusers pipeline."""
     width: PositiveInt = 512
@@ -114,8 +114,8 @@ class ModelConfig(ConfigModel):
     @field_validator("family")
     @classmethod
     def _known_family(cls, value: str) -> str:
-        if value not in FAMILIES:
-            raise ValueError(f"unknown model family; known: {', '.join(FAMILIES)}")
+        if value not in FAMILIES and ":" not in value:
+            raise ValueError(f"unknown model family; known: {', '.join(FAMILIES)}, or package.module:Class")
         return value
 
 

@@ -58,7 +58,10 @@ def export(run_dir: Path, weights: Path, out: Path) -> Path:
 def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
     """Write the whole pipeline with what was trained in its weights; returns `out`."""
     config = run_config(run_dir)
-    pipeline = DiffusionPipeline.from_pretrained(config.model.path)
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(config.model.path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"--merged needs a pipeline of diffusers at {config.model.path}: {error}") from error
     if config.tuning == "full":
         _load_all(pipeline.transformer, weights)
     else:

@@ -52,7 +52,7 @@ class LoraPolicy(Policy):
         self._transformer = transformer
         self._layers = [module for module in transformer.modules() if isinstance(module, LoraLayer)]
         # Only in float32: a bfloat16 W would round most of a small B A away.
-        self._merges = (
+        self.merges = (
             merges
             and sharder is None
             and all(layer.get_base_layer().weight.dtype == torch.float32 for layer in self._layers)
@@ -77,7 +77,7 @@ class LoraPolicy(Policy):
     @contextmanager
     def use(self, name: PolicyName) -> Iterator[None]:
         """Forwards inside compute this policy's velocity, without gradients; afterwards `default` is back."""
-        merged = name != "reference" and self._merges
+        merged = name != "reference" and self.merges
         self._activate("reference" if merged else name)
         try:
             with torch.no_grad(), self._merged(name) if merged else nullcontext():

@@ -16,7 +16,7 @@ from shared.schemas import ServiceInfo
 from trainer.config import TrainConfig
 from trainer.data import describe_tasks, load_sources, read_task_list
 from trainer.evaluation.metrics import Metric, load_metrics, measure
-from trainer.models import FAMILIES
+from trainer.models import max_sources
 from trainer.sizes import one_size
 from trainer.types import EditTask
 
@@ -75,7 +75,7 @@ async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) ->
 
 
 def _check_sources(config: TrainConfig, tasks: Sequence[EditTask]) -> None:
-    limit = FAMILIES[config.model.family].max_sources
+    limit = max_sources(config.model.family)
     for task in tasks:
         if len(task.source_paths) > limit:
             raise DataError(

@@ -60,7 +60,7 @@ def _train(run: Run, advance: Bar) -> None:
     while run.epoch < config.epochs:
         while len(ahead) <= config.max_staleness and _may_begin(run, run.epoch + len(ahead) + 1):
             ahead.append(begin_epoch(run, run.epoch + len(ahead) + 1))
-        _finish_epoch(run, ahead.popleft())
+        finish_epoch(run, ahead.popleft())
         # Epochs that were begun too early are drawn again by a run that is resumed here.
         drawn = ahead[0].sampler_before if ahead else run.sampler.state
         run.sampler_state = replace(drawn, banned=run.sampler.state.banned)
@@ -80,7 +80,7 @@ def _may_begin(run: Run, epoch: int) -> bool:
     )
 
 
-def _finish_epoch(run: Run, underway: Underway) -> None:
+def finish_epoch(run: Run, underway: Underway) -> None:
     """The second half of the walk, from scores to a changed policy."""
     config, epoch, watch = run.config, underway.epoch, underway.watch
     scores = collect_scores(run, underway)

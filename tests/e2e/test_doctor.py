@@ -52,7 +52,13 @@ def test_a_run_that_will_go(tiny, url):
 
 
 def test_a_real_model_that_does_not_fit_comes_with_what_to_change(tiny, url, kontext):
-    sizes = ("groups_per_epoch=24", "model.width=512", "model.height=512", "micro_batch_size=24", f"model.path={kontext}")
+    sizes = (
+        "groups_per_epoch=24",
+        "model.width=512",
+        "model.height=512",
+        "micro_batch_size=24",
+        f"model.path={kontext}",
+    )
     status, output = doctor(tiny, url, *sizes, "--gpus", "8", "--gpu-memory", "40")
     assert status == 1
     assert "transformer 11.9 B, text encoders 4.89 B, VAE 0.0838 B parameters" in output

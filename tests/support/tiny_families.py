@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -11,12 +12,16 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxTransformer2DModel,
     QwenImageEditPipeline,
     QwenImageEditPlusPipeline,
     QwenImageTransformer2DModel,
 )
+from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from examples.uniworld_style import Connector
+from tests.support.tiny_editor import build_tiny_editor
 from worlds.shapes.judge_model import CHAT_TEMPLATE, HIDDEN, build_model, make_processor, make_tokenizer
 
 WORDS = ("make the circle red", "remove the square", "Picture 1:", "a plain image to describe")
@@ -130,3 +135,20 @@ def _tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
     tokenizer = make_tokenizer(WORDS, (), vocab_size=300)
     tokenizer.padding_side = padding_side
     return tokenizer
+
+
+def build_tiny_uniworld(directory: Path, *, seed: int = 0) -> Path:
+    """Save a random pipeline of examples/uniworld_style.py: one that diffusers does not know."""
+    build_tiny_editor(directory / "editor", seed=seed)
+    for part in ("transformer", "vae", "scheduler"):
+        (directory / "editor" / part).rename(directory / part)
+    shutil.rmtree(directory / "editor")
+    torch.manual_seed(seed)
+    processor = make_processor(make_tokenizer(WORDS, [], vocab_size=300), longest_side=128)
+    language = build_model(processor, initializer_range=0.2)
+    language.save_pretrained(directory / "language_model")
+    processor.save_pretrained(directory / "language_model")
+    config = FluxTransformer2DModel.load_config(directory / "transformer")
+    connector = Connector(HIDDEN, config["joint_attention_dim"], config["pooled_projection_dim"])
+    save_file(connector.state_dict(), directory / "connector.safetensors")
+    return directory

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from shared.errors import ConfigError
+
 if TYPE_CHECKING:
     from trainer.models.base import ModelFamily
 
@@ -17,7 +19,7 @@ class FamilyEntry:
     path: str
     """package.module:Class."""
     max_sources: int
-    """Source images a task may have."""
+    """Source images a task may have; the class says the same."""
 
 
 FAMILIES = {
@@ -26,11 +28,19 @@ FAMILIES = {
     "qwen_image_edit_plus": FamilyEntry("trainer.models.qwen_image_edit:QwenImageEditPlus", max_sources=3),
     "flux2_klein": FamilyEntry("trainer.models.flux2_klein:Flux2Klein", max_sources=4),
 }
-"""Family name -> its entry."""
+"""Family name -> its entry. Anybody else's family is named by its import path, package.module:Class."""
 
 
 def family_class(name: str) -> type[ModelFamily]:
-    """The class of a family. Raises KeyError for an unknown name."""
-    module, _, attribute = FAMILIES[name].path.partition(":")
-    found: type[ModelFamily] = getattr(import_module(module), attribute)
+    """The class of a family. Raises ConfigError for a name or an import path that leads nowhere."""
+    module, _, attribute = (FAMILIES[name].path if name in FAMILIES else name).partition(":")
+    try:
+        found: type[ModelFamily] = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"model.family = {name!r}: {error}") from error
     return found
+
+
+def max_sources(name: str) -> int:
+    """Source images a task of this family may have. Imports somebody else's family. Raises ConfigError."""
+    return FAMILIES[name].max_sources if name in FAMILIES else family_class(name).max_sources

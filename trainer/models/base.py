@@ -1,4 +1,4 @@
-"""What the trainer needs of an image editor: nine members, and the conditioning that travels between them.
+"""What the trainer needs of an image editor, and the conditioning that travels between its parts.
 
 LoRA, solver, loss, EMA and checkpoints see only this surface, never a family's name. Mathematics is shared, glue is
 not: a new family is one new file.
@@ -103,14 +103,22 @@ class LoadOptions:
             pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **quantized(self.quantization))
         except (OSError, ValueError) as error:
             raise ConfigError(f"model.path = {path!r} is not a {pipeline_class.__name__}: {error}") from error
-        for name, module in pipeline.components.items():
-            if isinstance(module, nn.Module):
-                module.requires_grad_(False).eval()
-                if not self._stays(name):
-                    module.to(self.device)
-        if self.gradient_checkpointing:
-            pipeline.transformer.enable_gradient_checkpointing()
+        modules = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+        self.settle(modules)
         return pipeline
+
+    def settle(self, modules: Mapping[str, nn.Module]) -> None:
+        """Freeze the modules of an editor and move them where they belong; for pipelines of any library.
+
+        modules: by name, the trained one `transformer`, those that only encode `text_encoder...`.
+        """
+        for name, module in modules.items():
+            module.requires_grad_(False).eval()
+            if not self._stays(name):
+                module.to(self.device)
+        if self.gradient_checkpointing:
+            transformer: Any = modules["transformer"]  # diffusers ships no types
+            transformer.enable_gradient_checkpointing()
 
     def _stays(self, name: str) -> bool:
         """Whether a component is not moved to the device as a whole."""
@@ -121,6 +129,8 @@ class LoadOptions:
 class ModelFamily(ABC):
     """An image editor as the trainer sees it. All weights are frozen; adapters are added by the policy."""
 
+    max_sources: ClassVar[int]
+    """Source images a task may have."""
     lora_targets: ClassVar[tuple[str, ...]]
     """Names (suffixes) of the modules that adapters go to by default."""
     transformer: nn.Module

@@ -21,7 +21,6 @@ from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.shifting import sigmas_at
 from trainer.sizes import ImageSize
 
-MAX_SOURCES = 4
 _LONGEST_TEXT = 512
 _TIME_STEP = 10  # between the time indices of sources; the edit's is 0
 
@@ -29,6 +28,7 @@ _TIME_STEP = 10  # between the time indices of sources; the edit's is 0
 class Flux2Klein(ModelFamily):
     """A Flux2KleinPipeline as the trainer sees it."""
 
+    max_sources = 4
     lora_targets = (
         "attn.to_q",
         "attn.to_k",
@@ -69,8 +69,10 @@ class Flux2Klein(ModelFamily):
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through the language model, each source through the VAE."""
         for text, images in zip(instructions, sources, strict=True):
-            if not 1 <= len(images) <= MAX_SOURCES:
-                raise DataError(f"FLUX.2 takes 1 to {MAX_SOURCES} source images, not {len(images)}: the task {text!r}")
+            if not 1 <= len(images) <= self.max_sources:
+                raise DataError(
+                    f"FLUX.2 takes 1 to {self.max_sources} source images, not {len(images)}: the task {text!r}"
+                )
         tokens, text_ids = self._pipeline.encode_prompt(
             prompt=list(instructions), device=self._options.device, max_sequence_length=self.max_text_tokens
         )

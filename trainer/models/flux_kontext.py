@@ -25,6 +25,7 @@ _LONGEST_TEXT = 512  # T5 tokens FLUX was trained with
 class FluxKontext(ModelFamily):
     """A FluxKontextPipeline as the trainer sees it."""
 
+    max_sources = 1
     lora_targets = (
         "attn.to_q",
         "attn.to_k",

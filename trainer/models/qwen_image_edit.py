@@ -42,7 +42,7 @@ class QwenImageEdit(ModelFamily):
         "attn.to_add_out",
     )
     pipeline_class: ClassVar[Any] = QwenImageEditPipeline
-    max_sources: ClassVar[int] = 1
+    max_sources = 1
     max_text_tokens = 512  # pictures take about 190 each
 
     def __init__(self, pipeline: Any, options: LoadOptions) -> None:

@@ -1,0 +1,136 @@
+"""Where an epoch's time goes, and what the order of things saves: our loop beside one organised as released code is.
+
+    python -m benchmarks.trainer [--epochs 6] [--out runs/bench-trainer] [key=value ...]
+
+Both loops train the same model on the same tasks against the same reward service, epochs in turn, with equal batches,
+optimizer and loss (with its reference term, as in Table 5). The reference loop encodes the condition of every sample,
+asks for rewards when all rollouts are made, and computes old and reference velocities through adapters that are not
+merged. Prints medians over the epochs after the first, and the ratio of each pair of epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from shared.config import load_config
+from trainer.assembly import Run, assemble
+from trainer.config import TrainConfig
+from trainer.data import load_sources
+from trainer.logbook import Stopwatch
+from trainer.lora_policy import LoraPolicy
+from trainer.models.base import Conditioning
+from trainer.preflight import preflight
+from trainer.progress import Display
+from trainer.rollout import velocity_given
+from trainer.seeding import derived_seed, generator
+from trainer.solvers import dpm_solver_2m
+from trainer.train import finish_epoch
+from trainer.types import RolloutGroup, TaskGroup
+from trainer.underway import Underway, begin_epoch
+from worlds.shapes.demo import HERE, reward_service
+
+STAGES = ("rollout", "reward_wait", "update", "monitor")
+SETTINGS = ("nft.kl_weight=0.0001", "data.held_out=null", "checkpoint.every=0", "resume=none", "filter.rule=none")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-trainer"))
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        url = stack.enter_context(reward_service(arguments.out / "service.log", HERE / "judge"))
+        runs = {}
+        for name in ("ours", "reference"):
+            run_dir = arguments.out / f"{name}-{os.getpid()}"
+            overrides = (*SETTINGS, f"reward.url={url}", f"run_dir={run_dir}", *arguments.overrides)
+            config = load_config(TrainConfig, HERE / "nft.yaml", overrides)
+            display = Display(visible=False)
+            runs[name] = stack.enter_context(assemble(config, preflight(config, display.say), display))
+        assert isinstance(runs["reference"].policy, LoraPolicy)
+        runs["reference"].policy.merges = False
+        seconds: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+        for epoch in range(1, arguments.epochs + 2):
+            for name, run in runs.items():
+                underway = begin_epoch(run, epoch) if name == "ours" else reference_rollouts(run, epoch)
+                finish_epoch(run, underway)
+                seconds[name].append(dict(underway.watch.seconds))
+    print(table({name: epochs[1:] for name, epochs in seconds.items()}))
+    return 0
+
+
+def reference_rollouts(run: Run, epoch: int) -> Underway:
+    """An epoch's rollouts with a condition encoded a sample; asked about when all of them are made."""
+    config, watch = run.config, Stopwatch()
+    groups = run.sampler.next_groups(epoch, config.groups_per_epoch)
+    rollouts: list[RolloutGroup] = []
+    with watch.time("rollout"):
+        for start in range(0, len(groups), config.rollout.batch_groups):
+            rollouts += _generate(run, groups[start : start + config.rollout.batch_groups])
+    tickets = [
+        run.queue.submit(
+            one.group.task, one.sources, one.candidates, derived_seed(config.seed, "judge", epoch, one.group.index)
+        )
+        for one in rollouts
+    ]
+    return Underway(epoch, 0, run.sampler.state, list(groups), rollouts, tickets, watch=watch)
+
+
+def _generate(run: Run, groups: tuple[TaskGroup, ...]) -> list[RolloutGroup]:
+    config, family = run.config, run.family
+    sources = [load_sources(group.task, run.choose_size) for group in groups]
+    size, count = sources[0][0].size, config.group_size
+    conditioning = Conditioning.concatenate(
+        [
+            family.encode([group.task.instruction], [images])
+            for group, images in zip(groups, sources, strict=True)
+            for _ in range(count)
+        ]
+    )
+    draws = [
+        generator(config.seed, "rollout", group.epoch, group.index, row) for group in groups for row in range(count)
+    ]
+    sigmas = family.sigmas(config.rollout.steps, size)
+    with run.policy.use("old"):
+        x0 = dpm_solver_2m(velocity_given(family, conditioning), family.initial_noise(draws, size), sigmas)
+    pictures = family.decode(x0, size)
+    return [
+        RolloutGroup(
+            group,
+            images,
+            tuple(pictures[i * count : (i + 1) * count]),
+            x0[i * count : (i + 1) * count],
+            conditioning.select(torch.tensor([i * count])),
+            sigmas,
+        )
+        for i, (group, images) in enumerate(zip(groups, sources, strict=True))
+    ]
+
+
+def table(seconds: Mapping[str, list[Mapping[str, float]]]) -> str:
+    """Medians of each stage; idle is the time that nothing was computed because rewards were not there."""
+    lines = ["| loop | " + " | ".join(f"{stage.replace('_', ' ')} s" for stage in STAGES) + " | epoch s | idle |"]
+    lines.append("| --- " * (len(STAGES) + 3) + "|")
+    totals = {name: [sum(epoch.values()) for epoch in epochs] for name, epochs in seconds.items()}
+    for name, epochs in seconds.items():
+        idle = median(epoch["reward_wait"] / total for epoch, total in zip(epochs, totals[name], strict=True))
+        cells = [f"{median(epoch.get(stage, 0.0) for epoch in epochs):.2f}" for stage in STAGES]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {median(totals[name]):.2f} | {idle:.1%} |")
+    ratios = [slow / fast for slow, fast in zip(totals["reference"], totals["ours"], strict=True)]
+    lines.append(f"\nreference / ours: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

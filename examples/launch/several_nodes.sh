@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Several nodes: run this on each, with the same arguments and its own NODE_RANK. run_dir has to be on a disk that all
+# share. Table 5's 24 groups deal out evenly over 2, 3, 4, 6, 8, 12 or 24 GPUs; any number up to 24 works.
+#   NODES=2 NODE_RANK=0 HEAD=node0 examples/launch/several_nodes.sh reward.url=http://REWARD_NODE:8000 data.train=...
+set -euo pipefail
+exec python -m torch.distributed.run --nnodes "$NODES" --node-rank "$NODE_RANK" \
+    --nproc-per-node "${GPUS_PER_NODE:-8}" --master-addr "$HEAD" --master-port "${PORT:-29500}" \
+    -m trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.sharding=fsdp "$@"

@@ -1,0 +1,97 @@
+"""The launch files of examples/, run on this machine: a tiny editor, processes for GPUs, ports for nodes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.color_judge import ColorJudge, serving
+from tests.support.tiny_run import ROOT, TinyRun, metrics
+
+LAUNCH = ROOT / "examples" / "launch"
+JUDGE = ROOT / "worlds/shapes/judge"
+SRUN = """#!/usr/bin/env bash
+# Stands in for Slurm: the command once for each node, all on this machine.
+nodes=1
+while [[ $1 == --* ]]; do [[ $1 == --nodes=* ]] && nodes=${1#--nodes=}; shift; done
+for ((i = 0; i < nodes; i++)); do SLURM_NODEID=$i "$@" & done
+trap 'kill $(jobs -p)' TERM
+wait
+"""
+SCONTROL = """#!/usr/bin/env bash
+printf '127.0.0.1\\n127.0.0.1\\n127.0.0.1\\n'
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def start(name, tiny, *arguments, **variables):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CONFIG": str(tiny.config), **variables}
+    return subprocess.Popen(
+        ["bash", str(LAUNCH / name), "epochs=1", "data.held_out=null", *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finish(*processes):
+    outputs = [process.communicate(timeout=200)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return outputs
+
+
+def test_one_gpu_one_node_and_several_train_alike(tiny, tmp_path):
+    with serving(ColorJudge()) as url:
+
+        def arguments(name):
+            return f"reward.url={url}", f"run_dir={tmp_path / name}"
+
+        finish(start("one_gpu.sh", tiny, *arguments("one")))
+        (output,) = finish(start("one_node.sh", tiny, *arguments("node"), NUM_GPUS="2", PORT=free_port()))
+        assert "2 processes" in output
+        shared = {"NODES": "2", "HEAD": "127.0.0.1", "GPUS_PER_NODE": "1", "PORT": free_port()}
+        nodes = [start("several_nodes.sh", tiny, *arguments("nodes"), NODE_RANK=rank, **shared) for rank in ("0", "1")]
+        assert "2 processes" in finish(*nodes)[0]
+    (one,) = metrics(tmp_path / "one")
+    for name in ("node", "nodes"):
+        assert metrics(tmp_path / name)[0] == pytest.approx(one, abs=1e-4)
+
+
+def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others(tiny, tmp_path):
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    process = start(
+        "slurm.sbatch",
+        tiny,
+        f"run_dir={tmp_path / 'run'}",
+        "reward.wait_seconds=90",
+        SLURM_JOB_NODELIST="three",
+        JUDGE=str(JUDGE),
+        ENGINE="transformers",
+        JUDGE_PORT=free_port(),
+        GPUS_PER_NODE="1",
+        PORT=free_port(),
+        PATH=f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+    )
+    (output,) = finish(process)
+    assert "2 processes" in output
+    (line,) = metrics(tmp_path / "run")
+    assert line["reward/missing_fraction"] == 0

@@ -1,3 +1,6 @@
+import json
+import os
+import random
 import signal
 import time
 
@@ -7,7 +10,7 @@ from safetensors.torch import load_file
 
 from shared.errors import CheckpointError, ConfigError
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, launch, metrics
+from tests.support.tiny_run import TWO_PROCESSES, TinyRun, launch, metrics
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,37 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tiny, url, uninterrupte
 
     tiny.train(url, run_dir, "epochs=4", "resume=auto")
     assert_same_run(run_dir, uninterrupted)
+
+
+def test_two_processes_killed_at_any_moment_again_and_again_are_the_run_that_was_not(tiny, url, tmp_path):
+    # Some tasks are banned on the way: the ban list has to come back too.
+    settings = ("epochs=4", "filter.rule=ban", "filter.tau_mean=0.262", "filter.tau_spread=0.5", "trackers=[trackio]")
+    environment = {"TRACKIO_DIR": str(tmp_path / "trackio")}
+
+    def start(run_dir):
+        return launch(*TWO_PROCESSES, *tiny.arguments(url, run_dir, *settings), start_new_session=True, **environment)
+
+    whole = start(tmp_path / "whole")
+    assert whole.communicate(timeout=250)[1] is None
+    assert whole.returncode == 0
+    moment = random.Random(0)  # noqa: S311 - no secret
+    for num_epochs in (1, 2, 3):
+        process = start(tmp_path / "run")
+        while not (tmp_path / f"run/checkpoints/step-{num_epochs}").exists():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        time.sleep(moment.uniform(0, 0.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    last = start(tmp_path / "run")
+    output, _ = last.communicate(timeout=250)
+    assert last.returncode == 0, output
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    ours, theirs = (
+        json.loads((tmp_path / name / "checkpoints/step-4/state.json").read_text()) for name in ("run", "whole")
+    )
+    assert ours["sampler"] == theirs["sampler"]
+    assert ours["sampler"]["banned"]
 
 
 def test_a_torn_newest_checkpoint_is_skipped_and_the_run_is_still_the_same(tiny, url, uninterrupted, tmp_path, capsys):

@@ -42,6 +42,21 @@ CONFIG: dict[str, Any] = {
 }
 
 
+TWO_PROCESSES = (
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_machines=1",
+    "--num_processes=2",
+    "--mixed_precision=no",
+    "--dynamo_backend=no",
+    "--main_process_port=0",
+    "-m",
+    "trainer",
+)
+"""`accelerate launch -m trainer`, as the README says."""
+
+
 class TinyRun:
     """The inputs of a run in a folder, and ways to start it."""
 
@@ -87,7 +102,7 @@ def redness(task: Any, edited: Image.Image) -> float:
     return color_judge.redness(np.asarray(edited, np.float64))
 
 
-def launch(*command: str, **variables: str) -> subprocess.Popen[str]:
+def launch(*command: str, start_new_session: bool = False, **variables: str) -> subprocess.Popen[str]:
     """Start a command of this repository as a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **variables}
     return subprocess.Popen(
@@ -97,24 +112,15 @@ def launch(*command: str, **variables: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=start_new_session,
     )
 
 
 def launch_two(arguments: list[str], *, extra: tuple[str, ...] = ("--multi_gpu",)) -> tuple[int, str]:
     """`accelerate launch -m trainer` on two processes, as the README says; returns (exit status, output)."""
-    process = launch(
-        "-m",
-        "accelerate.commands.launch",
-        *extra,
-        "--num_machines=1",
-        "--num_processes=2",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--main_process_port=0",
-        "-m",
-        "trainer",
-        *arguments,
-    )
+    command = [part for part in TWO_PROCESSES if part != "--multi_gpu"]
+    command[2:2] = extra
+    process = launch(*command, *arguments)
     output, _ = process.communicate(timeout=280)
     return process.returncode, output
 

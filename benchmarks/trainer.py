@@ -5,7 +5,8 @@
 Both loops train the same model on the same tasks against the same reward service, epochs in turn, with equal batches,
 optimizer and loss (with its reference term, as in Table 5). The reference loop encodes the condition of every sample,
 asks for rewards when all rollouts are made, and computes old and reference velocities through adapters that are not
-merged. Prints medians over the epochs after the first, and the ratio of each pair of epochs.
+merged. `ahead` is our loop with the next epoch rolled out before this one's rewards are waited for (max_staleness=1).
+Prints medians over the epochs after the first, and the ratios of epochs made one after the other.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> int:
     with ExitStack() as stack:
         url = stack.enter_context(reward_service(arguments.out / "service.log", HERE / "judge"))
         runs = {}
-        for name in ("ours", "reference"):
+        for name in ("ours", "ahead", "reference"):
             run_dir = arguments.out / f"{name}-{os.getpid()}"
             overrides = (*SETTINGS, f"reward.url={url}", f"run_dir={run_dir}", *arguments.overrides)
             config = load_config(TrainConfig, HERE / "nft.yaml", overrides)
@@ -61,9 +62,13 @@ def main() -> int:
         assert isinstance(runs["reference"].policy, LoraPolicy)
         runs["reference"].policy.merges = False
         seconds: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+        waiting = begin_epoch(runs["ahead"], 1)
         for epoch in range(1, arguments.epochs + 2):
             for name, run in runs.items():
-                underway = begin_epoch(run, epoch) if name == "ours" else reference_rollouts(run, epoch)
+                if name == "ahead":
+                    underway, waiting = waiting, begin_epoch(run, epoch + 1)
+                else:
+                    underway = begin_epoch(run, epoch) if name == "ours" else reference_rollouts(run, epoch)
                 finish_epoch(run, underway)
                 seconds[name].append(dict(underway.watch.seconds))
     print(table({name: epochs[1:] for name, epochs in seconds.items()}))
@@ -127,8 +132,9 @@ def table(seconds: Mapping[str, list[Mapping[str, float]]]) -> str:
         idle = median(epoch["reward_wait"] / total for epoch, total in zip(epochs, totals[name], strict=True))
         cells = [f"{median(epoch.get(stage, 0.0) for epoch in epochs):.2f}" for stage in STAGES]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {median(totals[name]):.2f} | {idle:.1%} |")
-    ratios = [slow / fast for slow, fast in zip(totals["reference"], totals["ours"], strict=True)]
-    lines.append(f"\nreference / ours: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    for name in ("ours", "ahead"):
+        ratios = [slow / fast for slow, fast in zip(totals["reference"], totals[name], strict=True)]
+        lines.append(f"\nreference / {name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     return "\n".join(lines)
 
 

@@ -1,33 +1,7 @@
 """What is written down of an epoch or an evaluation: metrics, the line a person reads, and pictures for the report.
 
 Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
-
-    reward/mean, reward/std              over the scores that came back
-    reward/group_std                     mean over the groups of each one's own: 0 leaves nothing to choose from
-    reward/COMPONENT_mean                of a composite whose components are normalised one by one
-    reward/missing_fraction              candidates without a score
-    rollout/staleness_epochs             updates that came between an epoch's rollouts and its own
-    filter/kept_fraction                 groups that were trained on
-    filter/replaced_groups               groups that came in the place of those below the quorum
-    filter/below_quorum_groups           groups with too few scores
-    filter/RULE_drops_groups             groups that each rule would drop, whichever one is used
-    filter/banned_tasks                  tasks that are not sampled again
-    optimality/std                       spread of rho, or of Flow-GRPO's advantages; 0 means nothing to learn
-    nft/loss, nft/policy_loss, nft/kl    per-sample means over the kept samples
-    nft/positive_loss, nft/negative_loss L+ and L-
-    grpo/loss, grpo/policy_loss, grpo/kl the same for Flow-GRPO
-    grpo/ratio, grpo/clipped_fraction    p_theta / p_old of the steps taken; rows whose gradient the clipping stopped
-    optimizer/grad_norm                  before clipping, mean over the epoch's steps
-    optimizer/steps                      so far
-    policy/old_decay                     how much of the old policy stayed
-    policy/kl_to_base                    mean((v_theta - v_ref)^2) on one group a process
-    reward/score_mass                    the judge's probability of all score tokens together
-    edit/unedited_distance               mean change of the half of the pixels that changed least, of 1
-    reward/second_mean, second_gap       a method that training does not see, on a few groups; the reward there minus it
-    reward/second_agreement              pairs within these groups that both put in one order
-    alarm/NAME                           1 while it is on; see `trainer.monitors`
-    eval/reward, eval/METRIC             means over the held-out tasks
-    time/STAGE_seconds                   wall time; reward_wait is what was not hidden behind the rollout
+The names of the metrics stand in one table of docs/training.md.
 """
 # ruff: noqa: N815 - fields carry their dimensions, as arguments do
 

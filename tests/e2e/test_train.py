@@ -9,6 +9,7 @@ from shared.config import load_config
 from shared.errors import ConfigError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import TinyRun, metrics, weights
+from tests.unit.test_docs import undocumented
 from trainer.config import TrainConfig
 
 LEARNS = (
@@ -60,6 +61,7 @@ def test_metrics_are_written_as_lines_and_to_tensorboard(finished):
     names = {"reward/mean", "filter/kept_fraction", "nft/loss", "optimizer/grad_norm", "policy/old_decay"}
     assert names <= set(lines[1])
     assert lines[2]["optimizer/steps"] == 4
+    assert undocumented({name for line in lines for name in line} - {"epoch"}) == set()
     assert all(re.fullmatch(r"[a-z]+/[a-z_]+", name) for line in lines for name in line if name != "epoch")
     board = EventAccumulator(str(run_dir / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("reward/mean")] == [1, 2]

@@ -157,10 +157,10 @@ def edit_with(family):
     conditioning = family.encode(["make the circle red"], [(Image.new("RGB", (32, 32), "green"),)])
     noise = family.initial_noise([torch.Generator().manual_seed(5)], (32, 32))
     x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(3, (32, 32)))
-    return np.asarray(family.decode(x0, (32, 32))[0], int)
+    return np.asarray(family.decode(x0, (32, 32))[0], int), x0
 
 
-def edit_in_plain_diffusers(editor, adapter_directory):
+def edit_in_plain_diffusers(editor, adapter_directory, output_type="pil"):
     pipeline = FluxKontextPipeline.from_pretrained(editor)
     pipeline.set_progress_bar_config(disable=True)
     if adapter_directory is not None:
@@ -176,8 +176,9 @@ def edit_in_plain_diffusers(editor, adapter_directory):
         guidance_scale=2.5,
         max_sequence_length=12,
         generator=torch.Generator().manual_seed(5),
+        output_type=output_type,
     ).images[0]
-    return np.asarray(image, int)
+    return np.asarray(image, int) if output_type == "pil" else image
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -186,10 +187,12 @@ def test_adapters_load_in_plain_diffusers_at_full_strength(editor, tmp_path, nam
     path = save(tmp_path / "checkpoints", policy, optimizer)
     export_adapter(policy, name, tmp_path / "lora")
     with policy.use(name):
-        ours = edit_with(family)
+        ours, x0 = edit_with(family)
     folder = {"default": "policy", "old": "old", "ema": "ema"}[name]
     for directory in (path / folder, tmp_path / "lora"):
         assert np.abs(edit_in_plain_diffusers(editor, directory) - ours).max() <= 1
+        latents = edit_in_plain_diffusers(editor, directory, "latent")
+        torch.testing.assert_close(latents, x0[0], atol=1e-4, rtol=0)
     assert np.abs(edit_in_plain_diffusers(editor, None) - ours).max() > 10
 
 

@@ -1,0 +1,43 @@
+"""What the documentation lists is what there is."""
+
+import re
+from pathlib import Path
+
+from trainer.config import MonitorConfig
+from trainer.filtering import RULES
+from trainer.losses import GrpoLoss, NftLoss
+from trainer.monitors import ALARMS
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = (ROOT / "docs/training.md").read_text()
+PATTERNS = {
+    "reward/COMPONENT_mean": r"reward/[a-z_]+_mean",
+    "filter/RULE_drops_groups": rf"filter/({'|'.join(RULES)})_drops_groups",
+    "alarm/NAME": rf"alarm/({'|'.join(ALARMS)})",
+    "eval/METRIC": r"eval/\w+",
+    "time/STAGE_seconds": r"time/[a-z_]+_seconds",
+}
+
+
+def listed_metrics() -> list[str]:
+    """Names in the first column of the metrics' table, as regular expressions."""
+    table = TRAINING[TRAINING.index("| metric |") :]
+    names = [name for line in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    return [PATTERNS.get(name, re.escape(name)) for name in names]
+
+
+def undocumented(metrics: set[str]) -> set[str]:
+    """Those that the table does not list."""
+    return {name for name in metrics if not any(re.fullmatch(pattern, name) for pattern in listed_metrics())}
+
+
+def test_the_objectives_metrics_are_listed():
+    assert undocumented({*NftLoss.names, *GrpoLoss.names}) == set()
+    assert undocumented({"nft/lose"}) == {"nft/lose"}
+
+
+def test_every_alarm_and_its_key_is_listed():
+    for name in ALARMS:
+        assert f"| `{name}` |" in TRAINING
+    for key in re.findall(r"`monitor\.(\w+)`", TRAINING):
+        assert key in MonitorConfig.model_fields

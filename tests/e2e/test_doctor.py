@@ -5,19 +5,6 @@ from typer.testing import CliRunner
 
 from benchmarks.real_sizes import write_kontext
 from edit_r1 import app
-from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def url():
-    with serving(ColorJudge()) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import ROOT, TinyRun, metrics
+from tests.support.tiny_run import ROOT, metrics
 
 LAUNCH = ROOT / "examples" / "launch"
 JUDGE = ROOT / "worlds/shapes/judge"
@@ -24,11 +24,6 @@ wait
 SCONTROL = """#!/usr/bin/env bash
 printf '127.0.0.1\\n127.0.0.1\\n127.0.0.1\\n'
 """
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
 def free_port():

@@ -9,19 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from shared.errors import CheckpointError, ConfigError
-from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TWO_PROCESSES, TinyRun, launch, metrics
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def url():
-    with serving(ColorJudge()) as address:
-        yield address
+from tests.support.tiny_run import TWO_PROCESSES, launch, metrics
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,9 @@ from safetensors.torch import load_file
 
 from shared.errors import RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, launch, metrics
+from tests.support.tiny_run import launch, metrics
 
 JUDGE = Path(__file__).resolve().parents[2] / "worlds/shapes/judge"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
 class Service:

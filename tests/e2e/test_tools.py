@@ -12,14 +12,8 @@ from edit_r1 import app
 from shared.errors import CheckpointError, DataError
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_editor import NUM_TEXT_TOKENS
-from tests.support.tiny_run import TinyRun
 
 INSTRUCTION = "make it red"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from shared.errors import ConfigError
-from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, metrics
+from tests.support.tiny_run import metrics
 
 SETTINGS = ("data.held_out=null", "monitor.window=1")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def url():
-    with serving(ColorJudge()) as address:
-        yield address
 
 
 def test_a_second_method_looks_at_some_of_the_same_edits(tiny, url, tmp_path):

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from shared.config import load_config
 from shared.errors import ConfigError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, metrics, weights
+from tests.support.tiny_run import metrics, weights
 from tests.unit.test_docs import undocumented
 from trainer.config import TrainConfig
 
@@ -21,11 +21,6 @@ LEARNS = (
     "lora.targets=[to_q, to_k, to_v, to_out.0, net.2, proj_mlp, proj_out]",
 )
 """Enough for a reward to go up."""
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

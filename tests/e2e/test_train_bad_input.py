@@ -10,20 +10,9 @@ import pytest
 
 from shared.errors import ConfigError, DataError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import ROOT, TinyRun, launch
+from tests.support.tiny_run import ROOT, launch
 
 NO_MODEL = "model.path=/nowhere"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def url():
-    with serving(ColorJudge()) as address:
-        yield address
 
 
 def test_an_unknown_key(tiny, url, tmp_path):

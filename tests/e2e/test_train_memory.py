@@ -4,15 +4,10 @@ import pytest
 import torch
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, metrics, weights
+from tests.support.tiny_run import metrics, weights
 
 SETTINGS = ("epochs=1", "data.held_out=null")
 POLICY = "policy/pytorch_lora_weights.safetensors"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

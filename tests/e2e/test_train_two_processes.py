@@ -4,14 +4,9 @@ import pytest
 import torch
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import TinyRun, launch_two, metrics, weights
+from tests.support.tiny_run import launch_two, metrics, weights
 
 EPOCHS = 2
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
 def accelerate(tiny, url, run_dir, *overrides, extra=("--multi_gpu",)):

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Shapes and dtypes of the pure files are checked at run time in every test. Before anything imports them.
 PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft", "objectives.flow_grpo")

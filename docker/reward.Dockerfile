@@ -1,0 +1,56 @@
+# The reward service.
+#   CPU:  docker build -f docker/reward.Dockerfile -t edit-r1-reward .
+#   GPU:  docker build -f docker/reward.Dockerfile --build-arg VARIANT=cuda -t edit-r1-reward:cuda .   (on vLLM's own image)
+ARG VARIANT=cpu
+ARG CPU_BASE=python:3.11-slim
+ARG CUDA_BASE=vllm/vllm-openai:v0.32.0
+# An image, or a build context, of wheels to take before any index is asked.
+ARG WHEELS_IMAGE=scratch
+
+FROM ${WHEELS_IMAGE} AS wheels
+
+FROM ${CPU_BASE} AS build
+# Which build of torch: cpu is small and from PyTorch's own index; empty is what the default index has.
+ARG TORCH_BACKEND=cpu
+WORKDIR /src
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
+COPY pyproject.toml constraints.txt ./
+# Dependencies first: they are the layer that seldom changes.
+RUN --mount=type=bind,from=wheels,target=/wheels \
+    /opt/uv/bin/uv venv --python python3 /opt/venv \
+    && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
+       --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
+       --requirements pyproject.toml --extra service
+COPY README.md LICENSE edit_r1.py ./
+COPY shared shared
+COPY reward_service reward_service
+COPY trainer trainer
+COPY worlds worlds
+RUN /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps .
+
+FROM ${CPU_BASE} AS runtime-cpu
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+
+FROM ${CUDA_BASE} AS runtime-cuda
+# vLLM, torch, transformers and FastAPI are there; what is missing of ours is small.
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE edit_r1.py ./
+COPY shared shared
+COPY reward_service reward_service
+COPY trainer trainer
+COPY worlds worlds
+RUN python3 -m pip install --no-cache-dir '.[service]'
+
+# hadolint ignore=DL3006
+FROM runtime-${VARIANT} AS final
+RUN useradd --uid 10001 --create-home app && mkdir -p /models && chown app /models
+# Weights of the hub are kept on a volume; nothing is written anywhere else.
+ENV HF_HOME=/models REWARD_HOST=0.0.0.0 REWARD_LOG_FORMAT=json PYTHONUNBUFFERED=1
+VOLUME /models
+WORKDIR /home/app
+USER 10001
+EXPOSE 8000
+HEALTHCHECK --interval=3s --timeout=5s --start-period=30m --start-interval=1s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+ENTRYPOINT ["python3", "-m", "edit_r1", "serve"]

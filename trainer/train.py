@@ -57,6 +57,8 @@ def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
 def _train(run: Run, advance: Bar) -> None:
     config, ahead = run.config, deque[Underway]()
     _evaluate_once(run, 0)
+    if _is_due(run.epoch, config.evaluation.every, config.epochs):
+        _evaluate_once(run, run.epoch)  # a run may have stopped in the middle of it
     while run.epoch < config.epochs:
         while len(ahead) <= config.max_staleness and _may_begin(run, run.epoch + len(ahead) + 1):
             ahead.append(begin_epoch(run, run.epoch + len(ahead) + 1))

@@ -84,16 +84,22 @@ def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same
     assert_same_run(run_dir, tmp_path / "undisturbed", 4)
 
 
-@pytest.mark.parametrize("num_groups", [1, 7])
-def test_a_service_that_stays_away_ends_the_run_with_a_checkpoint_and_it_can_go_on(tiny, tmp_path, num_groups):
-    settings = ("epochs=3", "data.held_out=null", "checkpoint.every=3", "reward.deadline_seconds=2")
+@pytest.mark.parametrize(
+    ("num_groups", "evaluation", "step"),
+    [(1, "data.held_out=null", 0), (7, "data.held_out=null", 2), (9, "evaluation.every=1", 1)],
+    ids=["in the first epoch", "in the third", "in the evaluation after the first"],
+)
+def test_a_service_that_stays_away_ends_the_run_with_a_checkpoint_and_it_can_go_on(
+    tiny, tmp_path, num_groups, evaluation, step
+):
+    settings = ("epochs=3", evaluation, "checkpoint.every=3", "reward.deadline_seconds=2")
     judge = ColorJudge()
     with serving(judge) as url:
         tiny.train(url, tmp_path / "undisturbed", *settings)
         judge.num_groups, judge.groups_until_away = 0, num_groups
         with pytest.raises(RewardServiceUnavailable, match=r"gave up .* groups have no rewards yet; .*gone to lunch"):
             tiny.train(url, tmp_path / "run", *settings)
-        assert (tmp_path / f"run/checkpoints/step-{num_groups // 3}").is_dir()
+        assert (tmp_path / f"run/checkpoints/step-{step}").is_dir()
         judge.groups_until_away = None
         tiny.train(url, tmp_path / "run", *settings)
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed", 3)

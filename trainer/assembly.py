@@ -102,7 +102,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         family = load_family(config, processes.device, num_processes=processes.count)
         if warning := cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}):
             display.say(warning)
-        policy = _build_policy(config, family, _sharder(config, family, processes))
+        policy = build_policy(config, family, _sharder(config, family, processes))
         if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types
             transformer.compile_repeated_blocks(backend=config.model.compile)
@@ -113,14 +113,14 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             display=display,
             family=family,
             policy=policy,
-            optimizer=_build_optimizer(config, policy),
+            optimizer=build_optimizer(config, policy),
             sampler=(sampler := GroupSampler(inputs.train, config.seed)),
             sampler_state=sampler.state,
             queue=stack.enter_context(build_queue(config, display.say)),
             log=None,
             choose_size=choose_size(config, family),
             filter_thresholds=_thresholds(config),
-            loss=_build_loss(config, family, policy),
+            loss=build_loss(config, family, policy),
             alarm_limits=_alarm_limits(config),
             component_weights=_component_weights(config),
             evaluated=evaluated,
@@ -242,7 +242,8 @@ def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
     return sizes.one_size((model.width, model.height))
 
 
-def _build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | None) -> Policy:
+def build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | None) -> Policy:
+    """What is trained, with its copies."""
     if config.tuning == "full":
         return FullPolicy(family.transformer, compute_dtype=family.dtype, sharder=sharder)
     return LoraPolicy(
@@ -256,7 +257,8 @@ def _build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | N
     )
 
 
-def _build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
+def build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
+    """AdamW over the trained parameters."""
     settings = config.optimizer
     return torch.optim.AdamW(
         policy.parameters(),
@@ -313,7 +315,8 @@ def _alarm_limits(config: TrainConfig) -> AlarmLimits:
     )
 
 
-def _build_loss(config: TrainConfig, family: ModelFamily, policy: Policy) -> Loss:
+def build_loss(config: TrainConfig, family: ModelFamily, policy: Policy) -> Loss:
+    """The algorithm."""
     num_timesteps = num_trained_timesteps(config.rollout.steps, config.trained_timesteps)
     if config.algorithm == "flow_grpo":
         return GrpoLoss(

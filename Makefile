@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test lint format types check judge-table bench-demo bench pins clean
+.PHONY: help setup setup-dev browser demo serve test lint format types check judge-table bench-demo bench bench-ablation pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,11 +65,15 @@ judge-table: setup ## accuracy of every scoring method against the oracle (READM
 bench-demo: setup ## the demo over three seeds, for BENCHMARKS.md
 	$(BIN)/python -m benchmarks.demo_seeds
 
-bench: setup-dev ## speed of the service: against its engine, against other ways to serve, replicas, codecs
+bench: setup-dev ## speed: the service against its engine and other ways to serve, replicas, codecs; the loop of the trainer
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.serving --engine transformers
 	$(BIN)/python -m benchmarks.replicas
 	$(BIN)/python -m benchmarks.codecs
+	$(BIN)/python -m benchmarks.trainer
+
+bench-ablation: setup ## the paper's findings on shapes: eight variants, three seeds each (about an hour)
+	$(BIN)/python -m benchmarks.shapes_ablation
 
 pins: | $(UV) ## write constraints.txt anew
 	$(UV) pip compile --quiet pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --output-file constraints.txt

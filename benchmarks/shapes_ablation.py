@@ -111,9 +111,9 @@ def _train(run_dir: Path, url: str, variant: Variant, seed: int, epochs: int) ->
 def table(results: Results) -> str:
     """One row a variant: means over the seeds, the oracle's with the seeds' standard deviation."""
     lines = [
-        "| variant | what | reward before | after | oracle success before | after | best on the way | "
-        "std within groups, first | last | seconds an epoch |",
-        "| --- " * 10 + "|",
+        "| variant | what | reward before | after | oracle success before | after | "
+        "std within groups, first epoch | last | seconds an epoch |",
+        "| --- " * 9 + "|",
     ]
     for name, seeds in results.items():
         reward, success, spread = (
@@ -126,7 +126,6 @@ def table(results: Results) -> str:
             _mean(reward, -1),
             _mean(success, 0),
             f"{_mean(success, -1)} ± {_deviation(success):.3f}",
-            f"{mean(max(values) for values in success):.3f}",
             _mean(spread, 0),
             _mean(spread, -1),
             f"{seconds:.1f}",

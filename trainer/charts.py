@@ -11,6 +11,7 @@ _WIDTH, _HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 14, 34
 _COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626")
 _NUM_TICKS = 5
+_LEGEND_COLUMNS, _LEGEND_WIDTH, _LEGEND_HEIGHT = 3, 136, 14
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,20 @@ def line_chart(series: Sequence[Series], x_label: str) -> str:
     for index, one in enumerate(drawn):
         parts.append(_line(one, axes, _COLORS[index % len(_COLORS)]))
         parts.append(_legend(one.name, index))
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {_WIDTH} {_height(len(drawn))}" role="img">{"".join(parts)}</svg>'
 
 
 def standalone(svg: str, title: str) -> str:
     """A chart as a file by itself, with a title and a white ground, for Markdown."""
     style = "text{font:11px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}"
-    ground = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/><text x="{_LEFT}" y="11">{escape(title)}</text>'
+    ground = f'<rect width="100%" height="100%" fill="#fff"/><text x="{_LEFT}" y="11">{escape(title)}</text>'
     start, inside = svg.split(">", maxsplit=1)
     return f'{start} xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"><style>{style}</style>{ground}{inside}\n'
+
+
+def _height(num_series: int) -> int:
+    """Of the chart; the legend's first row is part of _HEIGHT."""
+    return _HEIGHT + (math.ceil(num_series / _LEGEND_COLUMNS) - 1) * _LEGEND_HEIGHT
 
 
 def _fit(series: Sequence[Series]) -> _Axes:
@@ -86,9 +92,10 @@ def _grid(axes: _Axes, x_label: str) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
     parts.extend(
         f'<text x="{axes.x(value):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">{value:.4g}</text>'
-        for value in (axes.x_low, (axes.x_low + axes.x_high) / 2, axes.x_high)
+        for value in (axes.x_low, (axes.x_low + axes.x_high) / 2)
     )
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{escape(x_label)}</text>')
+    last = f"{escape(x_label)} {axes.x_high:.4g}"
+    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 18}" text-anchor="end">{last}</text>')
     return "".join(parts)
 
 
@@ -101,6 +108,7 @@ def _line(series: Series, axes: _Axes, color: str) -> str:
 
 
 def _legend(name: str, index: int) -> str:
-    x, y = _LEFT + index * 130, _HEIGHT - 4
+    row, column = divmod(index, _LEGEND_COLUMNS)
+    x, y = _LEFT + column * _LEGEND_WIDTH, _HEIGHT - 4 + row * _LEGEND_HEIGHT
     color = _COLORS[index % len(_COLORS)]
     return f'<circle cx="{x + 4}" cy="{y - 4}" r="4" fill="{color}"/><text x="{x + 12}" y="{y}">{escape(name)}</text>'

@@ -6,6 +6,7 @@ So `edit-r1 score` needs neither torch nor vllm, and a trainer node needs nothin
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 
 import typer
@@ -20,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+# Where torchao is installed these complain of it at import, whatever is done; a JSON log would not be one any more.
+_COMPLAINERS = ("torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer")
 
 # The programs read their own arguments: a settings field and its flag are declared once, in their settings models.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -85,6 +89,8 @@ def selftest(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: our own errors end in one line on stderr and exit status 1, never in a traceback."""
+    for name in _COMPLAINERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app()
     except EditR1Error as error:

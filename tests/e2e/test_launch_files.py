@@ -58,9 +58,9 @@ def test_one_gpu_one_node_and_several_train_alike(tiny, tmp_path):
         def arguments(name):
             return f"reward.url={url}", f"run_dir={tmp_path / name}"
 
-        finish(start("one_gpu.sh", tiny, *arguments("one")))
-        (output,) = finish(start("one_node.sh", tiny, *arguments("node"), NUM_GPUS="2", PORT=free_port()))
-        assert "2 processes" in output
+        alone = start("one_gpu.sh", tiny, *arguments("one"))
+        together = start("one_node.sh", tiny, *arguments("node"), NUM_GPUS="2", PORT=free_port())
+        assert "2 processes" in finish(alone, together)[1]
         shared = {"NODES": "2", "HEAD": "127.0.0.1", "GPUS_PER_NODE": "1", "PORT": free_port()}
         nodes = [start("several_nodes.sh", tiny, *arguments("nodes"), NODE_RANK=rank, **shared) for rank in ("0", "1")]
         assert "2 processes" in finish(*nodes)[0]

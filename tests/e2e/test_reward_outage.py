@@ -63,7 +63,7 @@ def assert_same_run(ours, theirs, step):
 
 
 def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same(tiny, tmp_path):
-    service, settings = Service(), ("epochs=4", "data.held_out=null", "reward.deadline_seconds=120")
+    service, settings = Service(), ("epochs=12", "data.held_out=null", "reward.deadline_seconds=120")
     with ExitStack() as stack:
         service.start(stack)
         tiny.train(service.url, tmp_path / "undisturbed", *settings)
@@ -81,7 +81,7 @@ def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same
     assert trainer.returncode == 0, output
     assert f"waiting for the reward service at {service.url}: no connection" in output
     assert all(line["reward/missing_fraction"] == 0 for line in metrics(run_dir))
-    assert_same_run(run_dir, tmp_path / "undisturbed", 4)
+    assert_same_run(run_dir, tmp_path / "undisturbed", 12)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ from accelerate.tracking import TrackioTracker, WandBTracker
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from shared.errors import ConfigError
-
 METRICS_NAME, TRACKER_NAME = "metrics.jsonl", "tracker.json"
 TrackerName = Literal["wandb", "trackio"]
 
@@ -40,7 +38,7 @@ class MetricsLog:
         project: str = "edit-r1",
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        """config: what trackers are told of the run at its start. Raises ConfigError for one that is not installed."""
+        """config: what trackers are told of the run at its start."""
         self._path = run_dir / METRICS_NAME
         lines = read_metrics(run_dir)
         self.lines = [line for line in lines if line["epoch"] <= start_epoch]
@@ -96,14 +94,11 @@ def _start(name: TrackerName, project: str, run_dir: Path, config: Mapping[str, 
     if not path.exists():
         path.write_text(json.dumps({"id": uuid.uuid4().hex[:12]}) + "\n", encoding="utf-8")
     run_id = json.loads(path.read_text(encoding="utf-8"))["id"]
-    try:
-        if name == "wandb":
-            tracker = WandBTracker(project, id=run_id, name=run_dir.name, dir=str(run_dir), resume="allow")
-        else:
-            tracker = TrackioTracker(project, name=f"{run_dir.name}-{run_id}", resume="allow")
-        tracker.start()
-    except ImportError as error:
-        raise ConfigError(f"trackers names {name}, which is not installed: pip install 'edit-r1[trackers]'") from error
+    if name == "wandb":
+        tracker = WandBTracker(project, id=run_id, name=run_dir.name, dir=str(run_dir), resume="allow")
+    else:
+        tracker = TrackioTracker(project, name=f"{run_dir.name}-{run_id}", resume="allow")
+    tracker.start()
     tracker.store_init_configuration(dict(config))
     return tracker
 

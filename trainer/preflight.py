@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from shared.client import RewardClient
 from shared.errors import ConfigError, DataError
@@ -38,6 +39,9 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
 
     Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
     """
+    for name in config.trackers:
+        if find_spec(name) is None:
+            raise ConfigError(f"trackers: {name} is not installed; it comes with the extra `trackers`")
     train, held_out, metrics = check_data(config, tell)
     return Inputs(train, held_out, metrics, check_service(config, tell))
 

@@ -27,6 +27,12 @@ def test_a_second_method_that_the_service_lacks_is_an_error_at_the_start(tiny, u
         tiny.train(url, tmp_path, "monitor.second_method=verifier")
 
 
+def test_a_tracker_that_is_not_installed_is_an_error_at_the_start(tiny, url, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.preflight.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="trackers: wandb is not installed; it comes with the extra `trackers`"):
+        tiny.train(url, tmp_path, "trackers=[wandb]")
+
+
 def test_an_alarm_is_told_once_and_shown_in_the_report(tiny, url, tmp_path, capsys):
     tiny.train(url, tmp_path, *SETTINGS, "monitor.min_group_std=1.0")
     assert capsys.readouterr().err.count("ALARM group_std: The rewards within a group hardly differ") == 1

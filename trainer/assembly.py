@@ -100,8 +100,10 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # nobody writes before everybody has looked
         family = load_family(config, processes.device, num_processes=processes.count)
-        if warning := cut_instructions(family, {task.instruction for task in (*inputs.train, *inputs.held_out)}):
-            display.say(warning)
+        if processes.is_main:
+            texts = {task.instruction for task in (*inputs.train, *inputs.held_out)}
+            if warning := cut_instructions(family, texts):
+                display.say(warning)
         policy = build_policy(config, family, _sharder(config, family, processes))
         if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types

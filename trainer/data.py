@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared import images
 from shared.errors import DataError, ImageError
-from trainer.sizes import ChooseSize
+from trainer.sizes import ChooseSize, ImageSize
 from trainer.types import EditTask, TaskGroup
 
 _FAULTS_SHOWN = 10
@@ -85,7 +85,7 @@ def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]
 def describe_tasks(tasks: Sequence[EditTask]) -> str:
     """A line for people: how many tasks, of which types, how many sources of which sizes, how long the texts are."""
     paths = sorted({path for task in tasks for path in task.source_paths})
-    sizes = sorted({_size(path) for path in paths[:_SIZES_LOOKED_AT]}, key=lambda size: size[0] * size[1])
+    sizes = sorted({image_size(path) for path in paths[:_SIZES_LOOKED_AT]}, key=lambda size: size[0] * size[1])
     types = Counter(task.task for task in tasks if task.task is not None).most_common()
     num_sources = sorted({len(task.source_paths) for task in tasks})
     words = sorted(len(task.instruction.split()) for task in tasks)
@@ -106,7 +106,8 @@ def _span(ordered: Sequence[str]) -> str:
     return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
-def _size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> ImageSize:
+    """A picture's own size, by its header. Raises DataError naming the file."""
     try:
         with Image.open(path) as image:
             return image.size

@@ -22,7 +22,7 @@ from torch import nn
 from shared.errors import ConfigError, EditR1Error
 from trainer.assembly import build_queue, choose_size, cut_instructions, load_family
 from trainer.config import TrainConfig, check_world_size
-from trainer.data import load_sources
+from trainer.data import image_size, load_sources
 from trainer.estimates import ModelShape, Plan, epoch_flops, memory
 from trainer.metrics_log import read_metrics
 from trainer.models.base import ModelFamily
@@ -75,15 +75,15 @@ class Doctor:
             choose = choose_size(config, family)
             if tasks:
                 self._instructions(family, (*tasks, *held_out))
-                sizes = sorted({choose(image) for task in tasks[:100] for image in _own_sizes(task)})
+                sizes = sorted({choose(image_size(path)) for task in tasks[:100] for path in task.source_paths})
                 self._say("ok", f"edits of {', '.join(f'{w}x{h}' for w, h in sizes)}")
         if family is not None:
             with self._check("memory"):
                 self._memory(family, max((len(task.source_paths) for task in tasks), default=1))
         with self._check("reward service"):
-            service = check_service(config, lambda line: self._say("..", line))
+            check_service(config, lambda line: self._say("..", line))
             if tasks and family is not None:
-                self._rehearse_scoring(Inputs(tuple(tasks), (), {}, service), family)
+                self._rehearse_scoring(tasks[0], family)
 
     def rehearse(self) -> None:
         """One group through the whole loop, with weights, and what an epoch will take by it."""
@@ -155,9 +155,8 @@ class Doctor:
                 return
         yield "and still it does not fit: more or larger GPUs, or smaller pictures"
 
-    def _rehearse_scoring(self, inputs: Inputs, family: ModelFamily) -> None:
+    def _rehearse_scoring(self, task: EditTask, family: ModelFamily) -> None:
         """One group of real data over the wire: the source itself as every candidate."""
-        task = inputs.train[0]
         sources = load_sources(task, choose_size(self._config, family))
         with build_queue(self._config, lambda line: self._say("..", line)) as queue:
             (rewards,) = queue.collect([queue.submit(task, sources, [sources[0]] * self._config.group_size, seed=0)])
@@ -269,16 +268,6 @@ def _one_group(config: TrainConfig, folder: Path) -> TrainConfig:
     values["data"]["held_out"] = None
     values["reward"]["api_key"] = config.reward.api_key
     return TrainConfig.model_validate(values)
-
-
-def _own_sizes(task: EditTask) -> list[tuple[int, int]]:
-    from PIL import Image  # noqa: PLC0415
-
-    sizes = []
-    for path in task.source_paths:
-        with Image.open(path) as image:
-            sizes.append(image.size)
-    return sizes
 
 
 def _count(module: nn.Module) -> int:

@@ -27,7 +27,7 @@ from trainer.types import EditTask
 Pictures = dict[int, tuple[Image.Image, Image.Image]]
 """(first source, edited) by task index."""
 Edits = dict[int, tuple[tuple[Image.Image, ...], Image.Image]]
-"""(sources, edited) by task index."""
+"""(sources, edited) by task index, in the order they were sent off."""
 Part = list[tuple[int, EditTask, tuple[Image.Image, ...]]]
 """(task index, task, sources), of one layout."""
 
@@ -57,20 +57,18 @@ def evaluate(
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
     tickets: list[Ticket] = []
-    order: list[tuple[int, EditTask]] = []
     company = next(_parts([(0, tasks[0])], 1, choose_size))
     for part in processes.in_step(_parts(mine, batch_size, choose_size), together=policy.sharded):
         with policy.use(name):
-            edited = _edit(family, part or company, num_steps, seed)
-        for (index, task, sources), edit in zip(part or (), edited, strict=False):
+            made = _edit(family, part or company, num_steps, seed)
+        for (index, task, sources), edit in zip(part or (), made, strict=False):
             edits[index] = (sources, edit)
-            order.append((index, task))
             tickets.append(queue.submit(task, sources, [edit], seed=index))
         on_batch(len(part or ()))
     rewards = collect_together(queue, tickets, processes)
     records = [
-        _record(index, task, reward.values[0], metrics, edits[index][1])
-        for (index, task), reward in zip(order, rewards, strict=True)
+        _record(index, tasks[index], reward.values[0], metrics, edited)
+        for (index, (_, edited)), reward in zip(edits.items(), rewards, strict=True)
     ]
     everyones = sorted(processes.gather(records), key=lambda record: record.index)
     failures = processes.gather([failure for reward in rewards for failure in reward.failures])

@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test lint format types check judge-table bench-demo bench bench-ablation pins clean
+.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check judge-table bench-demo bench bench-ablation pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ browser: ## install Chromium, which the tests of the page drive, with apt where 
 
 test: setup-dev browser ## run all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+containers-check: setup-dev ## build both images and run them (docker/with-engine finds or starts an engine)
+	docker/with-engine $(BIN)/python -m pytest tests/containers
 
 lint: setup-dev ## ruff: lint and formatting
 	$(BIN)/ruff check .

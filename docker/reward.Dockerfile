@@ -16,9 +16,9 @@ WORKDIR /src
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
 COPY pyproject.toml constraints.txt ./
 # Dependencies first: they are the layer that seldom changes.
-RUN --mount=type=bind,from=wheels,target=/wheels \
+RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --python python3 /opt/venv \
-    && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
+    && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --link-mode copy --find-links /wheels \
        --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
        --requirements pyproject.toml --extra service
 COPY README.md LICENSE edit_r1.py ./
@@ -33,14 +33,16 @@ COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 FROM ${CUDA_BASE} AS runtime-cuda
-# vLLM, torch, transformers and FastAPI are there; what is missing of ours is small.
+# vLLM, torch, transformers and FastAPI are there and stay as they are; what is missing of ours is small.
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE edit_r1.py ./
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
 COPY worlds worlds
-RUN python3 -m pip install --no-cache-dir '.[service]'
+# hadolint ignore=DL3013
+RUN python3 -m pip list --format=freeze > /tmp/pins.txt \
+    && python3 -m pip install --no-cache-dir --constraint /tmp/pins.txt '.[service]'
 
 # hadolint ignore=DL3006
 FROM runtime-${VARIANT} AS final

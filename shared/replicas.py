@@ -10,6 +10,8 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 
+from braceexpand import braceexpand
+
 REST_SECONDS = 5.0
 
 
@@ -22,13 +24,13 @@ class Replicas:
     """The replicas of one service, and which of them failed just now.
 
     Args:
-        urls: their roots; at least one.
+        urls: their roots; at least one. `http://node{01..09}:8000` stands for nine, as in a shell.
         clock: seconds that only grow.
 
     """
 
     def __init__(self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
-        self.urls = tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+        self.urls = tuple(dict.fromkeys(url.rstrip("/") for pattern in urls for url in braceexpand(pattern)))
         if not self.urls:
             raise ValueError("no url of a reward service")
         self._clock = clock

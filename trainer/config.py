@@ -39,7 +39,7 @@ class RewardConfig(ConfigModel):
     """The reward service and how it is asked."""
 
     url: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("http://127.0.0.1:8000",)
-    """Root of the reward service; a list of them when it has several replicas."""
+    """Root of the reward service; a list, or a pattern as `http://node{01..09}:8000`, when it has several replicas."""
     method: str = DEFAULT_METHOD
     """Scoring method, one that the service's GET /v1/methods lists."""
     composite: CompositeRecipe | None = Field(default=None, discriminator="rule")

@@ -10,25 +10,31 @@ import math
 import resource
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import torch
+from PIL import Image
 from torch import nn
 
 from shared.errors import ConfigError, EditR1Error
+from shared.replicas import Replicas
 from trainer.assembly import build_queue, choose_size, cut_instructions, load_family
 from trainer.config import TrainConfig, check_world_size
 from trainer.data import image_size, load_sources
-from trainer.estimates import ModelShape, Plan, epoch_flops, memory
+from trainer.estimates import ModelShape, Plan, epoch_flops, load_of_rewards, memory
 from trainer.metrics_log import read_metrics
 from trainer.models.base import ModelFamily
 from trainer.preflight import Inputs, check_data, check_service
 from trainer.progress import Display
 from trainer.resuming import find_start
+from trainer.rewarding import Ticket
 from trainer.schedule import num_trained_timesteps
 from trainer.types import EditTask
 
@@ -38,6 +44,8 @@ _ONCE_A_ROW = ("norm", "mod")
 """In names of matrices that see one vector a row."""
 _USABLE = 0.92
 """Share of a GPU's memory that a run can count on."""
+_TIMED_GROUPS = 6
+"""Scored at once to see how fast the service is."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,10 @@ class Gpus:
     """Of each."""
     teraflops: float
     """What each sustains in training, not its data sheet."""
+    kind: str = "GPU"
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.kind}{'s' if self.count > 1 else ''}"
 
 
 class Doctor:
@@ -56,6 +68,7 @@ class Doctor:
 
     def __init__(self, config: TrainConfig, gpus: Gpus, tell: Callable[[str], None]) -> None:
         self._config, self._gpus, self._tell = config, gpus, tell
+        self._scores_per_second: float | None = None
         self.num_failures = 0
 
     def examine(self) -> None:
@@ -83,7 +96,9 @@ class Doctor:
         with self._check("reward service"):
             check_service(config, lambda line: self._say("..", line))
             if tasks and family is not None:
-                self._rehearse_scoring(tasks[0], family)
+                self._rehearse_scoring(tasks, family)
+                seconds = self._epoch_seconds(shape_of(family, config), plan_of(family, config, self._gpus, 1))
+                self._rewards_keep_up(seconds["rollout"], seconds["update"], "estimated")
 
     def rehearse(self) -> None:
         """One group through the whole loop, with weights, and what an epoch will take by it."""
@@ -96,13 +111,15 @@ class Doctor:
             run_training(config, Inputs(train, (), {}, service), Display(visible=False))
             (line,) = read_metrics(config.run_dir)
             rollout, update = line["time/rollout_seconds"], line["time/update_seconds"]
-            epoch = (rollout + update) * self._config.groups_per_epoch / self._gpus.count
+            share = self._config.groups_per_epoch / self._gpus.count
+            epoch = (rollout + update) * share
             self._say(
                 "ok",
                 f"one group: rollout {rollout:.1f} s, reward wait {line['time/reward_wait_seconds']:.1f} s, update "
                 f"{update:.1f} s, rewards {line['reward/mean']:.3f} ± {line['reward/std']:.3f}; peak memory "
-                f"{_peak_gigabytes():.1f} GB; so an epoch takes about {epoch:.0f} s on {self._gpus.count} GPUs",
+                f"{_peak_gigabytes():.1f} GB; so an epoch takes about {epoch:.0f} s on {self._gpus}",
             )
+            self._rewards_keep_up(rollout * share, update * share, "measured")
 
     @contextmanager
     def _check(self, name: str) -> Iterator[None]:
@@ -122,13 +139,12 @@ class Doctor:
     def _memory(self, family: ModelFamily, num_sources: int) -> None:
         shape, plan = shape_of(family, self._config), plan_of(family, self._config, self._gpus, num_sources)
         parts = memory(shape, plan)
-        self._tell(f"      memory on each of {plan.num_gpus} GPUs, estimated:")
+        self._tell(f"      memory on each of {self._gpus}, estimated:")
         for name, num_bytes in parts.items():
             if num_bytes:
                 self._tell(f"      {num_bytes / 1e9:8.1f} GB  {name}")
         total, limit = sum(parts.values()) / 1e9, self._gpus.gigabytes * _USABLE
-        flops = epoch_flops(shape, plan)
-        seconds = {name: value / (plan.num_gpus * self._gpus.teraflops * 1e12) for name, value in flops.items()}
+        seconds = self._epoch_seconds(shape, plan)
         self._say(
             "ok" if total <= limit else "FAIL",
             f"{total:.1f} GB of {limit:.1f} usable ({_USABLE:.0%} of {self._gpus.gigabytes:g})",
@@ -139,8 +155,8 @@ class Doctor:
                 self._tell(f"      {advice}")
         self._say(
             "ok",
-            f"an epoch at {self._gpus.teraflops:g} TFLOP/s a GPU, estimated: rollout {seconds['rollout']:.0f} s, "
-            f"update {seconds['update']:.0f} s",
+            f"an epoch at {self._gpus.teraflops:.3g} TFLOP/s a {self._gpus.kind}, estimated: "
+            f"rollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s",
         )
 
     def _advice(self, family: ModelFamily, num_sources: int, limit: float) -> Iterator[str]:
@@ -155,19 +171,54 @@ class Doctor:
                 return
         yield "and still it does not fit: more or larger GPUs, or smaller pictures"
 
-    def _rehearse_scoring(self, task: EditTask, family: ModelFamily) -> None:
-        """One group of real data over the wire: the source itself as every candidate."""
-        sources = load_sources(task, choose_size(self._config, family))
-        with build_queue(self._config, lambda line: self._say("..", line)) as queue:
-            (rewards,) = queue.collect([queue.submit(task, sources, [sources[0]] * self._config.group_size, seed=0)])
+    def _epoch_seconds(self, shape: ModelShape, plan: Plan) -> dict[str, float]:
+        rate = self._gpus.count * self._gpus.teraflops * 1e12
+        return {name: flops / rate for name, flops in epoch_flops(shape, plan).items()}
+
+    def _rehearse_scoring(self, tasks: Sequence[EditTask], family: ModelFamily) -> None:
+        """Groups of real data over the wire, sources with a little grain as candidates: one, then several at once."""
+        config, size = self._config, choose_size(self._config, family)
+        rng = np.random.default_rng(0)
+        with build_queue(config, lambda line: self._say("..", line)) as queue:
+
+            def send(task: EditTask) -> Ticket:
+                sources = load_sources(task, size)
+                candidates = [_with_grain(sources[0], rng) for _ in range(config.group_size)]
+                return queue.submit(task, sources, candidates, seed=0)
+
+            (rewards,) = queue.collect([send(tasks[0])])
+            started = time.perf_counter()
+            queue.collect([send(tasks[i % len(tasks)]) for i in range(1, _TIMED_GROUPS + 1)])
+            self._scores_per_second = _TIMED_GROUPS * config.group_size / (time.perf_counter() - started)
         present = [value for value in rewards.values if value is not None]
         if not present:
             raise ConfigError(f"no candidate of the first task got a score; the first: {rewards.failures[0]}")
         self._say(
             "ok",
             f"scored a group of {len(rewards.values)} ({len(present)} scores): the untouched source of "
-            f"{task.instruction!r} is worth {statistics.fmean(present):.3f}",
+            f"{tasks[0].instruction!r} is worth {statistics.fmean(present):.3f}",
         )
+
+    def _rewards_keep_up(self, rollout_seconds: float, update_seconds: float, how: str) -> None:
+        """Whether this service, as fast as it just was, scores an epoch while the trainer has other work."""
+        if self._scores_per_second is None:
+            return
+        config, replicas = self._config, len(Replicas(self._config.reward.url).urls)
+        load = load_of_rewards(
+            config.groups_per_epoch * config.group_size,
+            self._scores_per_second,
+            rollout_seconds + (update_seconds if config.max_staleness else 0.0),
+        )
+        meanwhile = "rollout and update" if config.max_staleness else "rollout"
+        told = (
+            f"{self._scores_per_second:,.1f} scores/s from {replicas} replica(s): an epoch's {load.candidates} take "
+            f"{load.scoring_seconds:,.1f} s, its {meanwhile} {load.free_seconds:,.1f} s ({how})"
+        )
+        if load.share <= 1:
+            self._say("ok", f"{told}; the service is {load.share:.0%} busy")
+            return
+        remedy = "" if config.max_staleness else ", or max_staleness=1"
+        self._say("warn", f"{told}; the trainer would wait: {math.ceil(load.share * replicas)} replicas{remedy}")
 
 
 def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
@@ -289,7 +340,26 @@ def _peak_gigabytes() -> float:
 
 
 def this_machine(count: int | None, gigabytes: float | None, teraflops: float | None) -> Gpus:
-    """What was said of the GPUs, completed by this machine's own, or by one H100 of 80 GB at 400 TFLOP/s."""
+    """What was said of the GPUs, completed by this machine's own, or by one H100 of 80 GB at 400 TFLOP/s.
+
+    A machine without GPUs, of which nothing was said, is taken for what will train: its CPU.
+    """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not found and count is gigabytes is teraflops is None:
+        return Gpus(1, psutil.virtual_memory().total / 1e9, _matmul_teraflops(), "CPU")
     own = torch.cuda.get_device_properties(0).total_memory / 1e9 if found else 80.0
     return Gpus(count or max(found, 1), gigabytes or own, teraflops or 400.0)
+
+
+def _matmul_teraflops(size: int = 1024) -> float:
+    matrix = torch.randn(size, size)
+    matrix @ matrix
+    started = time.perf_counter()
+    matrix @ matrix
+    return 2 * size**3 / (time.perf_counter() - started) / 1e12
+
+
+def _with_grain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The picture, changed too little for a judge and enough for a cache."""
+    pixels = np.asarray(image, np.int16)
+    return Image.fromarray(np.clip(pixels + rng.integers(-1, 2, pixels.shape), 0, 255).astype(np.uint8))

@@ -7,6 +7,7 @@ Legend: a row is one latent at one timestep; S tokens a row, h width of the tran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -133,6 +134,25 @@ def epoch_flops(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
         "rollout": candidates * plan.rollout_steps * forward,
         "update": candidates * plan.trained_timesteps * passes,
     }
+
+
+@dataclass(frozen=True)
+class RewardLoad:
+    """An epoch's scoring beside the time in which nobody waits for it."""
+
+    candidates: int
+    scoring_seconds: float
+    free_seconds: float
+
+    @property
+    def share(self) -> float:
+        """Of the service's time that is taken; above 1 the trainer waits, and needs that many times the service."""
+        return self.scoring_seconds / self.free_seconds if self.free_seconds else math.inf
+
+
+def load_of_rewards(candidates: int, scores_per_second: float, free_seconds: float) -> RewardLoad:
+    """free_seconds: of an epoch, while scores come in: its rollout; with staleness its update too."""
+    return RewardLoad(candidates, candidates / scores_per_second, free_seconds)
 
 
 def _attention_flops(shape: ModelShape, tokens: int) -> float:

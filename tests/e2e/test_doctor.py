@@ -31,11 +31,20 @@ def test_a_run_that_will_go(tiny, url):
         "ok  edits of 32x32",
         "color-judge (numpy), method score_logit",
         "ok  scored a group of 4 (4 scores): the untouched source of 'make it red' is worth 0.",
+        "scores/s from 1 replica(s): an epoch's ",
         "ok  one group: rollout",
         "all is well",
     ):
         assert line in output
     assert not (tiny.folder / "run").exists()
+
+
+def test_a_service_too_slow_for_its_trainer_is_told(tiny, url):
+    status, output = doctor(tiny, url, "--gpus", "1", "--tflops", "100000")
+    assert status == 0, output
+    (line,) = (line for line in output.splitlines() if "the trainer would wait" in line)
+    assert line.lstrip().startswith("warn")
+    assert line.endswith("replicas, or max_staleness=1")
 
 
 def test_a_real_model_that_does_not_fit_comes_with_what_to_change(tiny, url, kontext):

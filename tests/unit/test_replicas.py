@@ -30,6 +30,11 @@ def test_keys_are_spread_evenly():
     assert min(counts) > 0.6 * len(KEYS) / len(urls)
 
 
+def test_a_pattern_names_several():
+    assert Replicas(["http://node{08..10}:8000/"]).urls == tuple(f"http://node{n}:8000" for n in ("08", "09", "10"))
+    assert Replicas(["http://{a,b}", "http://[::1]:8000"]).urls == ("http://a", "http://b", "http://[::1]:8000")
+
+
 def test_a_replica_that_failed_is_asked_last_for_a_while():
     now = 100.0
     replicas = Replicas(["http://a/", "http://b", "http://a"], clock=lambda: now)

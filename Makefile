@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check judge-table bench-demo bench bench-ablation pins clean
+.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ types: setup-dev ## mypy over all packages
 	$(BIN)/mypy
 
 check: lint types test ## what CI runs
+
+align: setup ## every scoring method beside the oracle as the human (edit-r1 align on shapes, under 5 minutes)
+	$(BIN)/python -m worlds.shapes.preferences
 
 judge-table: setup ## accuracy of every scoring method against the oracle (README, BENCHMARKS.md)
 	$(BIN)/python -m worlds.shapes.judge_table

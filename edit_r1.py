@@ -72,6 +72,15 @@ def doctor(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON)
+def align(context: typer.Context) -> None:
+    """Compare a judge's scores with what people chose: `edit-r1 align DATA --url URL --methods all`."""
+    _need("jinja2", "pyarrow", "scipy", extra="`evaluation` (or `cpu`)")
+    from trainer.alignment.cli import align as run  # noqa: PLC0415
+
+    run(context.args)
+
+
+@app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
     """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
     from shared.score_cli import score as run  # noqa: PLC0415

@@ -126,7 +126,7 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
     """Seconds to score and the service's memory."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     with ExitStack() as stack:
-        model = save_random_judge(out, "tiny")
+        model = save_random_judge(out, "small")
         urls = [stack.enter_context(replica(model, "transformers", 224 * 224, core)) for core in cores]
         for url in urls:
             asyncio.run(_ready(url))

@@ -37,6 +37,8 @@ class Scored:
 
     score: Score
     queue_seconds: float
+    answer_tokens: int
+    """Written by the judge, over all passes and tries."""
 
 
 async def score_edit(engine: Engine, method: Method, edit: Edit, options: PassOptions) -> Scored:
@@ -48,19 +50,25 @@ async def score_edit(engine: Engine, method: Method, edit: Edit, options: PassOp
     """
     passes = (_score_pass(engine, method, edit, options, number) for number in range(options.num_passes))
     scored = await asyncio.gather(*passes)
-    return Scored(average([one.score for one in scored]), fmean(one.queue_seconds for one in scored))
+    return Scored(
+        score=average([one.score for one in scored]),
+        queue_seconds=fmean(one.queue_seconds for one in scored),
+        answer_tokens=sum(one.answer_tokens for one in scored),
+    )
 
 
 async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassOptions, number: int) -> Scored:
     questions = method.ask(edit)
+    written = 0
     for attempt in range(method.max_tries):
         planned = [
             (question.messages, _planned(question, method, options, _seed(options.seed, edit, number, index, attempt)))
             for index, question in enumerate(questions)
         ]
         answers = await asyncio.gather(*(answer_to_the_end(engine, Question(*one)) for one in planned))
+        written += sum(len(answer.token_ids) for answer in answers)
         try:
-            return Scored(method.read(edit, answers), fmean(answer.queue_seconds for answer in answers))
+            return Scored(method.read(edit, answers), fmean(answer.queue_seconds for answer in answers), written)
         except UnparsableAnswerError as error:
             failure = error
             if not any(spec.temperature > 0 for _, spec in planned):

@@ -176,7 +176,8 @@ class Scorer:
         if not isinstance(outcome, Scored):
             return CandidateError(index=index, error=_error_body(index, outcome))
         score = outcome.score
-        details = {**score.details, **({"parts": score.parts} if score.parts else {})}
+        parts = {"parts": score.parts} if score.parts else {}
+        details = {**score.details, **parts, "answer_tokens": outcome.answer_tokens}
         if score.score_mass is not None and score.score_mass < self._options.min_score_mass:
             details["low_score_mass"] = True
         return CandidateScore(

@@ -1,0 +1,65 @@
+"""`edit-r1 align` against the real service with the tiny judge, the oracle as the human."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from edit_r1 import app
+from tests.support.serving import reward_service
+from worlds.shapes.judge_table import corruption_set
+from worlds.shapes.preferences import write
+
+
+@pytest.fixture(scope="module")
+def judge_url(shapes_dir):
+    with reward_service(shapes_dir / "judge") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write([corruption_set(12, 4)], tmp_path_factory.mktemp("data"))
+
+
+def align(*arguments):
+    ended = CliRunner().invoke(app, ["align", *map(str, arguments)], env={"COLUMNS": "200"})
+    if ended.exception and not isinstance(ended.exception, SystemExit):
+        raise ended.exception
+    return ended.output
+
+
+def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, data, tmp_path):
+    arguments = (data, "--url", judge_url, "--methods", "score_logit,score_sampling_cot", "--out", tmp_path)
+    assert "pairs ordered as people do" in align(*arguments)
+    found = json.loads((tmp_path / "alignment.json").read_text())
+    logit, sampled = found["methods"]["score_logit"], found["methods"]["score_sampling_cot"]
+    assert logit["pairs"]["all"]["strict"]["value"] > 0.8
+    assert sampled["pairs"]["all"]["tie_rate"] > logit["pairs"]["all"]["tie_rate"] == 0
+    assert logit["tokens_an_edit"] == 1 < sampled["tokens_an_edit"]
+    assert logit["scores"]["auc_good_bad"] > 0.8
+    assert (
+        sum(part["num_pairs"] for task, part in logit["pairs"].items() if task != "all")
+        == logit["pairs"]["all"]["num_pairs"]
+    )
+    assert found["items"] == 12
+    page = (tmp_path / "alignment.html").read_text()
+    assert page.count("<svg") == 3  # people and two methods
+    assert "score_logit against score_sampling_cot" in page
+    before = (tmp_path / "scores.jsonl").read_bytes()
+    align(*arguments)
+    # A run that was cut off while it wrote asks again for what it lost.
+    assert (tmp_path / "scores.jsonl").read_bytes() == before
+    (tmp_path / "scores.jsonl").write_bytes(before[: len(before) // 2])
+    align(*arguments)
+    assert json.loads((tmp_path / "alignment.json").read_text())["methods"]["score_logit"]["pairs"] == logit["pairs"]
+
+
+def test_wrong_input_is_told_before_anything_is_asked(judge_url, data, tmp_path):
+    for arguments, message in (
+        ((tmp_path / "none.jsonl",), "none.jsonl does not exist"),
+        ((data, "--format", "excel"), "--format excel: one of jsonl, editscore-bench"),
+        ((data, "--methods", "logit"), "--methods logit: the service knows score_logit"),
+    ):
+        with pytest.raises(Exception, match=message):
+            align(*arguments, "--url", judge_url, "--out", tmp_path)

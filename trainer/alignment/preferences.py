@@ -1,0 +1,152 @@
+"""What people said of edits: the record that every reader yields, and our own file of them.
+
+A line of our jsonl is an instruction with its edits and any number of judgements of them; pictures are files beside it:
+
+    {"id": "7", "source": "7.png", "instruction": "make the car red", "task": "adjust", "edits": ["7a.png", "7b.png"],
+     "pairs": [{"first": 0, "second": 1, "votes": ["first", "first", "tie"]}],
+     "ratings": [{"edit": 0, "scores": [4], "labels": ["Good", "Good", "Bad"]}]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import DataError
+from trainer.alignment.annotators import agreed
+
+Vote = Literal["first", "second", "tie"]
+QualityLabel = Literal["Good", "Bad", "Indistinguishable"]
+LABELS: Sequence[QualityLabel] = ("Good", "Indistinguishable", "Bad")
+_PREFERENCE = {"first": 1, "second": -1, "tie": 0}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two edits of one item and which of them people prefer."""
+
+    first: int
+    second: int
+    """Positions in the item's edits."""
+    human: int
+    """1: the first is better; -1: the second; 0: neither."""
+
+
+@dataclass(frozen=True)
+class Rating:
+    """What people said of one edit by itself."""
+
+    edit: int
+    score: float | None
+    """1 to 5."""
+    label: QualityLabel | None
+
+
+@dataclass(frozen=True)
+class PreferenceItem:
+    """One instruction for one source, edits of it, and what people said."""
+
+    id: str
+    """Items of one id were made from one source and instruction: they are resampled together."""
+    instruction: str
+    sources: tuple[bytes, ...]
+    edits: tuple[bytes, ...]
+    pairs: tuple[Pair, ...]
+    ratings: tuple[Rating, ...] = ()
+    task: str | None = None
+    requirement: str | None = None
+    dimension: str = "overall"
+    """What was asked of people, e.g. `prompt_following`."""
+    discarded: int = 0
+    """Judgements on which the annotators did not agree."""
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PairLine(_Line):
+    """One pair as our file has it."""
+
+    first: int = Field(ge=0)
+    second: int = Field(ge=0)
+    votes: Annotated[tuple[Vote, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
+    """Of every annotator, in the order asked."""
+
+
+class RatingLine(_Line):
+    """One edit's ratings as our file has them."""
+
+    edit: int = Field(ge=0)
+    scores: tuple[Annotated[float, Field(ge=1, le=5)], ...] = ()
+    labels: Annotated[tuple[QualityLabel, ...], BeforeValidator(_as_tuple)] = ()
+
+
+class PreferenceLine(_Line):
+    """One line of our file."""
+
+    id: str
+    source: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
+    instruction: str = Field(min_length=1)
+    edits: tuple[str, ...] = Field(min_length=1)
+    pairs: tuple[PairLine, ...] = ()
+    ratings: tuple[RatingLine, ...] = ()
+    task: str | None = None
+    requirement: str | None = None
+    dimension: str = "overall"
+
+    @model_validator(mode="after")
+    def _edits_exist(self) -> PreferenceLine:
+        named = [index for pair in self.pairs for index in (pair.first, pair.second)]
+        for index in (*named, *(rating.edit for rating in self.ratings)):
+            if index >= len(self.edits):
+                raise ValueError(f"edit {index} of {len(self.edits)} (they are counted from 0)")
+        return self
+
+    def to_item(self, folder: Path) -> PreferenceItem:
+        """With its pictures' bytes and one label for each judgement. Raises OSError when a picture is not there."""
+        pairs = [(pair, agreed(pair.votes)) for pair in self.pairs]
+        ratings = [Rating(one.edit, agreed(one.scores), agreed(one.labels)) for one in self.ratings]
+        lost = [label is None for _, label in pairs]
+        lost += [agreed(votes) is None for one in self.ratings for votes in (one.scores, one.labels) if votes]
+        return PreferenceItem(
+            id=self.id,
+            instruction=self.instruction,
+            sources=tuple((folder / name).read_bytes() for name in self.source),
+            edits=tuple((folder / name).read_bytes() for name in self.edits),
+            pairs=tuple(
+                Pair(pair.first, pair.second, _PREFERENCE[label]) for pair, label in pairs if label is not None
+            ),
+            ratings=tuple(one for one in ratings if one.score is not None or one.label is not None),
+            task=self.task,
+            requirement=self.requirement,
+            dimension=self.dimension,
+            discarded=sum(lost),
+        )
+
+
+def read_jsonl(path: Path) -> Iterator[PreferenceItem]:
+    """The items of a file of ours, one after another. Raises DataError naming file, line and field."""
+    with path.open(encoding="utf-8") as lines:
+        for number, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                yield PreferenceLine.model_validate(json.loads(text)).to_item(path.parent)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}:{number}: not JSON: {error}") from error
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(map(str, first["loc"])) or "line"
+                raise DataError(f"{path}:{number}: {field}: {first['msg']}") from error
+            except OSError as error:
+                raise DataError(f"{path}:{number}: picture {error.filename}: {error.strerror}") from error

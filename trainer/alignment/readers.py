@@ -1,0 +1,198 @@
+"""Published preference data as `PreferenceItem`s, read from the files their authors publish, one row after another.
+
+Field names and what the labels mean: docs/alignment.md, which also says where each is to be had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared.errors import DataError
+from shared.images import content_hash
+from trainer.alignment.preferences import Pair, PreferenceItem, read_jsonl
+
+_ROWS_AT_ONCE = 8
+"""They hold pictures."""
+_ARENA = {"leftvote": 1, "rightvote": -1, "tievote": 0}
+_QUALITY_WORDS = frozenset({"Good", "Bad"})
+"""After the letters of a tie: `A=B=Good`."""
+Row = Mapping[str, Any]
+Convert = Callable[[Row, Path], PreferenceItem]
+
+
+def read_preferences(path: Path, form: str) -> Iterator[PreferenceItem]:
+    """Items of a file, or of all files of a directory, in one of FORMATS.
+
+    Raises DataError naming the file, the row and what is wrong, also for a path without any file of that form.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    if form == "jsonl":
+        yield from read_jsonl(path)
+        return
+    convert = FORMATS[form]
+    for file in _files(path):
+        for number, row in enumerate(_rows(file), start=1):
+            try:
+                yield convert(row, file.parent)
+            except KeyError as error:
+                raise DataError(
+                    f"{file}, row {number}: no field {error}; is it {form}? it has {', '.join(row)}"
+                ) from error
+            except (ValueError, OSError) as error:
+                raise DataError(f"{file}, row {number}: {error}") from error
+
+
+def ranked_pairs(ranking: str) -> tuple[Pair, ...]:
+    """All pairs of a ranking as `C>A=B`, where A is edit 0; a quality word after ties is dropped.
+
+    Raises ValueError for anything else.
+    """
+    tiers = [[name.strip() for name in tier.split("=")] for tier in ranking.split(">")]
+    ranks = {name: rank for rank, tier in enumerate(tiers) for name in tier if name not in _QUALITY_WORDS}
+    names = [chr(ord("A") + i) for i in range(len(ranks))]
+    if sorted(ranks) != names or len(ranks) < 2:
+        raise ValueError(f"ranking {ranking!r}: expected letters from A on, each once, joined by > and =")
+    return tuple(
+        Pair(i, j, (ranks[b] > ranks[a]) - (ranks[b] < ranks[a]))
+        for (i, a), (j, b) in combinations(enumerate(names), 2)
+    )
+
+
+def _editscore_bench(row: Row, folder: Path) -> PreferenceItem:
+    """EditScore/EditReward-Bench: the first output is the preferred one; there are no ties."""
+    pictures = [_picture(one, folder) for one in row["output_images"]]
+    source = _picture(row["input_image"], folder)
+    return _item(
+        row["instruction"], source, pictures, (Pair(0, 1, 1),), task=row["task_type"], dimension=row["dimension"]
+    )
+
+
+def _editreward_bench(row: Row, folder: Path) -> PreferenceItem:
+    """TIGER-Lab/EditReward-Bench: one pair a row; those of a three- or four-way item share the head of their id."""
+    pictures = [_picture(row["candidate_1"], folder), _picture(row["candidate_2"], folder)]
+    pairs = ranked_pairs(row["ranking"])
+    source = _picture(row["source_image"], folder)
+    return _item(row["instruction"], source, pictures, pairs, dimension=row["dataset"])
+
+
+def _editreward_bench_json(row: Row, folder: Path) -> PreferenceItem:
+    """The same benchmark's local json: a whole ranking a row."""
+    pictures = [_picture(one, folder) for one in row["paths_generated"]]
+    pairs = ranked_pairs(row["human_vote"]["ranking"])
+    return _item(row["prompt"], _picture(row["path_src"], folder), pictures, pairs, dimension=f"{len(pictures)}pair")
+
+
+def _editreward_train(row: Row, folder: Path) -> PreferenceItem:
+    """EditReward's training pairs: path1 is at least as good as path2; tie_case says when only as good."""
+    pictures = [_picture(row["path1"], folder), _picture(row["path2"], folder)]
+    pair = Pair(0, 1, 0 if row.get("tie_case") else 1)
+    return _item(row["prompt"], _picture(row["path_src"], folder), pictures, (pair,))
+
+
+def _genai_bench(row: Row, folder: Path) -> PreferenceItem:
+    """TIGER-Lab/GenAI-Bench, image editing: an arena's votes; where both are bad nothing is said of their order."""
+    vote = row["vote_type"]
+    if vote not in _ARENA and vote != "bothbad_vote":
+        raise ValueError(f"vote_type {vote!r}: expected one of {', '.join(_ARENA)}, bothbad_vote")
+    pairs = (Pair(0, 1, _ARENA[vote]),) if vote in _ARENA else ()
+    pictures = [_picture(row["left_output_image"], folder), _picture(row["right_output_image"], folder)]
+    return _item(row["instruct_prompt"], _picture(row["source_image"], folder), pictures, pairs, discarded=not pairs)
+
+
+def _mer_bench(row: Row, folder: Path) -> PreferenceItem:
+    """SpatialReward/MER-Bench: a ranking of two to four edits."""
+    pictures = [_picture(one, folder) for one in row["edited_images"]]
+    source = _picture(row["original_image"], folder)
+    return _item(row["instruction"], source, pictures, ranked_pairs(row["label"]), dimension=f"{len(pictures)}pair")
+
+
+FORMATS: Mapping[str, Convert] = {
+    "editscore-bench": _editscore_bench,
+    "editreward-bench": _editreward_bench,
+    "editreward-bench-json": _editreward_bench_json,
+    "editreward-train": _editreward_train,
+    "genai-bench": _genai_bench,
+    "mer-bench": _mer_bench,
+}
+
+
+def _item(
+    instruction: str,
+    source: bytes,
+    edits: Sequence[bytes],
+    pairs: tuple[Pair, ...],
+    *,
+    task: str | None = None,
+    dimension: str = "overall",
+    discarded: bool = False,
+) -> PreferenceItem:
+    """Rows about one source and instruction get one id, so that they are resampled together."""
+    name = content_hash(source + instruction.encode())
+    return PreferenceItem(
+        name, instruction, (source,), tuple(edits), pairs, (), task, dimension=dimension, discarded=int(discarded)
+    )
+
+
+def _picture(value: object, folder: Path) -> bytes:
+    """The bytes of a picture column: its own, or those of the file it names (relative to the list)."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, Mapping):
+        inside = value.get("bytes")
+        return inside if isinstance(inside, bytes) else _picture(value.get("path"), folder)
+    if isinstance(value, str):
+        return (folder / value).read_bytes()
+    raise ValueError(f"a picture is {type(value).__name__}: expected bytes, a path, or both")
+
+
+def _files(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.suffix in _READERS)
+    if not found or any(one.suffix not in _READERS for one in found):
+        raise DataError(f"{path}: expected {', '.join(_READERS)}, or a directory of them")
+    return found
+
+
+def _rows(file: Path) -> Iterator[Row]:
+    try:
+        yield from _READERS[file.suffix](file)
+    except (pa.ArrowInvalid, json.JSONDecodeError) as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def _json_rows(file: Path) -> Iterator[Row]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    yield from content if isinstance(content, list) else content.values()
+
+
+def _jsonl_rows(file: Path) -> Iterator[Row]:
+    with file.open(encoding="utf-8") as lines:
+        yield from (json.loads(line) for line in lines if line.strip())
+
+
+def _parquet_rows(file: Path) -> Iterator[Row]:
+    with pq.ParquetFile(file) as table:
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+def _arrow_rows(file: Path) -> Iterator[Row]:
+    with pa.memory_map(str(file)) as content, pa.ipc.open_stream(content) as batches:
+        for batch in batches:
+            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+    ".parquet": _parquet_rows,
+    ".arrow": _arrow_rows,
+    ".json": _json_rows,
+    ".jsonl": _jsonl_rows,
+}

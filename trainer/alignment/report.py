@@ -1,0 +1,186 @@
+"""An alignment run as one HTML file, a JSON file, and the table for terminals and Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup
+
+from trainer.alignment.agreement import Interval, PairAgreement, ScoreAgreement
+from trainer.alignment.results import ALL, Evidence, by_dimension, by_task, distributions, histograms, paired_tests
+from trainer.charts import Series, line_chart
+
+HTML_NAME, JSON_NAME = "alignment.html", "alignment.json"
+HEADINGS = (
+    "method",
+    "strict",
+    "ties half",
+    "tie rate",
+    "with human ties",
+    "whole items",
+    "missing",
+    "seconds an edit",
+    "tokens an edit",
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one edit's score took."""
+
+    seconds: float | None
+    """Wall time with the run's groups in flight; None: nothing was asked."""
+    tokens: float | None
+    """Written by the judge; None: no score."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """All figures of a run."""
+
+    data: str
+    judge: str
+    evidence: Evidence
+    tasks: Mapping[str, Mapping[str, PairAgreement]]
+    """Method -> `all` or task -> agreement."""
+    dimensions: Mapping[str, Mapping[str, PairAgreement]]
+    tests: Mapping[tuple[str, str], float]
+    scores: Mapping[str, ScoreAgreement]
+    prices: Mapping[str, Price]
+
+    @classmethod
+    def of(cls, data: str, judge: str, evidence: Evidence, prices: Mapping[str, Price]) -> Alignment:
+        """Compute them."""
+        return cls(
+            data=data,
+            judge=judge,
+            evidence=evidence,
+            tasks={method: by_task(evidence, method) for method in prices},
+            dimensions={method: by_dimension(evidence, method) for method in prices},
+            tests=paired_tests(evidence),
+            scores=distributions(evidence),
+            prices=prices,
+        )
+
+    @property
+    def ranked(self) -> list[str]:
+        """Methods, the best first."""
+        return sorted(self.tasks, key=lambda method: -_sortable(self.tasks[method][ALL].strict.value))
+
+
+def rows(found: Alignment) -> list[tuple[str, ...]]:
+    """A row a method under HEADINGS, the best first."""
+    return [
+        (
+            method,
+            interval(overall.strict),
+            interval(overall.half),
+            figure(overall.tie_rate),
+            figure(overall.with_ties),
+            interval(overall.whole_items),
+            str(overall.num_missing),
+            figure(found.prices[method].seconds),
+            figure(found.prices[method].tokens, 1),
+        )
+        for method in found.ranked
+        for overall in (found.tasks[method][ALL],)
+    ]
+
+
+def markdown(found: Alignment) -> str:
+    """The table, and accuracy by task."""
+    lines = [
+        _line(HEADINGS),
+        _line(["---"] * len(HEADINGS)),
+        *(_line([f"`{row[0]}`", *row[1:]]) for row in rows(found)),
+    ]
+    tasks = [name for name in found.tasks[found.ranked[0]] if name != ALL]
+    if len(tasks) > 1:
+        lines += ["", _line(["strict, by task", *tasks]), _line(["---"] * (len(tasks) + 1))]
+        for method in found.ranked:
+            cells = (interval(found.tasks[method][task].strict) for task in tasks)
+            lines.append(_line([f"`{method}`", *cells]))
+    return "\n".join(lines)
+
+
+def write(found: Alignment, out: Path) -> None:
+    """Write both files."""
+    (out / JSON_NAME).write_text(json.dumps(_as_json(found), indent=2) + "\n", encoding="utf-8")
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=select_autoescape()
+    )
+    templates.filters |= {"figure": figure, "interval": interval}
+    page = templates.get_template("alignment.html").render(
+        found=found,
+        headings=HEADINGS,
+        rows=rows(found),
+        tasks=[name for name in found.tasks[found.ranked[0]] if name != ALL],
+        dimensions=list(found.dimensions[found.ranked[0]]),
+        charts=_charts(found),
+    )
+    (out / HTML_NAME).write_text(page, encoding="utf-8")
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """For people; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(value: Interval) -> str:
+    """The estimate and its interval."""
+    return "-" if math.isnan(value.value) else f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def _charts(found: Alignment) -> list[tuple[str, Markup]]:
+    """People's distribution and each method's, by label."""
+    if not found.evidence.labels:
+        return []
+    drawn = []
+    for method in (None, *found.ranked):
+        series = [Series(name, points) for name, points in histograms(found.evidence, method).items()]
+        drawn.append((method or "people", Markup(line_chart(series, "score"))))  # noqa: S704 - our own numbers
+    return drawn
+
+
+def _as_json(found: Alignment) -> dict[str, Any]:
+    content = {
+        "data": found.data,
+        "judge": found.judge,
+        "items": found.evidence.num_items,
+        "discarded_judgements": found.evidence.num_discarded,
+        "methods": {
+            method: {
+                "pairs": {name: asdict(value) for name, value in found.tasks[method].items()},
+                "dimensions": {name: asdict(value) for name, value in found.dimensions[method].items()},
+                "scores": asdict(found.scores[method]) if method in found.scores else None,
+                "seconds_an_edit": found.prices[method].seconds,
+                "tokens_an_edit": found.prices[method].tokens,
+            }
+            for method in found.ranked
+        },
+        "paired_tests": [{"methods": list(pair), "p": p} for pair, p in found.tests.items()],
+    }
+    return {name: _without_nan(value) for name, value in content.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _sortable(value: float) -> float:
+    return -1.0 if math.isnan(value) else value

@@ -1,0 +1,170 @@
+"""Scores of published edits by a running reward service, kept so that a second run asks only for what is missing.
+
+Enters: items, one after another. Leaves: a `ScoreStore`, in memory and in a file. An edit that could not be scored is
+missing, and asked for again by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from shared.client import RewardClient
+from shared.images import content_hash
+from shared.schemas import CandidateScore, EditGroup, ServiceInfo
+from trainer.alignment.preferences import PreferenceItem
+
+Value = TypeVar("Value")
+_ITEMS_AT_ONCE = 32
+"""They hold pictures; the client bounds what is on the wire."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One edit's score by one method."""
+
+    key: str
+    """Of the judge, the method and all that the judge was shown."""
+    score: float
+    tokens: int
+    """Written by the judge."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method took, over all runs."""
+
+    edits: int
+    seconds: float
+    """Wall time, with as many groups on the wire as the client allows."""
+
+
+class ScoreStore:
+    """Scores by key, in memory and in a file that only grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[str, Found] = {}
+        self._costs: dict[str, Cost] = {}
+        if path.exists():
+            for line in _whole_lines(path):
+                content = json.loads(line)
+                if "cost_of" in content:
+                    self._count(content["cost_of"], content["edits"], content["seconds"])
+                else:
+                    self._found[content["key"]] = Found(**content)
+
+    def get(self, key: str) -> Found | None:
+        """What is known."""
+        return self._found.get(key)
+
+    def score(self, key: str) -> float | None:
+        """The score alone."""
+        found = self._found.get(key)
+        return None if found is None else found.score
+
+    def keep(self, found: Sequence[Found]) -> None:
+        """Keep these."""
+        self._found |= {one.key: one for one in found}
+        self._append(asdict(one) for one in found)
+
+    def spend(self, method: str, edits: int, seconds: float) -> None:
+        """Count what a method took."""
+        self._count(method, edits, seconds)
+        self._append([{"cost_of": method, "edits": edits, "seconds": seconds}])
+
+    def cost(self, method: str) -> Cost:
+        """What a method took so far."""
+        return self._costs.get(method, Cost(0, 0.0))
+
+    def _count(self, method: str, edits: int, seconds: float) -> None:
+        before = self.cost(method)
+        self._costs[method] = Cost(before.edits + edits, before.seconds + seconds)
+
+    def _append(self, lines: Iterable[dict[str, object]]) -> None:
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def edit_keys(item: PreferenceItem, method: str, model: str) -> list[str]:
+    """One name for each edit's score."""
+    shown = "\0".join((model, method, item.instruction, item.task or "", item.requirement or ""))
+    asked = shown.encode() + b"\0".join(item.sources)
+    return [content_hash(asked + b"\0" + edit) for edit in item.edits]
+
+
+async def score_items(
+    items: Callable[[], Iterator[PreferenceItem]],
+    client: RewardClient,
+    info: ServiceInfo,
+    method: str,
+    *,
+    store: ScoreStore,
+    tell: Callable[[int], None],
+) -> None:
+    """Fill the store with one method's scores of all items. Raises as RewardClient.score does.
+
+    Args:
+        items: makes the items anew; they are read as they are needed, since they hold pictures.
+        client: asks, as many groups at once as it allows.
+        info: of the service that it asks.
+        method: one of the service's.
+        store: what it holds already is not asked for.
+        tell: hears the number of edits of each item that is done.
+
+    """
+    started, asked = time.perf_counter(), 0
+
+    async def score(item: PreferenceItem) -> None:
+        nonlocal asked
+        keys = edit_keys(item, method, info.model)
+        missing = {key: edit for key, edit in zip(keys, item.edits, strict=True) if store.get(key) is None}
+        for chunk in _chunks(missing.items(), info.limits.max_candidates):
+            answer = await client.score(_group(item, method, info, [edit for _, edit in chunk]))
+            asked += len(chunk)
+            store.keep(
+                [
+                    Found(key, result.score, int(result.details.get("answer_tokens", 0)))
+                    for (key, _), result in zip(chunk, answer.results, strict=True)
+                    if isinstance(result, CandidateScore)
+                ]
+            )
+        tell(len(item.edits))
+
+    for window in _chunks(items(), _ITEMS_AT_ONCE):
+        await asyncio.gather(*(score(item) for item in window))
+    if asked:
+        store.spend(method, asked, time.perf_counter() - started)
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Lines of a file that may have been cut off while it was written; what is cut off is removed from it."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+    return whole.decode().splitlines()
+
+
+def _chunks(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _group(item: PreferenceItem, method: str, info: ServiceInfo, edits: Sequence[bytes]) -> EditGroup:
+    """A request; a task that the service has no text for is judged without one."""
+    return EditGroup(
+        instruction=item.instruction,
+        requirement=item.requirement,
+        task=item.task if item.task in info.tasks else None,
+        method=method,
+        sources=item.sources,
+        candidates=tuple(edits),
+    )

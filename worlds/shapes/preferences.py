@@ -1,0 +1,91 @@
+"""Preference data of the shapes world, with the oracle as the human, and every method beside it: `make align`.
+
+    python -m worlds.shapes.preferences [--tasks 60] [--out runs/align]
+
+Held-out edits of two kinds, damaged drawings and samples of the committed editor, go to OUT/data in the format of
+`edit-r1 align`; then the tiny judge is started and `edit-r1 align` compares its methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from shared.images import encode
+from trainer.alignment.preferences import QualityLabel
+from worlds.shapes.demo import HERE, reward_service
+from worlds.shapes.judge_table import EditSet, corruption_set, editor_set
+from worlds.shapes.oracle import SUCCESS_THRESHOLD
+from worlds.shapes.scenes import render, to_image
+
+LIST_NAME = "preferences.jsonl"
+TIE_MARGIN = 0.1
+"""A difference of the oracle that a person would not see."""
+BAD_BELOW = 0.4
+
+
+def write(sets: Sequence[EditSet], out: Path) -> Path:
+    """Write pictures and list; returns the list's path."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    path = out / LIST_NAME
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(
+            json.dumps(line) + "\n" for number, one in enumerate(sets) for line in _lines(one, number, out)
+        )
+    return path
+
+
+def _lines(edit_set: EditSet, number: int, out: Path) -> Iterator[dict[str, Any]]:
+    for index, (task, edits, oracle) in enumerate(zip(edit_set.tasks, edit_set.edits, edit_set.oracle, strict=True)):
+        name = f"{number}-{index}"
+        pictures = [render(task.source), *edits]
+        files = [f"images/{name}-{i}.webp" for i in range(len(pictures))]
+        for file, pixels in zip(files, pictures, strict=True):
+            (out / file).write_bytes(encode(to_image(pixels)))
+        yield {
+            "id": name,
+            "source": files[0],
+            "instruction": task.instruction,
+            "task": task.task,
+            "edits": files[1:],
+            "pairs": [
+                {"first": i, "second": j, "votes": _vote(oracle[i] - oracle[j])}
+                for i, j in combinations(range(len(edits)), 2)
+            ],
+            "ratings": [
+                {"edit": i, "scores": [1 + 4 * float(value)], "labels": _label(value)} for i, value in enumerate(oracle)
+            ],
+        }
+
+
+def _vote(difference: float) -> str:
+    return "tie" if abs(difference) < TIE_MARGIN else "first" if difference > 0 else "second"
+
+
+def _label(oracle: float) -> QualityLabel:
+    return "Good" if oracle >= SUCCESS_THRESHOLD else "Bad" if oracle < BAD_BELOW else "Indistinguishable"
+
+
+def main() -> int:
+    """Write, serve, compare; returns the exit status of `edit-r1 align`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=60, help="of each kind of edits, four edits a task")
+    parser.add_argument("--out", type=Path, default=Path("runs/align"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    data = write(
+        [corruption_set(arguments.tasks, 4), editor_set(HERE / "editor", arguments.tasks, 4)], arguments.out / "data"
+    )
+    with reward_service(arguments.out / "service.log", HERE / "judge") as url:
+        command = [sys.executable, "-m", "edit_r1", "align", str(data), "--url", url, "--out", str(arguments.out)]
+        return subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

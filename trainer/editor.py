@@ -78,9 +78,9 @@ class Editor:
     def __init__(self, run_dir: Path, weights: Path | None) -> None:
         self._config = run_config(run_dir)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._family: ModelFamily = load_family(self._config, device)
-        self._choose_size = choose_size(self._config, self._family)
-        transformer: Any = self._family.transformer  # diffusers ships no types
+        self.family: ModelFamily = load_family(self._config, device)
+        self._choose_size = choose_size(self._config, self.family)
+        transformer: Any = self.family.transformer  # diffusers ships no types
         if weights is not None and self._config.tuning == "full":
             _load_all(transformer, weights)
         elif weights is not None:
@@ -93,7 +93,7 @@ class Editor:
         images = [resized(source, self._choose_size) for source in sources]
         noise = [torch.Generator().manual_seed(seed)]
         steps = num_steps or self._config.evaluation.steps
-        return edit_by_euler(self._family, [instruction], [images], noise, steps)[0]
+        return edit_by_euler(self.family, [instruction], [images], noise, steps)[0]
 
 
 def _load_all(transformer: nn.Module, weights: Path) -> None:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from shared import images
 from shared.errors import CheckpointError, ConfigError, DataError, ImageError
+from shared.schemas import DEFAULT_METHOD
+from shared.score_cli import DEFAULT_URL
 
 if TYPE_CHECKING:
     from trainer.editor import WeightsName
@@ -69,13 +71,29 @@ def edit(
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Euler steps; by default those of the run's evaluation.")] = None,
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
+    best_of: Annotated[int, typer.Option(min=1, help="Make so many, let the judge at --url choose.")] = 1,
+    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
+    method: Annotated[str, typer.Option(help="Scoring method, for --best-of.")] = DEFAULT_METHOD,
+    task: Annotated[str | None, typer.Option(help="Edit type, for --best-of.")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
 ) -> None:
-    """Edit a picture with a run's model."""
+    """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
     from trainer.editor import Editor, find_weights  # noqa: PLC0415
+    from trainer.reranking import check_judge, rank  # noqa: PLC0415
 
     sources = [_open(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
-    Editor(run_dir, found).edit(sources, instruction, seed=seed, num_steps=steps).save(out)
+    if best_of > 1:
+        check_judge(url, api_key, method)
+    editor = Editor(run_dir, found)
+    edits = [editor.edit(sources, instruction, seed=seed + i, num_steps=steps) for i in range(best_of)]
+    best = 0
+    if best_of > 1:
+        ranked = rank(url, api_key, sources, edits, instruction=instruction, method=method, task=task)
+        for place in ranked:
+            typer.echo(f"seed {seed + place.index}: {place.told}")
+        best = ranked[0].index
+    edits[best].save(out)
     typer.echo(out)
 
 

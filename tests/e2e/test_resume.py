@@ -1,7 +1,5 @@
 import json
-import os
 import random
-import signal
 import time
 
 import pytest
@@ -9,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from shared.errors import CheckpointError, ConfigError
-from tests.support.tiny_run import TWO_PROCESSES, launch, metrics
+from tests.support.forked import Forked
+from tests.support.tiny_run import metrics
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +32,12 @@ def assert_same_run(ours, theirs, step=4):
 def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tiny, url, uninterrupted, tmp_path):
     run_dir = tmp_path / "run"
     arguments = tiny.arguments(url, run_dir, "epochs=4", "resume=auto")
-    process = launch("-m", "trainer", *arguments)
+    process = Forked("train", *arguments)
     deadline = time.monotonic() + 120
     while not (run_dir / "checkpoints/step-2").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.output
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert not (run_dir / "checkpoints/step-4").exists()
 
     tiny.train(url, run_dir, "epochs=4", "resume=auto")
@@ -52,23 +50,20 @@ def test_two_processes_killed_at_any_moment_again_and_again_are_the_run_that_was
     environment = {"TRACKIO_DIR": str(tmp_path / "trackio")}
 
     def start(run_dir):
-        return launch(*TWO_PROCESSES, *tiny.arguments(url, run_dir, *settings), start_new_session=True, **environment)
+        return Forked("train", *tiny.arguments(url, run_dir, *settings), num_processes=2, **environment)
 
-    whole = start(tmp_path / "whole")
-    assert whole.communicate(timeout=250)[1] is None
-    assert whole.returncode == 0
+    status, output = start(tmp_path / "whole").finish()
+    assert status == 0, output
     moment = random.Random(0)  # noqa: S311 - no secret
     for num_epochs in (1, 2):
         process = start(tmp_path / "run")
         while not (tmp_path / f"run/checkpoints/step-{num_epochs}").exists():
-            assert process.poll() is None, process.communicate()[0]
+            assert process.poll() is None, process.output
             time.sleep(0.01)
         time.sleep(moment.uniform(0, 0.5))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    last = start(tmp_path / "run")
-    output, _ = last.communicate(timeout=250)
-    assert last.returncode == 0, output
+        process.kill()
+    status, output = start(tmp_path / "run").finish()
+    assert status == 0, output
     assert_same_run(tmp_path / "run", tmp_path / "whole", 3)
     ours, theirs = (
         json.loads((tmp_path / name / "checkpoints/step-3/state.json").read_text()) for name in ("run", "whole")

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from shared.errors import RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import launch, metrics
+from tests.support.forked import Forked
+from tests.support.tiny_run import metrics
 
 JUDGE = Path(__file__).resolve().parents[2] / "worlds/shapes/judge"
 
@@ -25,18 +26,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, stack):
-        command = (
-            "-m",
-            "edit_r1",
-            "serve",
-            "--model",
-            str(JUDGE),
-            "--engine",
-            "transformers",
-            "--port",
-            str(self.port),
-        )
-        self.process = launch(*command)
+        self.process = Forked("serve", "--model", JUDGE, "--engine", "transformers", "--port", self.port)
         stack.callback(self.process.kill)
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
@@ -45,13 +35,12 @@ class Service:
                     return
             except httpx.TransportError:
                 pass
-            assert self.process.poll() is None, self.process.communicate()[0]
+            assert self.process.poll() is None, self.process.output
             time.sleep(0.1)
         raise AssertionError("the service did not become ready")
 
     def kill(self):
         self.process.kill()
-        self.process.wait()
 
 
 def assert_same_run(ours, theirs, step):
@@ -68,17 +57,17 @@ def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same
         service.start(stack)
         tiny.train(service.url, tmp_path / "undisturbed", *settings)
         run_dir = tmp_path / "disturbed"
-        trainer = launch("-m", "trainer", *tiny.arguments(service.url, run_dir, *settings))
+        trainer = Forked("train", *tiny.arguments(service.url, run_dir, *settings))
         stack.callback(trainer.kill)
         while not (run_dir / "checkpoints/step-1").exists():
-            assert trainer.poll() is None, trainer.communicate()[0]
+            assert trainer.poll() is None, trainer.output
             time.sleep(0.01)
         service.kill()
         time.sleep(4)  # it rolls out, asks, and finds nobody
-        assert trainer.poll() is None, trainer.communicate()[0]
+        assert trainer.poll() is None, trainer.output
         service.start(stack)
-        output, _ = trainer.communicate(timeout=120)
-    assert trainer.returncode == 0, output
+        status, output = trainer.finish(120)
+    assert status == 0, output
     assert f"waiting for the reward service at {service.url}: no connection" in output
     assert all(line["reward/missing_fraction"] == 0 for line in metrics(run_dir))
     assert_same_run(run_dir, tmp_path / "undisturbed", 12)

@@ -1,9 +1,6 @@
 """The service as a process: starts, refuses unfit judges, tells why it is not ready, and drains on SIGTERM."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,32 +9,24 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from tests.support.forked import Forked
 from tests.support.serving import free_port, png, wait_until_ready
 from tests.support.tiny_judge import save_tiny_judge
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "edit_r1", "serve", "--engine", "transformers", *map(str, arguments)]
-
 
 @contextmanager
-def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(*arguments: object) -> Iterator[tuple[Forked, str]]:
     port = free_port()
-    line = command("--port", port, *arguments)
-    running = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    running = Forked("serve", "--engine", "transformers", "--port", port, *arguments)
     try:
         yield running, f"http://127.0.0.1:{port}"
     finally:
         running.kill()
-        running.communicate()
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("--port", free_port(), *arguments), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+def run(*arguments: object) -> tuple[int, str]:
+    """(exit status, output)."""
+    return Forked("serve", "--engine", "transformers", "--port", free_port(), *arguments).finish(120)
 
 
 def test_sigterm_answers_what_is_being_scored_and_ends_cleanly(tiny_judge):
@@ -60,22 +49,22 @@ def test_sigterm_answers_what_is_being_scored_and_ends_cleanly(tiny_judge):
         assert refused.json()["code"] == "draining"
         assert refused.headers["Retry-After"]
         assert answers[0].status_code == 200
-        assert running.wait(timeout=20) == 0
+        assert running.finish(20)[0] == 0
 
 
 def test_a_judge_whose_labels_are_not_single_tokens_is_refused(tmp_path):
-    run_ended = run("--model", save_tiny_judge(tmp_path / "judge", words=("Yes",), vocab_size=260))
-    assert run_ended.returncode == 1
-    last = run_ended.stderr.strip().splitlines()[-1]
+    status, output = run("--model", save_tiny_judge(tmp_path / "judge", words=("Yes",), vocab_size=260))
+    assert status == 1
+    last = output.strip().splitlines()[-1]
     assert last.startswith("edit-r1: the reward service ended: model")
     assert "each score label must be one token of its own, but 'No' is ['N', 'o']" in last
-    assert "Traceback" not in run_ended.stderr
+    assert "Traceback" not in output
 
 
 def test_a_judge_that_fails_the_self_test_is_refused(tiny_judge, shapes_dir):
-    run_ended = run("--model", tiny_judge, "--calibration", shapes_dir / "samples")
-    assert run_ended.returncode == 1
-    assert "self-test: a done edit beat an untouched or wrong one in" in run_ended.stderr
+    status, output = run("--model", tiny_judge, "--calibration", shapes_dir / "samples")
+    assert status == 1
+    assert "self-test: a done edit beat an untouched or wrong one in" in output
 
 
 @pytest.mark.parametrize(
@@ -89,10 +78,10 @@ def test_a_judge_that_fails_the_self_test_is_refused(tiny_judge, shapes_dir):
     ],
 )
 def test_wrong_settings_end_in_a_clear_message(arguments, words):
-    run_ended = run(*arguments)
-    assert run_ended.returncode != 0
-    assert words in run_ended.stderr
-    assert "Traceback" not in run_ended.stderr
+    status, output = run(*arguments)
+    assert status != 0
+    assert words in output
+    assert "Traceback" not in output
 
 
 def test_settings_come_from_the_environment_too(tiny_judge, monkeypatch):

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from edit_r1 import app
-from shared.errors import CheckpointError, DataError
-from tests.support.color_judge import ColorJudge, serving
+from shared.errors import CheckpointError, ConfigError, DataError
+from tests.support.color_judge import ColorJudge, redness, serving
 from tests.support.tiny_editor import NUM_TEXT_TOKENS
 
 INSTRUCTION = "make it red"
@@ -76,6 +76,19 @@ def test_a_merged_export_needs_no_adapter(run_dir, source, tmp_path):
     call("export", run_dir, "--out", tmp_path / "merged", "--merged")
     pipeline = FluxKontextPipeline.from_pretrained(tmp_path / "merged")
     assert np.abs(in_plain_diffusers(pipeline, source) - edit(run_dir, source, tmp_path / "a.png")).max() <= 1
+
+
+def test_the_best_of_several_is_the_one_the_judge_likes(run_dir, source, tmp_path):
+    alone = [edit(run_dir, source, tmp_path / f"{seed}.png", "--seed", seed) for seed in range(3)]
+    with serving(ColorJudge(failing=frozenset({1}))) as url:
+        best = edit(run_dir, source, tmp_path / "best.png", "--best-of", 3, "--url", url)
+        command = f"edit {run_dir} --image {source} --out {tmp_path}/b.png --best-of 3 --url {url}".split()
+        told = call(*command, "--instruction", INSTRUCTION)
+        with pytest.raises(ConfigError, match="--method nonsense: the service knows score_logit"):
+            edit(run_dir, source, tmp_path / "x.png", "--best-of", 2, "--url", url, "--method", "nonsense")
+    scored = [redness(alone[i].astype(float)) for i in (0, 2)]  # the second gets no score, and is not chosen
+    assert np.array_equal(best, alone[(0, 2)[int(np.argmax(scored))]])
+    assert "seed 1: no score" in told.splitlines()[2]
 
 
 def test_a_fully_tuned_run_has_the_same_tools(tiny, source, tmp_path):

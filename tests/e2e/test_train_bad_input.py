@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import ConfigError, DataError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import ROOT, launch
+from tests.support.tiny_run import ROOT
 
 NO_MODEL = "model.path=/nowhere"
 
@@ -82,11 +82,12 @@ def test_a_model_that_is_none(tiny, url, tmp_path):
 
 
 def test_an_error_is_one_line_and_exit_status_1(tiny, tmp_path):
-    process = launch("-m", "trainer", *tiny.arguments("http://127.0.0.1:9", tmp_path / "run", "reward.wait_seconds=0"))
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "Traceback" not in output
-    (line,) = [line for line in output.splitlines() if line.startswith("edit-r1: ")]
+    arguments = tiny.arguments("http://127.0.0.1:9", tmp_path / "run", "reward.wait_seconds=0", "evaluation.metrics={}")
+    command = [sys.executable, "-m", "trainer", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("edit-r1: ")]
     assert "not ready after 0 s" in line
 
 

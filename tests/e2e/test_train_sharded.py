@@ -5,7 +5,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import launch_two, metrics, weights
+from tests.support.tiny_run import metrics, train_on_two, weights
 
 SHARDED = ("model.sharding=fsdp", "model.gradient_checkpointing=true")
 LORA, FULL = "pytorch_lora_weights.safetensors", "diffusion_pytorch_model.safetensors"
@@ -23,7 +23,7 @@ def runs(request, tiny, tmp_path_factory):
     file, overrides = TUNINGS[request.param]
     with serving(ColorJudge(failing=frozenset({2}))) as url:
         tiny.train(url, folder / "one", *SETTINGS, *overrides)
-        status, output = launch_two(tiny.arguments(url, folder / "two", *SETTINGS, *overrides, *SHARDED))
+        status, output = train_on_two(tiny.arguments(url, folder / "two", *SETTINGS, *overrides, *SHARDED))
         assert status == 0, output
         yield file, folder / "one", folder / "two", (*SETTINGS, *overrides), url
 
@@ -75,7 +75,7 @@ def test_in_bfloat16_what_is_trained_stays_float32(tiny, url, tmp_path, tuning):
     file, overrides = TUNINGS[tuning]
     settings = ("epochs=1", "data.held_out=null", "model.precision=bfloat16", *overrides)
     tiny.train(url, tmp_path / "one", *settings)
-    status, output = launch_two(tiny.arguments(url, tmp_path / "two", *settings, "model.sharding=fsdp"))
+    status, output = train_on_two(tiny.arguments(url, tmp_path / "two", *settings, "model.sharding=fsdp"))
     assert status == 0, output
     one, two = (weights(tmp_path / name, 1, f"policy/{file}") for name in ("one", "two"))
     for key, value in one.items():

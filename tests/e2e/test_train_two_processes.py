@@ -1,16 +1,42 @@
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.tiny_run import launch_two, metrics, weights
+from tests.support.tiny_run import ROOT, metrics, train_on_two, weights
 
 EPOCHS = 2
 
 
-def accelerate(tiny, url, run_dir, *overrides, extra=("--multi_gpu",)):
-    return launch_two(tiny.arguments(url, run_dir, *overrides), extra=extra)
+LAUNCH = (
+    "--num_machines=1",
+    "--num_processes=2",
+    "--mixed_precision=no",
+    "--dynamo_backend=no",
+    "--main_process_port=0",
+)
+
+
+def accelerate(tiny, url, run_dir, *overrides, how="--multi_gpu"):
+    """`accelerate launch -m trainer`, as the README says; (exit status, output)."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", how, *LAUNCH, "-m", "trainer"]
+    command += tiny.arguments(url, run_dir, *overrides)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=280,
+        check=False,
+    )
+    return ended.returncode, ended.stdout
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +78,7 @@ def test_there_were_two_processes(runs):
 def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):
     # `accelerate launch --cpu --num_processes 2` runs a single process and does not say so.
     with serving(ColorJudge()) as url:
-        status, output = accelerate(tiny, url, tmp_path / "run", "epochs=1", "data.held_out=null", extra=("--cpu",))
+        status, output = accelerate(tiny, url, tmp_path / "run", "epochs=1", "data.held_out=null", how="--cpu")
     assert status == 0
     assert "1 process on cpu; WARNING: accelerate launch was asked for more" in output
 
@@ -63,6 +89,6 @@ def test_only_one_of_two_processes_talks(runs):
 
 def test_more_processes_than_groups_are_refused_with_the_legal_values(tiny, tmp_path):
     with serving(ColorJudge()) as url:
-        status, output = accelerate(tiny, url, tmp_path / "run", "groups_per_epoch=1")
+        status, output = train_on_two(tiny.arguments(url, tmp_path / "run", "groups_per_epoch=1"))
     assert status != 0
     assert "2 processes for groups_per_epoch = 1 in batches" in output

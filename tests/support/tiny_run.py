@@ -4,9 +4,6 @@ run = TinyRun(folder);  with serving(ColorJudge()) as url: run.train(url, "epoch
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.support.forked import Forked
 from tests.support.tiny_editor import NUM_TEXT_TOKENS, build_tiny_editor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,21 +38,6 @@ CONFIG: dict[str, Any] = {
     "reward": {"deadline_seconds": 5, "wait_seconds": 5},
     "report": {"groups": 2},
 }
-
-
-TWO_PROCESSES = (
-    "-m",
-    "accelerate.commands.launch",
-    "--multi_gpu",
-    "--num_machines=1",
-    "--num_processes=2",
-    "--mixed_precision=no",
-    "--dynamo_backend=no",
-    "--main_process_port=0",
-    "-m",
-    "trainer",
-)
-"""`accelerate launch -m trainer`, as the README says."""
 
 
 class TinyRun:
@@ -102,27 +85,9 @@ def redness(task: Any, edited: Image.Image) -> float:
     return color_judge.redness(np.asarray(edited, np.float64))
 
 
-def launch(*command: str, start_new_session: bool = False, **variables: str) -> subprocess.Popen[str]:
-    """Start a command of this repository as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **variables}
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=start_new_session,
-    )
-
-
-def launch_two(arguments: list[str], *, extra: tuple[str, ...] = ("--multi_gpu",)) -> tuple[int, str]:
-    """`accelerate launch -m trainer` on two processes, as the README says; returns (exit status, output)."""
-    command = [part for part in TWO_PROCESSES if part != "--multi_gpu"]
-    command[2:2] = extra
-    process = launch(*command, *arguments)
-    output, _ = process.communicate(timeout=280)
-    return process.returncode, output
+def train_on_two(arguments: list[str]) -> tuple[int, str]:
+    """One run on two processes; returns (exit status, output)."""
+    return Forked("train", *arguments, num_processes=2).finish()
 
 
 def weights(run_dir: Path, step: int, file: str) -> dict[str, Tensor]:

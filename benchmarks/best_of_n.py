@@ -1,0 +1,96 @@
+"""Best of N on shapes: how often the judge's choice among N edits is right, for the editor before and after RL.
+
+    python -m benchmarks.best_of_n --run runs/demo [--tasks 128] [--out docs/images/best-of-n.svg]
+
+Each held-out task is edited 16 times as a rollout does, by the run's editor without and with what it learned; every
+method scores all edits. Success at N is that of the edit that scores highest among N (equal scores share), as a mean
+over all choices of N out of the 16: no luck of the draw beyond the tasks'. `oracle` chooses by the oracle itself, which
+no judge can beat; at N = 1 all are the editor alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainer.charts import Series, line_chart, standalone
+from trainer.editor import Editor, find_weights
+from trainer.models.flux_kontext import FluxKontext
+from worlds.shapes.demo import HERE
+from worlds.shapes.editor_model import oracle_scores, sample_edits
+from worlds.shapes.judge_table import EditSet, make_scorer, score_set
+from worlds.shapes.oracle import SUCCESS_THRESHOLD
+from worlds.shapes.tasks import sample_task
+
+Floats = npt.NDArray[np.float64]
+POOL = 16
+SIZES = (1, 2, 4, 8, 16)
+METHODS = ("score_logit", "score_sampling", "verifier")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="of `make demo`, or any training on shapes")
+    parser.add_argument("--tasks", type=int, default=128)
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/best-of-n.svg"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    scorer = make_scorer(HERE / "judge")
+    curves: dict[str, list[float]] = {}
+    for when, weights in (("before", None), ("after", find_weights(arguments.run, "ema", None))):
+        edits = pool(Editor(arguments.run, weights), arguments.tasks)
+        success = (edits.oracle >= SUCCESS_THRESHOLD).astype(float)
+        chosen_by = {name: asyncio.run(score_set(scorer, edits, name)) for name in arguments.methods}
+        for name, scores in {**chosen_by, "oracle": edits.oracle}.items():
+            curves[f"{name}, {when}"] = [best_of(scores, success, size) for size in SIZES]
+    heading = " | ".join(f"N = {size}" for size in SIZES)
+    print(f"\n| chosen by | {heading} |")
+    print("| --- " * (len(SIZES) + 1) + "|")
+    for name, values in curves.items():
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    series = [
+        Series(name, tuple(zip(map(float, SIZES), values, strict=True)), marked=True) for name, values in curves.items()
+    ]
+    chart = standalone(line_chart(series, "N"), "oracle success of the chosen edit")
+    arguments.out.write_text(chart, encoding="utf-8")
+    print(arguments.out)
+    return 0
+
+
+def pool(editor: Editor, num_tasks: int, seed: int = 11) -> EditSet:
+    """POOL edits of each of the first held-out tasks of a seed."""
+    rng = np.random.default_rng(seed)
+    tasks = tuple(sample_task(rng, "held_out") for _ in range(num_tasks))
+    assert isinstance(editor.family, FluxKontext), "the run is not one on shapes"
+    edits = sample_edits(editor.family, tasks, POOL, seed=seed)
+    return EditSet("pool", tasks, edits, oracle_scores(tasks, edits))
+
+
+def best_of(scores: Floats, values: Floats, size: int) -> float:
+    """Mean value of the highest-scored of `size` candidates, over all subsets of each group; [N, K] both.
+
+    The r-th lowest of K is the highest of comb(r - 1, size - 1) of the comb(K, size) subsets; equal scores share theirs.
+    A missing score (nan) is never chosen over one that is there.
+    """
+    return float(np.mean([_best_of_group(row, worth, size) for row, worth in zip(scores, values, strict=True)]))
+
+
+def _best_of_group(scores: Floats, values: Floats, size: int) -> float:
+    ranked = np.nan_to_num(scores, nan=-np.inf)
+    total = 0.0
+    for level in np.unique(ranked):
+        below, up_to = int((ranked < level).sum()), int((ranked <= level).sum())
+        total += (comb(up_to, size) - comb(below, size)) * float(values[ranked == level].mean())
+    return total / comb(len(scores), size)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

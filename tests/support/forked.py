@@ -1,0 +1,100 @@
+"""Our commands as processes of their own, forked from one that has imported what they need.
+
+    one = Forked("train", *tiny.arguments(url, run_dir));  status, output = one.finish()
+
+Half of a small training's time, and most of a service's start, is the import of torch and diffusers; with this a test
+pays for it once. The process is as real as any: it has its own memory and can be killed. That `python -m`, accelerate
+and torchrun start them too is tested with the real ones (test_train_two_processes, test_launch_files).
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.support.serving import free_port
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["trainer.train", "trainer.report", "reward_service.cli", "reward_service.engines.transformers"]
+)
+
+
+class Forked:
+    """`edit-r1 COMMAND ...`, once or as several ranks of one run.
+
+    Args:
+        command: the command's words.
+        num_processes: ranks; each knows the others by the variables that torchrun sets.
+        variables: further environment.
+
+    """
+
+    def __init__(self, *command: object, num_processes: int = 1, **variables: str) -> None:
+        port, self._log = str(free_port()), Path(tempfile.mkstemp(suffix=".log")[1])
+        self._processes = []
+        for rank in range(num_processes):
+            group = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(num_processes),
+                "LOCAL_WORLD_SIZE": str(num_processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
+            environment = {**os.environ, **(group if num_processes > 1 else {}), **variables}
+            words = [str(word) for word in command]
+            process = _FORKS.Process(target=_run, args=(words, environment, str(self._log)), daemon=True)
+            process.start()
+            self._processes.append(process)
+
+    @property
+    def output(self) -> str:
+        """What all ranks have printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def poll(self) -> int | None:
+        """The exit status, None while a rank runs; when one rank fails the others are ended, as torchrun does."""
+        statuses = [process.exitcode for process in self._processes]
+        failed = [status for status in statuses if status]
+        if failed:
+            self.kill()
+            return failed[0]
+        return None if None in statuses else 0
+
+    def finish(self, timeout: float = 280) -> tuple[int, str]:
+        """(exit status, output). Raises TimeoutError, and kills it, when it takes longer."""
+        deadline = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill()
+                raise TimeoutError(f"still running after {timeout:g} s:\n{self.output}")
+            time.sleep(0.02)
+        return status, self.output
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To every rank."""
+        for process in self._processes:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
+
+    def kill(self) -> None:
+        """Kill -9, and wait until they are gone."""
+        self.send_signal(signal.SIGKILL)
+        for process in self._processes:
+            process.join()
+
+
+def _run(words: list[str], environment: dict[str, str], log: str) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["edit-r1", *words]
+    from edit_r1 import main
+
+    main()

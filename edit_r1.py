@@ -71,6 +71,15 @@ def doctor(context: typer.Context) -> None:
     _run_tool("doctor", context)
 
 
+@app.command("train-judge", context_settings=_PASS_ON)
+def train_judge(context: typer.Context) -> None:
+    """Train a verifier's adapter on traces and preferences. `edit-r1 train-judge --help` lists its options."""
+    _need("peft", "transformers", extra="`service` (or `cpu`)")
+    from reward_service.training.cli import train_judge as run  # noqa: PLC0415
+
+    run(context.args)
+
+
 @app.command(context_settings=_PASS_ON)
 def align(context: typer.Context) -> None:
     """Compare a judge's scores with what people chose: `edit-r1 align DATA --url URL --methods all`."""

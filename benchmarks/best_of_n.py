@@ -77,10 +77,11 @@ def pool(editor: Editor, num_tasks: int, seed: int = 11) -> EditSet:
 def best_of(scores: Floats, values: Floats, size: int) -> float:
     """Mean value of the highest-scored of `size` candidates, over all subsets of each group; [N, K] both.
 
-    The r-th lowest of K is the highest of comb(r - 1, size - 1) of the comb(K, size) subsets; equal scores share theirs.
+    The r-th lowest of K is the highest of comb(r - 1, size - 1) of the comb(K, size) subsets; equal scores share.
     A missing score (nan) is never chosen over one that is there.
     """
-    return float(np.mean([_best_of_group(row, worth, size) for row, worth in zip(scores, values, strict=True)]))
+    groups = zip(scores, values, strict=True)
+    return float(np.mean([_best_of_group(row, worth, size) for row, worth in groups]))
 
 
 def _best_of_group(scores: Floats, values: Floats, size: int) -> float:

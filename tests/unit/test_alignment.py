@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.annotators import agreed
 from shared.errors import DataError
+from shared.preferences import Pair, PreferenceItem
 from tests.support.serving import png
 from trainer.alignment.agreement import bootstrap_mean, calibration_error, mcnemar, pair_agreement, score_agreement
-from trainer.alignment.annotators import agreed
-from trainer.alignment.preferences import Pair, PreferenceItem
 from trainer.alignment.readers import ranked_pairs, read_preferences
 
 PAIRS = st.lists(

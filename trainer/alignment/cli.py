@@ -15,10 +15,10 @@ from rich.table import Table
 
 from shared.client import RewardClient
 from shared.errors import ConfigError, DataError
+from shared.preferences import PreferenceItem
 from shared.schemas import ServiceInfo
 from shared.score_cli import DEFAULT_URL
 from trainer.alignment import report
-from trainer.alignment.preferences import PreferenceItem
 from trainer.alignment.readers import FORMATS, read_preferences
 from trainer.alignment.results import ALL, Scores, gather
 from trainer.alignment.scoring import ScoreStore, edit_keys, score_items

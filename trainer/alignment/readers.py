@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from shared.errors import DataError
 from shared.images import content_hash
-from trainer.alignment.preferences import Pair, PreferenceItem, read_jsonl
+from shared.preferences import Pair, PreferenceItem, read_jsonl
 
 _ROWS_AT_ONCE = 8
 """They hold pictures."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.preferences import LABELS, PreferenceItem
 from trainer.alignment.agreement import (
     Floats,
     Ints,
@@ -16,7 +17,6 @@ from trainer.alignment.agreement import (
     pair_agreement,
     score_agreement,
 )
-from trainer.alignment.preferences import LABELS, PreferenceItem
 
 NUM_HISTOGRAM_BINS = 20
 ALL = "all"

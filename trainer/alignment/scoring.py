@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from shared.client import RewardClient
 from shared.images import content_hash
+from shared.preferences import PreferenceItem
 from shared.schemas import CandidateScore, EditGroup, ServiceInfo
-from trainer.alignment.preferences import PreferenceItem
 
 Value = TypeVar("Value")
 _ITEMS_AT_ONCE = 32

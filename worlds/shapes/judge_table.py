@@ -12,8 +12,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -95,14 +95,18 @@ def untouched_set(num_tasks: int, seed: int = 9) -> EditSet:
     return EditSet("untouched", tasks, edits, oracle_scores(tasks, edits))
 
 
-def make_scorer(judge: Path) -> Scorer:
-    """The service's scorer as it serves this judge, with the transformers engine in float32."""
+def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scorer:
+    """The service's scorer as it serves this judge, with the transformers engine in float32.
+
+    adapters: by method, instead of the judge's own.
+    """
     settings = Settings(model=str(judge), engine="transformers", dtype="float32")
     options = ScorerOptions(
         settings.display_name, settings.image_limits, settings.max_reasoning_tokens, settings.min_score_mass
     )
-    engine = build_engine(settings.engine, settings.engine_options)
-    methods = load_methods(settings.prompts_directory, settings.adapter_directories)
+    chosen = settings.adapter_directories if adapters is None else dict(adapters)
+    engine = build_engine(settings.engine, replace(settings.engine_options, adapters=chosen))
+    methods = load_methods(settings.prompts_directory, chosen)
     tasks = load_task_prompts(settings.task_prompts_directory)
     principles = WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY)
     return Scorer(engine, methods, tasks, principles, options)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.images import encode
-from trainer.alignment.preferences import QualityLabel
+from shared.preferences import QualityLabel
 from worlds.shapes.demo import HERE, reward_service
 from worlds.shapes.judge_table import EditSet, corruption_set, editor_set
 from worlds.shapes.oracle import SUCCESS_THRESHOLD

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from shared.annotators import agreed
 from shared.errors import DataError
-from trainer.alignment.annotators import agreed
 
 Vote = Literal["first", "second", "tie"]
 QualityLabel = Literal["Good", "Bad", "Indistinguishable"]

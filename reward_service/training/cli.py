@@ -1,0 +1,104 @@
+"""`edit-r1 train-judge`: a verifier's adapter from traces, from pairs, or from both in this order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from reward_service.methods import load_methods
+from reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
+from reward_service.principles import WrittenPrinciples
+from reward_service.settings import EMBEDDED_JUDGE, Settings
+from reward_service.training.data import read_pairs, read_traces
+from reward_service.training.judge import LearningJudge
+from reward_service.training.train import PreferenceOptions, Questions, StageOptions, preferences, supervised
+from shared.errors import ConfigError
+
+METHODS = ("verifier", "verifier_cot")
+RECORD_NAME = "recipe.json"
+_TELL_EVERY = 20
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def train_judge(arguments: Sequence[str]) -> None:
+    """Run the command with these arguments; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    _app(list(arguments), prog_name="edit-r1 train-judge", standalone_mode=True)
+
+
+@_app.command()
+def _train_judge(
+    *,
+    out: Annotated[Path, typer.Option(help="Directory of the adapter; `edit-r1 serve --adapters METHOD=OUT` uses it.")],
+    judge: Annotated[str, typer.Option(help="Checkpoint directory, or a model's name on the hub.")] = str(
+        EMBEDDED_JUDGE
+    ),
+    method: Annotated[str, typer.Option(help=f"What it learns to answer: {' or '.join(METHODS)}.")] = "verifier",
+    traces: Annotated[Path | None, typer.Option(help="Edits with the answers to give, jsonl: the first stage.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Preference data, jsonl as for `align`: the second stage.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Adapter to go on from; by default a new one.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of a new adapter.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Of the first stage.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Traces a step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Of the first stage.")] = 1e-4,
+    preference_steps: Annotated[int, typer.Option(min=1, help="Of the second stage.")] = 200,
+    preference_batch: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 8,
+    preference_learning_rate: Annotated[float, typer.Option(help="Of the second stage.")] = 2e-5,
+    chains: Annotated[int, typer.Option(min=2, help="Sampled for each edit of a pair.")] = 8,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Train a verifier: what it should say of each principle, then to say more good of what people prefer."""
+    if method not in METHODS:
+        raise ConfigError(f"--method {method}: one of {', '.join(METHODS)}")
+    if traces is None and pairs is None:
+        raise ConfigError("nothing to learn from: give --traces, --pairs or both")
+    known_traces = [] if traces is None else read_traces(traces)
+    known_pairs = [] if pairs is None else read_pairs(pairs)
+    settings = Settings(model=judge)
+    questions = Questions(
+        load_methods(settings.prompts_directory)[method],
+        WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY),
+        load_task_prompts(settings.task_prompts_directory),
+    )
+    learner = LearningJudge(judge, rank=rank, start=start)
+    console, started = Console(), time.monotonic()
+    log = _Log(console)
+    if known_traces:
+        log.stage = "traces"
+        supervised(learner, questions, known_traces, StageOptions(steps, batch, learning_rate), seed=seed, tell=log)
+    if known_pairs:
+        log.stage = "pairs"
+        options = PreferenceOptions(preference_steps, preference_batch, preference_learning_rate, chains)
+        preferences(learner, questions, known_pairs, options, seed=seed, tell=log)
+    out.mkdir(parents=True, exist_ok=True)
+    learner.save(out)
+    record = {"method": method, "seed": seed, "last": log.last, "seconds": round(time.monotonic() - started)}
+    (out / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    console.print(f"{out}   edit-r1 serve --model {judge} --adapters {method}={out}", soft_wrap=True, highlight=False)
+
+
+class _Log:
+    """Prints what steps measured, as means over the last few."""
+
+    def __init__(self, console: Console) -> None:
+        self.stage = ""
+        self.last: dict[str, dict[str, float]] = {}
+        self._console = console
+        self._seen: dict[str, list[float]] = defaultdict(list)
+
+    def __call__(self, step: int, measured: dict[str, float]) -> None:
+        for name, value in measured.items():
+            self._seen[name].append(value)
+        if (step + 1) % _TELL_EVERY == 0:
+            means = {name: fmean(self._seen[name]) for name in measured}
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+            self._console.print(f"{self.stage} step {step + 1}: {shown}", highlight=False)
+            self.last[self.stage] = means
+            self._seen.clear()

@@ -1,0 +1,118 @@
+"""What a judge learns from: traces (edits with the answers it should give), and pairs of edits that people compared.
+
+A line of a trace file is one edit with an answer for each question that the method asks about it, in order; pictures
+lie beside the file. Pairs are preference data as `edit-r1 align` reads them (shared.preferences).
+
+    {"source": "7.png", "edited": "7a.png", "instruction": "make the car red", "answers": ["Yes", "No", "Yes"]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from reward_service.types import JudgeImage
+from shared.errors import DataError
+from shared.images import content_hash, decode
+from shared.preferences import read_jsonl
+
+
+@dataclass(frozen=True)
+class SeenEdit:
+    """One edit as the judge is to see it."""
+
+    instruction: str
+    sources: tuple[JudgeImage, ...]
+    edited: JudgeImage
+    task: str | None
+    requirement: str | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What should be said about one edit."""
+
+    edit: SeenEdit
+    answers: tuple[str, ...]
+    """One a question."""
+
+
+@dataclass(frozen=True)
+class PreferredPair:
+    """Two edits of which people prefer one."""
+
+    preferred: SeenEdit
+    rejected: SeenEdit
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class _TraceLine(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
+    edited: str
+    instruction: str = Field(min_length=1)
+    answers: tuple[str, ...] = Field(min_length=1)
+    task: str | None = None
+    requirement: str | None = None
+
+
+def read_traces(path: Path) -> list[Trace]:
+    """All traces of a file. Raises DataError naming file, line and field."""
+    traces = []
+    for number, text in enumerate(_lines(path), start=1):
+        try:
+            line = _TraceLine.model_validate(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not JSON: {error}") from error
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise DataError(f"{path}:{number}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from error
+        try:
+            pictures = [_picture((path.parent / name).read_bytes()) for name in (*line.source, line.edited)]
+        except OSError as error:
+            raise DataError(f"{path}:{number}: picture {error.filename}: {error.strerror}") from error
+        edit = SeenEdit(line.instruction, tuple(pictures[:-1]), pictures[-1], line.task, line.requirement)
+        traces.append(Trace(edit, line.answers))
+    if not traces:
+        raise DataError(f"{path}: no trace in it")
+    return traces
+
+
+def read_pairs(path: Path) -> list[PreferredPair]:
+    """All pairs that people decided. Raises DataError, also when there are none."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    pairs = []
+    for item in read_jsonl(path):
+        sources = tuple(map(_picture, item.sources))
+        edits = [
+            SeenEdit(item.instruction, sources, _picture(edit), item.task, item.requirement) for edit in item.edits
+        ]
+        for pair in item.pairs:
+            if pair.human:
+                first, second = edits[pair.first], edits[pair.second]
+                pairs.append(PreferredPair(first, second) if pair.human > 0 else PreferredPair(second, first))
+    if not pairs:
+        raise DataError(f"{path}: no pair in it of which people prefer one edit")
+    return pairs
+
+
+def _lines(path: Path) -> Sequence[str]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+@lru_cache(maxsize=4096)
+def _picture(data: bytes) -> JudgeImage:
+    return JudgeImage(decode(data), content_hash(data))

@@ -1,0 +1,159 @@
+"""A judge that learns: the engine's own inputs, with gradients in a LoRA adapter of its language model.
+
+Conversations enter; log-probabilities of given answers leave, or sampled answers. The vision tower stays as it is, so
+each picture goes through it once. Legend: B conversations, T tokens of an answer (padded on the right).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
+
+from reward_service.engines.batches import BatchBuilder
+from reward_service.engines.chat import Chat
+from reward_service.engines.vision import SeenPictures
+from reward_service.types import Messages, Question
+
+TARGETS = r".*language_model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+_ROWS_AT_ONCE = 64
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question with one answer to it."""
+
+    question: Question
+    answer: Tokens
+
+
+class LearningJudge:
+    """A checkpoint with an adapter in training.
+
+    Args:
+        directory: the judge's checkpoint, or its name on the hub.
+        rank: of a new adapter.
+        start: an adapter to go on from, instead of a new one.
+
+    """
+
+    def __init__(self, directory: str, *, rank: int, start: Path | None = None) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        disable_progress_bar()
+        self.chat = Chat(AutoProcessor.from_pretrained(directory), directory)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model: Any = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).to(device)
+        model.requires_grad_(False)
+        self._pictures = SeenPictures(model)
+        limit = model.config.get_text_config().max_position_embeddings
+        self._builder = BatchBuilder(self.chat, device, limit, None)
+        found = model.generation_config.eos_token_id
+        self._eos_ids = [found] if isinstance(found, int) else list(found or [self.chat.tokenizer.eos_token_id])
+        self.model: Any = (
+            PeftModel.from_pretrained(model, str(start), is_trainable=True)
+            if start is not None
+            else get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS))
+        )
+        self._device = device
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What is trained."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def encode(self, question: Question, text: str) -> Tokens:
+        """The tokens of an answer: of a written one with its end, of a label alone."""
+        ids = self.chat.encode(text)
+        return ids if question.spec.max_tokens == 1 else (*ids, self._eos_ids[0])
+
+    def logprobs(self, asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+        """([B, T] log-probabilities of the answers' tokens, [B, T] mask), with gradients.
+
+        Where a question is answered by one of its labels, they are the whole vocabulary.
+        """
+        parts = [self._logprobs(asked[i : i + _ROWS_AT_ONCE]) for i in range(0, len(asked), _ROWS_AT_ONCE)]
+        longest = max(part.shape[1] for part in parts)
+        padded = [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts]
+        lengths = torch.tensor([len(one.answer) for one in asked], device=self._device)
+        mask = (torch.arange(longest, device=self._device)[None] < lengths[:, None]).float()
+        return torch.cat(padded), mask
+
+    @torch.no_grad()
+    def sample(self, questions: Sequence[Question], num_samples: int, *, max_tokens: int) -> list[list[Tokens]]:
+        """`num_samples` answers to each question, at temperature 1; from torch's own generator."""
+        return [
+            answers
+            for i in range(0, len(questions), _ROWS_AT_ONCE)
+            for answers in self._sample(questions[i : i + _ROWS_AT_ONCE], num_samples, max_tokens)
+        ]
+
+    def save(self, directory: Path) -> None:
+        """Write the adapter."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Could not find a config file")
+            self.model.save_pretrained(str(directory))
+        (directory / "README.md").unlink(missing_ok=True)
+
+    def _logprobs(self, asked: Sequence[Asked]) -> Tensor:
+        logits = self._logits([one.question.messages for one in asked], [one.answer[:-1] for one in asked])
+        lengths = [len(one.answer) for one in asked]
+        longest = max(lengths)
+        rows = []
+        for one, row, length in zip(asked, logits, lengths, strict=True):
+            drawn = torch.tensor(one.answer, device=self._device)
+            wanted = row[row.shape[0] - length :].float()
+            labels = self._label_ids(one.question)
+            if labels is None:
+                found = wanted.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+            else:
+                found = wanted[:, labels].log_softmax(-1)[:, (labels == drawn).nonzero()[0, 0]]
+            rows.append(torch.nn.functional.pad(found, (0, longest - length)))
+        return torch.stack(rows)
+
+    def _sample(self, questions: Sequence[Question], num_samples: int, max_tokens: int) -> list[list[Tokens]]:
+        labels = self._label_ids(questions[0])
+        if labels is not None:
+            logits = self._logits([question.messages for question in questions], [()] * len(questions))[:, -1, labels]
+            drawn = torch.multinomial(logits.float().softmax(-1), num_samples, replacement=True)
+            return [[(int(labels[i]),) for i in row] for row in drawn]
+        rows = self._builder.rows([question.messages for question in questions], [()] * len(questions))
+        inputs = self._builder.inputs([row for row in rows for _ in range(num_samples)])
+        config = GenerationConfig(
+            max_new_tokens=max_tokens,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            eos_token_id=self._eos_ids,
+            pad_token_id=self._eos_ids[0],
+        )
+        with self._pictures.shown(inputs.shown):
+            output = self.model.generate(**inputs.arguments, generation_config=config)
+        written = [self._cut(row) for row in output[:, inputs.arguments["input_ids"].shape[1] :].tolist()]
+        return [written[i : i + num_samples] for i in range(0, len(written), num_samples)]
+
+    def _cut(self, tokens: list[int]) -> Tokens:
+        end = next((i + 1 for i, token in enumerate(tokens) if token in self._eos_ids), None)
+        return tuple(tokens[:end])
+
+    def _label_ids(self, question: Question) -> Tensor | None:
+        """Ids of the labels of a question that one token answers; None for written answers."""
+        if question.spec.max_tokens > 1:
+            return None
+        return torch.tensor(self.chat.label_ids(question.spec.labels), device=self._device)
+
+    def _logits(self, conversations: Sequence[Messages], prefixes: Sequence[Tokens]) -> Tensor:
+        """[B, K, V]: at the last K positions, as many as the longest answer has."""
+        inputs = self._builder.inputs(self._builder.rows(conversations, prefixes))
+        keep = max(map(len, prefixes)) + 1
+        with self._pictures.shown(inputs.shown):
+            logits: Tensor = self.model(**inputs.arguments, logits_to_keep=keep, use_cache=False).logits
+        return logits

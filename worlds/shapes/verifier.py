@@ -1,0 +1,99 @@
+"""A verifier trained as a user would, on files: `python -m worlds.shapes.verifier [--out runs/verifier]`.
+
+Writes traces and pairs from the training side of the world, has `edit-r1 train-judge` learn from both, and measures the
+pairwise accuracy of `verifier` on held-out edits before, after the traces, and after the pairs. The judge is the tiny
+one without the adapter that it brings along for this method. A tenth of the traces' verdicts are wrong, as a teacher's
+are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared.images import encode
+from worlds.shapes.demo import HERE
+from worlds.shapes.judge_data import SEEN, Example, draw, draw_edit
+from worlds.shapes.judge_table import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
+from worlds.shapes.preferences import write
+from worlds.shapes.review_data import facts
+from worlds.shapes.scenes import render, to_image
+from worlds.shapes.tasks import sample_task
+from worlds.shapes.train_reviews import written_principles
+
+METHOD = "verifier"
+WRONG_VERDICTS = 0.1
+
+
+def write_traces(examples: Sequence[Example], out: Path, rng: np.random.Generator) -> Path:
+    """Write pictures and a verdict on each of the judge's principles; returns the list's path."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    principles = written_principles(HERE / "judge")
+    path = out / "traces.jsonl"
+    with path.open("w", encoding="utf-8") as stream:
+        for index, example in enumerate(examples):
+            files = [f"images/{index}-{name}.webp" for name in ("source", "edited")]
+            for file, pixels in zip(files, (render(example.task.source), example.edited), strict=True):
+                (out / file).write_bytes(encode(to_image(pixels)))
+            true = facts(example)
+            holds = [(true.of(one.category) > 0.5) != (rng.random() < WRONG_VERDICTS) for one in principles]
+            line = {
+                "source": files[0],
+                "edited": files[1],
+                "instruction": example.task.instruction,
+                "task": example.task.task,
+                "answers": ["Yes" if one else "No" for one in holds],
+            }
+            stream.write(json.dumps(line) + "\n")
+    return path
+
+
+def training_pairs(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:
+    """Groups of edits on the training side."""
+    tasks = tuple(sample_task(rng, "train") for _ in range(num_tasks))
+    drawn = [[draw_edit(rng, task, SEEN, 0.4, 0.6) for _ in range(group_size)] for task in tasks]
+    edits = np.array([[edited for edited, _ in row] for row in drawn])
+    return EditSet("training", tasks, edits, np.array([[oracle for _, oracle in row] for row in drawn]))
+
+
+def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]:
+    """Pairwise accuracy of `verifier` on each set, answered by an adapter or by the bare judge."""
+    scorer = make_scorer(HERE / "judge", {} if adapter is None else {METHOD: adapter})
+    return [agreement(asyncio.run(score_set(scorer, one, METHOD)), one.oracle)["pairwise_accuracy"] for one in sets]
+
+
+def main() -> int:
+    """Write, train, measure; prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/verifier"))
+    parser.add_argument("--traces", type=int, default=1500)
+    parser.add_argument("--pairs", type=int, default=400, help="groups of four edits to take pairs from")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--preference-steps", type=int, default=200)
+    arguments = parser.parse_args()
+    out, rng = arguments.out, np.random.default_rng(21)
+    traces = write_traces([draw(rng, "train", SEEN) for _ in range(arguments.traces)], out / "traces", rng)
+    pairs = write([training_pairs(arguments.pairs, 4, rng)], out / "pairs")
+    common = ["--judge", str(HERE / "judge"), "--method", METHOD]
+    first = ["--traces", str(traces), "--out", str(out / "sft")]
+    first += ["--steps", str(arguments.steps), "--learning-rate", "2e-3"]
+    second = ["--pairs", str(pairs), "--start", str(out / "sft"), "--out", str(out / "gcpo")]
+    second += ["--preference-steps", str(arguments.preference_steps), "--preference-learning-rate", "5e-4"]
+    for stage in (first, second):
+        subprocess.run([sys.executable, "-m", "edit_r1", "train-judge", *common, *stage], check=True)  # noqa: S603
+    sets = [corruption_set(120, 6), editor_set(HERE / "editor", 60, 12)]
+    print("\n| `verifier` | " + " | ".join(one.name for one in sets) + " |\n| --- | --- | --- |")  # noqa: T201
+    for name, adapter in (("before", None), ("after the traces", out / "sft"), ("after the pairs", out / "gcpo")):
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in accuracy(adapter, sets)) + " |")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

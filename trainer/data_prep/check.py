@@ -63,7 +63,7 @@ def examine(lines: Iterator[Line[TaskLine]], directory: Path, summary: Summary) 
             looks = [look(directory / name) for name in line.value.names]
         except DataError as error:
             summary.faults[str(error)] += 1
-            yield Finding(line, f"{error}: {', '.join(line.value.names)}")
+            yield Finding(line, f"{error}: {error.__cause__} ({', '.join(line.value.names)})")
             continue
         key = hashlib.blake2b(line.value.prompt.encode(), digest_size=16)
         for one in looks:

@@ -24,8 +24,9 @@ from trainer.data_prep import text_edit as text_edits
 from trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine
 from trainer.data_prep.lists import Examined, InputList, as_model
 from trainer.data_prep.pictures import Renaming
+from trainer.data_prep.shapes import ShapesSet
 from trainer.data_prep.sheet import SheetSample
-from trainer.data_prep.streaming import Counts, Job, Outcome, ResumableOutput, digest, process, whole_file
+from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order, whole_file
 from trainer.progress import Display
 from worlds.shapes.tasks import Split
 
@@ -159,7 +160,7 @@ def rationality(
     ] = judging.QUESTION_PATH,
     in_flight: Annotated[int, typer.Option(min=1, help="Questions on the wire at once.")] = 8,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 120.0,
-    retry: Annotated[float, typer.Option(min=0, help="Seconds that passing trouble is tried again.")] = 300.0,
+    retry: Annotated[float, typer.Option(min=0.1, help="Seconds that passing trouble is tried again.")] = 300.0,
     max_pixels: Annotated[int, typer.Option(min=1024, help="Larger pictures are sent smaller.")] = 1_000_000,
     restart: Restart = False,
 ) -> None:
@@ -172,29 +173,22 @@ def rationality(
     job = _job("rationality", out, {source: examined}, options, restart)
     display = Display(visible=True)
 
-    async def ask(output: ResumableOutput, advance: Callable[[int], Any]) -> None:
+    async def ask(advance: Callable[[int], Any]) -> Counts:
+        rename = Renaming(source.parent, out.parent)
         async with judging.Judge(endpoint, text) as judge:
-            await judging.judge_all(
-                output,
-                lines=records.lines(output.counts.read),
-                judge=judge,
+            return await process_in_order(
+                job,
+                records.lines,
+                lambda line: judging.keep(line, judge, source.parent, rename, display.say),
+                # More than are on the wire, so that one slow answer does not hold up the next questions.
                 num_waiting=4 * in_flight,
-                directory=source.parent,
-                rename=Renaming(source.parent, out.parent),
                 say=display.say,
                 advance=advance,
             )
 
-    with (
-        display.live(),
-        display.bar(job.command, examined.num_lines) as advance,
-        ResumableOutput(job, display.say) as output,
-    ):
-        advance(output.counts.read)
-        if not output.finished:
-            asyncio.run(ask(output, advance))
-            output.finish()
-    _show(job, output.counts)
+    with display.live(), display.bar(job.command, examined.num_lines) as advance:
+        counts = asyncio.run(ask(advance))
+    _show(job, counts)
 
 
 @app.command()
@@ -272,8 +266,6 @@ def shapes(
     restart: Restart = False,
 ) -> None:
     """Write a data set of the embedded world: a task list, its pictures, and OUTPUT.objects.jsonl with boxes."""
-    from trainer.data_prep.shapes import ShapesSet  # noqa: PLC0415 - only this command needs numpy
-
     (out.parent / "images").mkdir(parents=True, exist_ok=True)
     world = ShapesSet(out.parent, split, count, tasks_per_picture, seed)
     options = {"split": split, "count": count, "tasks_per_picture": tasks_per_picture, "seed": seed}

@@ -11,8 +11,7 @@ import asyncio
 import base64
 import math
 import re
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +23,13 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from shared import images
-from shared.errors import DataError, EndpointError
+from shared.errors import ConfigError, DataError, EndpointError
 from trainer.data import TaskLine
 from trainer.data_prep import pictures
 from trainer.data_prep.lists import Line
 from trainer.data_prep.mix import renamed
 from trainer.data_prep.pictures import Renaming
-from trainer.data_prep.streaming import Outcome, ResumableOutput, Say
+from trainer.data_prep.streaming import Outcome, Say
 
 NO, UNCLEAR = "answer No", "unclear"
 QUESTION_PATH = Path(__file__).parent / "texts" / "rationality.txt"
@@ -56,6 +55,10 @@ class Endpoint:
     """How long passing trouble is tried again."""
     max_pixels: int = 1_000_000
     """Larger pictures are sent smaller."""
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigError(f"--url must be the root of an API such as http://gpu-1:8000/v1, found {self.url!r}")
 
 
 class _Message(BaseModel):
@@ -129,45 +132,17 @@ class Judge:
         return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
-async def judge_all(
-    output: ResumableOutput,
-    *,
-    lines: Iterable[Line[TaskLine]],
-    judge: Judge,
-    num_waiting: int,
-    directory: Path,
-    rename: Renaming,
-    say: Say,
-    advance: Callable[[int], Any],
-) -> None:
-    """Ask about every line and write those with Yes, in order; `directory` is the list's.
-
-    num_waiting: lines begun and not written; more than are on the wire, or one slow answer holds up the next questions.
-    """
-
-    async def outcome(line: Line[TaskLine]) -> Outcome:
-        try:
-            answer = await judge.ask([directory / name for name in line.value.names], line.value.prompt)
-        except DataError as error:
-            return Outcome(dropped=(str(error),))
-        verdict = read_verdict(answer)
-        if verdict is None:
-            say(f"line {line.number}: unclear answer {answer[:_SHOWN]!r}")
-            return Outcome(dropped=(UNCLEAR,))
-        return Outcome((renamed(line.value, rename),)) if verdict else Outcome(dropped=(NO,))
-
-    waiting: deque[asyncio.Task[Outcome]] = deque()
+async def keep(line: Line[TaskLine], judge: Judge, directory: Path, rename: Renaming, say: Say) -> Outcome:
+    """The line, if the judge says Yes; `directory` is the list's. Raises EndpointError when it says nothing."""
     try:
-        for line in lines:
-            waiting.append(asyncio.create_task(outcome(line)))
-            if len(waiting) >= num_waiting:
-                await _take(waiting, output, advance)
-        while waiting:
-            await _take(waiting, output, advance)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        answer = await judge.ask([directory / name for name in line.value.names], line.value.prompt)
+    except DataError as error:
+        return Outcome(dropped=(str(error),))
+    verdict = read_verdict(answer)
+    if verdict is None:
+        say(f"line {line.number}: unclear answer {answer[:_SHOWN]!r}")
+        return Outcome(dropped=(UNCLEAR,))
+    return Outcome((renamed(line.value, rename),)) if verdict else Outcome(dropped=(NO,))
 
 
 def read_verdict(answer: str) -> bool | None:
@@ -187,13 +162,6 @@ def read_question(path: Path) -> str:
     return text
 
 
-async def _take(waiting: deque[asyncio.Task[Outcome]], output: ResumableOutput, advance: Callable[[int], Any]) -> None:
-    """Write the first in line; it stays in line until it is done."""
-    output.add(await waiting[0])
-    waiting.popleft()
-    advance(1)
-
-
 def _shrunk(picture: Image.Image, max_pixels: int) -> Image.Image:
     scale = math.sqrt(max_pixels / (picture.width * picture.height))
     if scale >= 1:
@@ -202,6 +170,10 @@ def _shrunk(picture: Image.Image, max_pixels: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def _passing(error: Exception) -> bool:
-    busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _TRANSIENT_STATUSES
-    return busy or isinstance(error, httpx.TransportError)
+def _passing(error: Exception) -> bool | float:
+    """Stamina's hook: True for its own backoff, seconds for the server's wish, False to give up."""
+    if isinstance(error, httpx.HTTPStatusError):
+        wish = error.response.headers.get("Retry-After", "")
+        passing = error.response.status_code in _TRANSIENT_STATUSES
+        return float(wish) if passing and wish.isdecimal() else passing
+    return isinstance(error, httpx.TransportError)

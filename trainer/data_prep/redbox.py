@@ -111,12 +111,12 @@ def _task(
     choices: Choices,
     places: Places,
 ) -> TaskLine | None:
-    """None when the object has to be replaced and there is nothing to replace it with."""
-    kind = rng.choice(choices.kinds)
-    words = _words(kind, found.label, choices.nouns)
-    if not words:
+    """None when the object can only be replaced and there is nothing to replace it with."""
+    possible = {kind: words for kind in choices.kinds if (words := _words(kind, found.label, choices.nouns))}
+    if not possible:
         return None
-    prompt = rng.choice(_PHRASES[kind]).format(rng.choice(words))
+    kind = rng.choice(list(possible))
+    prompt = rng.choice(_PHRASES[kind]).format(rng.choice(possible[kind]))
     width = line_width(picture.size, choices.line_fraction)
     box = outline(found.box, picture.size, width)
     name = f"{digest(f'{line.text} {box} {width}')}.png"

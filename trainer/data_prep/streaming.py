@@ -8,13 +8,14 @@ input is refused.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,9 @@ class ResumableOutput:
 
     """
 
-    def __init__(self, job: Job, say: Say) -> None:
-        self._job, self._say = job, say
+    def __init__(self, job: Job, say: Say, checkpoint_seconds: float = _CHECKPOINT_SECONDS) -> None:
+        """checkpoint_seconds: work that a killed command loses at most."""
+        self._job, self._say, self._checkpoint_seconds = job, say, checkpoint_seconds
         self._path = progress_path(job.out)
         self._saved_at = 0.0
         self._file: IO[bytes] | None = None
@@ -128,7 +130,7 @@ class ResumableOutput:
         """Write what became of the next item."""
         self._open_file.write("".join(f"{line}\n" for line in outcome.lines).encode())
         self.counts = self.counts.plus(outcome)
-        if time.monotonic() > self._saved_at + _CHECKPOINT_SECONDS:
+        if time.monotonic() > self._saved_at + self._checkpoint_seconds:
             self._save()
 
     def finish(self) -> None:
@@ -183,6 +185,49 @@ def process(
                 output.add(step(item))
                 advance(1)
             output.finish()
+    return output.counts
+
+
+async def process_in_order(
+    job: Job,
+    items: Callable[[int], Iterable[T]],
+    step: Callable[[T], Awaitable[Outcome]],
+    *,
+    num_waiting: int,
+    say: Say,
+    advance: Callable[[int], Any],
+) -> Counts:
+    """`process` for a step that waits: up to `num_waiting` items are under way, and written in order.
+
+    The first error ends it; what comes before that item is written and counted.
+    """
+    waiting: deque[asyncio.Task[Outcome]] = deque()
+
+    async def write_first() -> None:
+        output.add(await waiting[0])
+        waiting.popleft()
+        advance(1)
+
+    async def begin(item: T) -> Outcome:
+        return await step(item)
+
+    # What is waited for is dear: no finished item is done twice.
+    with ResumableOutput(job, say, checkpoint_seconds=0.0) as output:
+        advance(output.counts.read)
+        if output.finished:
+            return output.counts
+        try:
+            for item in items(output.counts.read):
+                waiting.append(asyncio.create_task(begin(item)))
+                if len(waiting) >= num_waiting:
+                    await write_first()
+            while waiting:
+                await write_first()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        output.finish()
     return output.counts
 
 

@@ -57,7 +57,7 @@ def rewrite(line: Line[WordsLine], choices: Choices, rename: Renaming) -> Outcom
 def alter(rng: random.Random, word: str, num_changes: int, operations: tuple[Operation, ...] = OPERATIONS) -> str:
     """The word after that many changes of one character each; never the word itself. ValueError when nothing can be.
 
-    Letters stay letters of their case and digits digits; blanks stay where they are.
+    Letters become letters of their case and digits digits; blanks and signs stay as they are.
     """
     first = changed = _change(rng, word, operations)
     for _ in range(num_changes - 1):
@@ -119,7 +119,7 @@ def _substitutions(word: str) -> Iterator[str]:
 def _deletions(word: str) -> Iterator[str]:
     for at, char in enumerate(word):
         shorter = word[:at] + word[at + 1 :]
-        if not char.isspace() and shorter and shorter == shorter.strip():
+        if char.isalnum() and shorter and shorter == shorter.strip():
             yield shorter
 
 
@@ -130,7 +130,7 @@ def _insertions(word: str) -> Iterator[str]:
 
 def _swaps(word: str) -> Iterator[str]:
     for at, (one, other) in enumerate(itertools.pairwise(word)):
-        if one != other and not one.isspace() and not other.isspace():
+        if one != other and one.isalnum() and other.isalnum():
             yield f"{word[:at]}{other}{one}{word[at + 2 :]}"
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DataError
@@ -71,6 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Counts]:
 
 
 @pytest.mark.parametrize("go", [start, start_waiting])
+@settings(max_examples=60)
 @given(stopped_at=st.integers(0, NUM_ITEMS), cut=st.integers(0, 200))
 def test_resumed_after_a_cut_at_any_byte_equals_undisturbed(tmp_path_factory, whole, go, stopped_at, cut):
     """Stopped before any item, its file then cut anywhere: torn lines, lines nobody counted, lines that are lost."""

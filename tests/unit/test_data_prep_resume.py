@@ -140,6 +140,9 @@ def test_changed_options_or_input_are_refused_until_a_restart(words):
     data("text-edit", words, "--out", out, "--seed", 1, "--restart")
     assert len(read(out)) == 5
     assert out.read_bytes() != before
+    out.unlink()
+    data("text-edit", words, "--out", out, "--seed", 2)
+    assert len(read(out)) == 5
 
 
 def test_a_file_that_is_not_ours_is_not_touched(words):

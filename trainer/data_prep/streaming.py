@@ -82,12 +82,7 @@ class _Progress(BaseModel):
 class ResumableOutput:
     """An output file that grows item by item; a context manager.
 
-    Attributes:
-        counts: of all items, those of earlier starts included; `counts.read` is where to go on.
-        finished: nothing is left to do.
-
     Raises DataError at entry when the file is of another job, or someone else is writing it.
-
     """
 
     def __init__(self, job: Job, say: Say, checkpoint_seconds: float = _CHECKPOINT_SECONDS) -> None:
@@ -96,8 +91,17 @@ class ResumableOutput:
         self._path = progress_path(job.out)
         self._saved_at = 0.0
         self._file: IO[bytes] | None = None
-        self.counts = Counts()
-        self.finished = False
+        self._progress = _begin(job)
+
+    @property
+    def counts(self) -> Counts:
+        """Of all items, those of earlier starts included; `counts.read` is where to go on."""
+        return self._progress.counts
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do."""
+        return self._progress.finished
 
     def __enter__(self) -> ResumableOutput:
         out = self._job.out
@@ -106,15 +110,14 @@ class ResumableOutput:
         self._file = out.open("ab")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            progress = self._found(out.stat().st_size) or _begin(self._job)
+            self._progress = self._found(out.stat().st_size) or self._progress
         except BlockingIOError as error:
             self._file.close()
             raise DataError(f"{out} is being written by another command") from error
         except DataError:
             self._file.close()
             raise
-        self._file.truncate(progress.num_bytes)
-        self.counts, self.finished = progress.counts, progress.finished
+        self._file.truncate(self._progress.num_bytes)
         if self.counts.read and not self.finished:
             self._say(f"{self._job.out}: going on after {self.counts.read} items")
         self._save()
@@ -128,14 +131,18 @@ class ResumableOutput:
 
     def add(self, outcome: Outcome) -> None:
         """Write what became of the next item."""
-        self._open_file.write("".join(f"{line}\n" for line in outcome.lines).encode())
-        self.counts = self.counts.plus(outcome)
+        data = "".join(f"{line}\n" for line in outcome.lines).encode()
+        self._open_file.write(data)
+        # One assignment: an interrupt finds the item counted with its bytes, or not at all.
+        self._progress = self._progress.model_copy(
+            update={"counts": self.counts.plus(outcome), "num_bytes": self._progress.num_bytes + len(data)}
+        )
         if time.monotonic() > self._saved_at + self._checkpoint_seconds:
             self._save()
 
     def finish(self) -> None:
         """Call when there are no more items."""
-        self.finished = True
+        self._progress = self._progress.model_copy(update={"finished": True})
 
     @property
     def _open_file(self) -> IO[bytes]:
@@ -145,11 +152,7 @@ class ResumableOutput:
     def _save(self) -> None:
         self._open_file.flush()
         os.fsync(self._open_file.fileno())
-        size = os.fstat(self._open_file.fileno()).st_size
-        known = _begin(self._job).model_copy(
-            update={"counts": self.counts, "num_bytes": size, "finished": self.finished}
-        )
-        replace_file(self._path, known.model_dump_json(indent=1).encode() + b"\n")
+        replace_file(self._path, self._progress.model_dump_json(indent=1).encode() + b"\n")
         self._saved_at = time.monotonic()
 
     def _found(self, size: int) -> _Progress | None:
@@ -163,12 +166,12 @@ class ResumableOutput:
             progress = _Progress.model_validate_json(self._path.read_bytes())
         except ValidationError as error:
             raise DataError(f"{self._path} cannot be read; --restart begins anew") from error
-        change = _first_change(progress, _begin(job))
-        if change:
+        change, lost = _first_change(progress, _begin(job)), size < progress.num_bytes
+        if change and not (lost and not size):  # an output that was deleted binds nobody
             raise DataError(f"{job.out} was begun otherwise: {change}; run it as before, or --restart to begin anew")
         if progress.finished and size > progress.num_bytes:
             raise DataError(f"{job.out} was finished, and has been written to since; --restart begins anew")
-        if size < progress.num_bytes:
+        if lost:
             self._say(f"{job.out} has {size} bytes of the {progress.num_bytes} written before: beginning anew")
             return None
         return progress

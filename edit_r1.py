@@ -90,6 +90,15 @@ def align(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON)
+def data(context: typer.Context) -> None:
+    """Prepare training data: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
+    _need("numpy", extra="`trainer` (or `cpu`)")
+    from trainer.data_prep.cli import run  # noqa: PLC0415
+
+    run(context.args)
+
+
+@app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
     """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
     from shared.score_cli import score as run  # noqa: PLC0415

@@ -10,6 +10,7 @@
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
     │       └── EngineDiedError       the engine failed for good
+    ├── EndpointError             a chat endpoint that prepares data gave no answer
     └── RewardServiceError        seen from the client's side
         ├── RewardServiceUnavailable  not reachable or not ready within the limit
         └── RewardRequestRejected     the service refused the request (`problem` says why)
@@ -85,6 +86,10 @@ class EngineDiedError(EngineError):
     """The engine can answer nothing any more; the process must end so that a supervisor starts another."""
 
     code = "engine_died"
+
+
+class EndpointError(EditR1Error):
+    """A chat endpoint that `edit-r1 data` asked gave no answer, or none that can be read."""
 
 
 class RewardServiceError(EditR1Error):

@@ -82,6 +82,11 @@ def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]
     return tuple(tasks)
 
 
+def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
+    """What is wrong with a line that should be a `model`, for people: every field at fault, in one line."""
+    return "; ".join(_describe(model, fault["loc"], fault["msg"]) for fault in error.errors())
+
+
 def describe_tasks(tasks: Sequence[EditTask]) -> str:
     """A line for people: how many tasks, of which types, how many sources of which sizes, how long the texts are."""
     paths = sorted({path for task in tasks for path in task.source_paths})
@@ -208,7 +213,7 @@ def _parse_line(line: str, directory: Path) -> EditTask:
     try:
         parsed = TaskLine.model_validate_json(line)
     except ValidationError as error:
-        raise DataError("; ".join(_describe(fault["loc"], fault["msg"]) for fault in error.errors())) from error
+        raise DataError(describe_faults(TaskLine, error)) from error
     names = parsed.names
     for name in names:
         if not (directory / name).is_file():
@@ -223,11 +228,11 @@ def _parse_line(line: str, directory: Path) -> EditTask:
     )
 
 
-def _describe(location: tuple[int | str, ...], message: str) -> str:
+def _describe(model: type[BaseModel], location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(map(str, location))
     message = message.removeprefix("Value error, ")
     if message == "Extra inputs are not permitted":
-        known = ", ".join(TaskLine.model_fields)
+        known = ", ".join(model.model_fields)
         return f"unknown key {name!r}; known: {known} (put anything else under metadata)"
     return f"{name}: {message}" if name else message
 

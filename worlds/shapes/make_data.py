@@ -10,8 +10,10 @@ The same files on every machine; a test writes them anew and compares.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +36,11 @@ def write_data(out: Path) -> None:
     for number, (split, num_images) in enumerate(NUM_IMAGES.items()):
         rng = np.random.default_rng([_SEED, number])
         lines = []
-        for index, scene in enumerate(_distinct_scenes(rng, split, num_images)):
+        # All scenes before the first task: both draw from one stream.
+        for index, scene in enumerate(list(itertools.islice(distinct_scenes(rng, split), num_images))):
             image = f"images/{split}-{index:03d}.png"
-            _write_png(directory / image, render(scene))
-            lines += [_line(image, task) for task in _tasks_of(rng, scene, TASKS_PER_IMAGE * index)]
+            write_png(directory / image, render(scene))
+            lines += [task_line(image, task) for task in tasks_of(rng, scene, TASKS_PER_IMAGE * index)]
         (directory / f"{split}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
@@ -53,24 +56,37 @@ def write_samples(out: Path) -> None:
         scenes = {"source": task.source, "done": task.target, "untouched": task.source, "wrong": _wrong(rng, task)}
         pictures = {name: render(scene) for name, scene in scenes.items()}
         for name, pixels in {**pictures, "half": _half(pictures["source"], pictures["done"])}.items():
-            _write_png(folder / f"{name}.png", pixels)
+            write_png(folder / f"{name}.png", pixels)
         (folder / "instruction.txt").write_text(f"{task.instruction}\n")
         (folder / "task.txt").write_text(f"{task.task}\n")
 
 
-def _distinct_scenes(rng: np.random.Generator, split: Split, number: int) -> list[Scene]:
-    scenes: dict[str, Scene] = {}
-    while len(scenes) < number:
+def distinct_scenes(rng: np.random.Generator, split: Split) -> Iterator[Scene]:
+    """Scenes of one side without end, no two alike."""
+    seen: set[str] = set()
+    while True:
         scene = sample_scene(rng, split)
-        scenes[scene.digest()] = scene
-    return list(scenes.values())
+        if scene.digest() not in seen:
+            seen.add(scene.digest())
+            yield scene
 
 
-def _tasks_of(rng: np.random.Generator, scene: Scene, turn: int) -> list[ShapesTask]:
-    """Three tasks of different types; the types take turns over the images."""
+def tasks_of(rng: np.random.Generator, scene: Scene, turn: int, count: int = TASKS_PER_IMAGE) -> list[ShapesTask]:
+    """Up to `count` tasks of different types for a scene; the types take turns over the images."""
     order = [TASKS[(turn + i) % len(TASKS)] for i in range(len(TASKS))]
     possible = [name for name in order if name in possible_tasks(scene)]
-    return [edit(rng, scene, name) for name in possible[:TASKS_PER_IMAGE]]
+    return [edit(rng, scene, name) for name in possible[:count]]
+
+
+def task_line(image: str, task: ShapesTask) -> dict[str, object]:
+    """A task as a line of a task list, its scenes in the metadata."""
+    scenes = {"source": task.source.to_json(), "target": task.target.to_json()}
+    return {"prompt": task.instruction, "image": image, "task": task.task, "metadata": scenes}
+
+
+def write_png(path: Path, pixels: Pixels) -> None:
+    """Write a picture, small."""
+    to_image(pixels).save(path, optimize=True)
 
 
 def _task_of_type(rng: np.random.Generator, name: str) -> ShapesTask:
@@ -92,15 +108,6 @@ def _wrong(rng: np.random.Generator, task: ShapesTask) -> Scene:
         score = score_pixels(render(task.source), render(task.target), render(scene))
         if scene != task.source and score < SUCCESS_THRESHOLD / 2:
             return scene
-
-
-def _line(image: str, task: ShapesTask) -> dict[str, object]:
-    scenes = {"source": task.source.to_json(), "target": task.target.to_json()}
-    return {"prompt": task.instruction, "image": image, "task": task.task, "metadata": scenes}
-
-
-def _write_png(path: Path, pixels: Pixels) -> None:
-    to_image(pixels).save(path, optimize=True)
 
 
 def main() -> None:

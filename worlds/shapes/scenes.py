@@ -107,6 +107,13 @@ def render(scene: Scene) -> Pixels:
     return (picture + 0.5).astype(np.uint8)
 
 
+def box_of(cell: int, item: Item) -> tuple[int, int, int, int]:
+    """The box around an item in its cell: (x0, y0, x1, y1) in pixels, x1 and y1 just outside."""
+    rows, columns, _ = np.nonzero(_coverage(item.shape, item.radius))
+    x, y = CELL_ORIGINS[cell]
+    return x + int(columns.min()), y + int(rows.min()), x + int(columns.max()) + 1, y + int(rows.max()) + 1
+
+
 def to_image(pixels: Pixels) -> Image.Image:
     """The PIL image of a picture."""
     return Image.fromarray(pixels)

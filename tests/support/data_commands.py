@@ -1,0 +1,46 @@
+"""Running `edit-r1 data` in this process: files in, files and its printed table out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from tests.support.serving import picture
+from trainer.data_prep.cli import app
+
+
+def data(*arguments: object) -> str:
+    """Run `edit-r1 data ...`; what it printed. Raises what the command raises."""
+    result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code in (0, 1), result.output
+    return result.output
+
+
+def write(path: Path, *lines: object) -> Path:
+    """A file with one line each, JSON where it is no text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a list."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def row(table: str, name: str) -> int | None:
+    """The count that a printed table has for a name."""
+    cells = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in table.splitlines() if "│" in line]
+    return next((int(cell[1].replace(",", "")) for cell in cells if cell[0] == name), None)
+
+
+def save(path: Path, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Path:
+    """A picture on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed).resize(size).save(path)
+    return path

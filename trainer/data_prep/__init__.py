@@ -1,0 +1,1 @@
+"""`edit-r1 data`: task lists from annotated pictures, one module a command. Needs neither torch nor a GPU."""

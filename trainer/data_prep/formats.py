@@ -1,0 +1,91 @@
+"""The lines that the commands read: annotated objects, annotated words; task lines are `trainer.data.TaskLine`.
+
+    {"image": "a.jpg", "width": 640, "height": 480, "objects": [{"label": "dog", "box": [10, 20, 200, 300]}]}
+    {"image": "b.jpg", "words": [{"text": "SALE", "box": [30, 40, 120, 80]}]}
+
+Boxes are [x0, y0, x1, y1] in pixels of the upright picture, x1 and y1 just outside. `width` and `height` say at which
+size it was annotated; without them the picture's own header does. Image paths are relative to the list.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.data import TaskLine
+
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+TASK_TYPES = (
+    "replace",
+    "adjust",
+    "remove",
+    "background",
+    "hybrid",
+    "action",
+    "text_edit",
+    "redbox_control",
+    "reference",
+    "extract",
+    "add",
+)
+"""Types with a task prompt in the reward service: the paper's (it counts nine and lists these ten), and `add`."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class LabelledBox(_Record):
+    """An object that someone found in a picture."""
+
+    label: str = Field(min_length=1)
+    box: Box
+
+
+class Word(_Record):
+    """A word that stands in a picture, and where, when that is known."""
+
+    text: str = Field(min_length=1)
+    box: Box | None = None
+
+
+class PictureLine(_Record):
+    """What every annotated picture has."""
+
+    image: str = Field(min_length=1)
+    width: int | None = Field(default=None, ge=1)
+    height: int | None = Field(default=None, ge=1)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) at which the picture was annotated, when the line says so."""
+        return None if self.width is None or self.height is None else (self.width, self.height)
+
+
+class ObjectsLine(PictureLine):
+    """A picture and its objects."""
+
+    objects: tuple[LabelledBox, ...]
+
+
+class WordsLine(PictureLine):
+    """A picture and its words."""
+
+    words: tuple[Word, ...]
+
+
+def to_text(line: BaseModel) -> str:
+    """A line as it is written: fields that were not given are left out. ASCII, so that no reader splits it early."""
+    return json.dumps(line.model_dump(mode="json", exclude_none=True, exclude_unset=True))
+
+
+def moved(line: TaskLine, name_of: dict[str, str]) -> TaskLine:
+    """The same task with its images under other names."""
+    if line.images is not None:
+        return line.model_copy(update={"images": [name_of[name] for name in line.images]})
+    names: str | list[str] = [name_of[name] for name in line.names]
+    return line.model_copy(update={"image": names[0] if isinstance(line.image, str) else names})

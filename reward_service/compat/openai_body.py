@@ -180,8 +180,9 @@ def read_chat(body: Any, limits: ChatLimits) -> ChatRequest:
         fields = ChatFields.model_validate(kept)
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(step) for step in fault["loc"])
-        raise refused(where, fault["msg"].removeprefix("Value error, ")) from error
+        # Where pydantic chose by `type`, it names the choice as a step of its own.
+        steps = [str(step) for step, before in zip(fault["loc"], (None, *fault["loc"]), strict=False) if step != before]
+        raise refused(".".join(steps), fault["msg"].removeprefix("Value error, ")) from error
     _check_limits(fields, limits)
     return ChatRequest(
         fields, tuple(_message(turn, number, limits.images) for number, turn in enumerate(fields.messages))

@@ -119,7 +119,7 @@ class ChatFields(_Model):
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    repetition_penalty: float | None = Field(None, ge=0.1, le=10)
     stop: _Stops | None = Field(None, max_length=16)
     stream: bool = False
     stream_options: dict[Literal["include_usage"], bool] | None = None

@@ -149,6 +149,37 @@ def test_scores_are_the_same_beside_chats(vllm_url, chat):
     assert "reward_chats_total" in metrics
 
 
+def test_what_is_allowed_does_not_hurt_the_engine(vllm_url, chat):
+    before = scores(vllm_url, key=KEY)
+    values: list[dict[str, Any]] = [
+        {"temperature": 1e-300, "seed": -(2**63)},
+        {"temperature": 2.0, "top_p": 1e-300, "top_k": 2**31 - 1, "min_p": 1.0},
+        {"repetition_penalty": 0.1, "presence_penalty": -2, "frequency_penalty": 2, "temperature": 1.0},
+        {"n": 64, "temperature": 1.0, "stop": ["a", "want"]},
+        {"logprobs": True, "logprob_token_ids": list(range(64)), "return_token_ids": True},
+        {"messages": [{"role": "user", "content": ""}]},
+        {"messages": [{"role": "assistant", "content": "Score:"}], "continue_final_message": True}
+        | {"add_generation_prompt": False},
+        {"chat_template_kwargs": {"enable_thinking": False}, "user": "me", "response_format": {"type": "text"}},
+    ]
+    for value in values:
+        extra = {"messages": conversation(0, 1), "max_tokens": 4, **value}
+        answer = chat.chat.completions.create(model="the-judge", messages=[], extra_body=extra)
+        assert len(answer.choices) == value.get("n", 1)
+    assert scores(vllm_url, key=KEY) == pytest.approx(before, abs=1e-5)
+
+
+def test_a_client_that_leaves_its_stream_frees_its_place(vllm_url):
+    body = {"messages": conversation(0, 1, "Reason."), "stream": True, "max_tokens": 2000, "temperature": 2.0}
+    in_flight = lambda: httpx.get(f"{vllm_url}/metrics", headers=headers()).text  # noqa: E731
+    with httpx.stream("POST", f"{vllm_url}/v1/chat/completions", json=body, headers=headers()) as answer:
+        assert next(answer.iter_lines()).startswith("data: ")
+    deadline = time.monotonic() + 20
+    while "candidates_in_flight 0.0" not in in_flight():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
@@ -284,12 +315,12 @@ def unirl_body(edits: list[tuple[int, int]], rewards: list[str], codec: str = "P
 def test_unirls_rewards_are_our_scores(service_url):
     named = httpx.get(f"{service_url}/rewards").json()["rewards"]
     assert sorted(httpx.get(f"{service_url}/health").json()["rewards"]) == sorted(named)
-    body = unirl_body(EDITS, ["score_logit", "verifier", "no_such"])
+    body = unirl_body(EDITS, ["score_logit", "yes_no_logit", "no_such"])
     answer = httpx.post(f"{service_url}/score", json=body, timeout=60).json()
-    assert [one["score_logit"]["score"] for one in answer["results"]] == pytest.approx(scores(service_url), abs=1e-5)
-    for method in ("score_logit", "verifier"):
-        for one, failed in zip(answer["results"], answer["errors"], strict=True):
-            assert (method in one) != (method in failed)
+    for method in ("score_logit", "yes_no_logit"):
+        found = [one[method]["score"] for one in answer["results"]]
+        assert found == pytest.approx(scores(service_url, method), abs=1e-5)
+    assert all(list(one) == ["score_logit", "yes_no_logit"] for one in answer["results"])
     assert all("unknown_method" in failed["no_such"] for failed in answer["errors"])
     echoed = ("request_id", "sample_id", "group_id", "source_rank", "policy_version", "idempotency_key")
     for asked, identity in zip(body["requests"], answer["identities"], strict=True):
@@ -331,7 +362,7 @@ def test_editscores_evaluation_gets_its_dictionary(vllm_url):
         parts = expected["details"].get("parts", {})
         following = parts.get("instruction_following", parts.get("follow", expected["score"]))
         assert found["prompt_following"] == pytest.approx(10 * following, abs=1e-4)
-        assert all(0 <= found[name] <= 10 for name in ("consistency", "perceptual_quality"))  # type: ignore[literal-required]
+        assert all(0 <= found[name] <= 10 for name in ("consistency", "perceptual_quality"))
         assert {type(found["SC_reasoning"]), type(found["PQ_reasoning"])} == {str}
     with pytest.raises(DataError, match="the source and the edited one"):
         EditR1Scorer(vllm_url).evaluate(images[:1], INSTRUCTION)

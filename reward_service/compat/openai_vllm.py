@@ -52,7 +52,7 @@ class VllmChat:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
 
         try:
-            found = await self._chat.create_chat_completion(self._parse({**request.asked, "messages": _wire(request)}))
+            found = await self._chat.create_chat_completion(self._parse(_wire(request)))
         except EngineDeadError as error:
             raise ProblemError(503, "engine_died", "vLLM's engine process has died", retry_after_seconds=5) from error
         except (EngineGenerateError, GenerationError) as error:
@@ -70,10 +70,10 @@ class VllmChat:
         return completion
 
 
-def _wire(request: ChatRequest) -> list[dict[str, Any]]:
-    return [
-        {"role": message.role, "content": [_part(part) for part in message.content]} for message in request.messages
-    ]
+def _wire(request: ChatRequest) -> dict[str, Any]:
+    asked = {name: value for name, value in request.asked.items() if name != "max_tokens"}  # the deprecated name
+    turns = [{"role": one.role, "content": [_part(part) for part in one.content]} for one in request.messages]
+    return {**asked, "messages": turns, "max_completion_tokens": request.max_tokens}
 
 
 def _part(part: str | JudgeImage) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
@@ -25,6 +26,8 @@ from reward_service.problems import ProblemError, count_refusal
 from reward_service.requests import read_json, require_json
 from reward_service.service import Service
 from reward_service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -96,6 +99,7 @@ async def chat_completions(request: Request, service: ServiceDep) -> Response:
                 with service.metrics.timed("chat"):
                     answer = await server.answer(asked, request.state.request_id)
         service.metrics.chats.inc(asked.fields.n)
+        log.info("chatted", id=request.state.request_id, answers=asked.fields.n, streams=asked.fields.stream)
         if isinstance(answer, dict):
             return JSONResponse(answer)
         return _Stream(_until(answer, service.settings.request_seconds), place.pop_all())

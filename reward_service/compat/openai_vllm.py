@@ -13,6 +13,8 @@ from reward_service.engines.vllm import VllmEngine
 from reward_service.problems import ProblemError
 from reward_service.types import JudgeImage
 
+_CODES = {404: "model_not_found", 429: "queue_full"}
+
 
 class VllmChat:
     """See `ChatServer` for the meaning of the methods."""
@@ -60,10 +62,13 @@ class VllmChat:
         except Exception as error:
             # vLLM tells a client's faults from its own by their types; here as in its own handlers.
             found = create_error_response(error)
-            if found.error.code >= 500:
+            if found.error.code == 500:
                 raise
         if isinstance(found, ErrorResponse):
-            raise ChatRefusal(found.error.code, "invalid_request", found.error.message, found.error.param)
+            told = found.error
+            if told.code >= 500:
+                raise ProblemError(503, "engine_error", told.message, retry_after_seconds=1)
+            raise ChatRefusal(told.code, _CODES.get(told.code, "invalid_request"), told.message, told.param)
         if isinstance(found, AsyncIterator):
             return found
         completion: dict[str, Any] = found.model_dump()

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from reward_service import openapi
-from reward_service.batches import GroupOrProblem, read_batch
+from reward_service.access import ServiceDep, check_key
+from reward_service.batches import read_batch
+from reward_service.compat import flow_factory, openai_api, unirl
+from reward_service.group_walk import score_groups
 from reward_service.patience import deadline, while_connected
 from reward_service.problems import ProblemError, install_handlers
 from reward_service.request_id import RequestId
 from reward_service.requests import BodyLimit, read_group
-from reward_service.scoring import Scorer
 from reward_service.service import Service
 from reward_service.settings import Settings
 from shared.schemas import (
     API_VERSION,
-    EditGroup,
     MethodInfo,
     Problem,
     PromptResponse,
@@ -40,7 +37,6 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
 )
 _PAGE_POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_bearer = HTTPBearer(auto_error=False)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -69,6 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(_operation)
     app.include_router(_open)
     app.include_router(_scoring)
+    for protocol in (openai_api, flow_factory, unirl):
+        app.include_router(protocol.router)
     app.mount("/page", StaticFiles(directory=_PAGE))
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     install_handlers(app)
@@ -77,29 +75,9 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-ServiceDep = Annotated[Service, Depends(_service)]
-
-
-def _check_key(service: ServiceDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-    """Raise 401 unless the request carries the service's key, if it has one."""
-    wanted = service.settings.api_key
-    if wanted is None:
-        return
-    found = given.credentials if given else ""
-    if not secrets.compare_digest(found.encode(), wanted.get_secret_value().encode()):
-        error = ProblemError(401, "unauthorized", "this service needs `Authorization: Bearer <key>`")
-        error.headers["WWW-Authenticate"] = "Bearer"
-        raise error
-
-
 _open = APIRouter()
-_operation = APIRouter(dependencies=[Depends(_check_key)])
-_scoring = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
+_operation = APIRouter(dependencies=[Depends(check_key)])
+_scoring = APIRouter(prefix="/v1", dependencies=[Depends(check_key)])
 
 
 @_scoring.post("/score", openapi_extra=openapi.score_body())
@@ -120,31 +98,7 @@ async def score(request: Request, service: ServiceDep) -> ScoreResponse:
 @_scoring.post("/score/batch", openapi_extra=openapi.batch_body())
 async def score_batch(request: Request, service: ServiceDep) -> list[ScoreResponse | Problem]:
     """Score several groups; the answers are in their order, with a problem in place of what cannot be scored."""
-    scorer = service.scorer
-    service.admission.check()
-    request_id = request.state.request_id
-    async with deadline(service.settings.request_seconds):
-        with service.metrics.timed("receive"):
-            groups = await read_batch(request, service.settings.limits)
-        num_candidates = sum(len(group.candidates) for group in groups if isinstance(group, EditGroup))
-        async with while_connected(request):
-            with service.admission.entered(num_candidates):
-                answers = await asyncio.gather(
-                    *(_score_or_problem(scorer, group, f"{request_id}.{i}") for i, group in enumerate(groups))
-                )
-    for answer in answers:
-        if isinstance(answer, ScoreResponse):
-            service.observe(answer)
-    return answers
-
-
-async def _score_or_problem(scorer: Scorer, group: GroupOrProblem, request_id: str) -> ScoreResponse | Problem:
-    if isinstance(group, ProblemError):
-        return group.problem
-    try:
-        return await scorer.score(group, request_id)
-    except ProblemError as error:
-        return error.problem
+    return await score_groups(request, service, read_batch)
 
 
 @_scoring.post("/prompt", openapi_extra=openapi.score_body())

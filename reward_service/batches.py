@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from reward_service.problems import ProblemError, too_large, validation_problem
-from reward_service.requests import check_group, read_form, read_json, wrong_content_type
+from reward_service.requests import check_group, content_type_of, read_form, read_json, wrong_content_type
 from shared.schemas import BatchGroup, EditGroup, JsonScoreRequest, Limits
 
 GroupOrProblem = EditGroup | ProblemError
@@ -30,7 +30,7 @@ async def read_batch(request: Request, limits: Limits) -> list[GroupOrProblem]:
         ProblemError: the body as a whole is malformed, over a limit, or of another content type.
 
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = content_type_of(request)
     if content_type == "application/json":
         listed = _listed(await read_json(request), limits)
         # Off the event loop: megabytes of base64 take a while.

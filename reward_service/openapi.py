@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.schemas import JsonScoreRequest, ScoreOptions
@@ -32,6 +33,13 @@ def batch_body() -> dict[str, Any]:
     form = {"type": "object", "properties": {"groups": named}, "required": ["groups"], "additionalProperties": _FILE}
     body = {"type": "object", "properties": {"groups": groups}, "required": ["groups"]}
     return _body({"multipart/form-data": form, "application/json": body})
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body of this model alone."""
+    schema = model.model_json_schema(ref_template=_REFERENCE)
+    _DEFINITIONS["$defs"] |= schema.pop("$defs", {})
+    return _body({"application/json": schema})
 
 
 def document(app: FastAPI) -> dict[str, Any]:

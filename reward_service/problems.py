@@ -17,6 +17,7 @@ from shared.schemas import Problem
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_JUDGING_PATHS = ("/v1/score", "/v1/chat", "/compute", "/score")
 
 
 class ProblemError(EditR1Error):
@@ -53,11 +54,16 @@ def problem_response(error: ProblemError) -> Response:
     return Response(body, error.problem.status, media_type=MEDIA_TYPE, headers=error.headers)
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
-    if request.url.path.startswith("/v1/score"):
+def count_refusal(request: Request, error: ProblemError) -> None:
+    """Count and log what was asked of the judge and refused."""
+    if request.url.path.startswith(_JUDGING_PATHS):
         request.app.state.service.metrics.refusals.labels(error.problem.code).inc()
         log.info("refused", status=error.problem.status, code=error.problem.code, detail=error.problem.detail)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
+    count_refusal(request, error)
     return problem_response(error)
 
 

@@ -80,7 +80,7 @@ async def read_group(request: Request, limits: Limits) -> EditGroup:
         ProblemError: 400 malformed, 413 over a limit, 415 wrong content type, 422 a field's value.
 
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = content_type_of(request)
     try:
         if content_type == "multipart/form-data":
             group = await _from_form(request, limits)
@@ -94,10 +94,21 @@ async def read_group(request: Request, limits: Limits) -> EditGroup:
     return group
 
 
-def wrong_content_type(found: str) -> ProblemError:
+def content_type_of(request: Request) -> str:
+    """Its media type, in small letters and without parameters; empty when it names none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def wrong_content_type(found: str, accepted: str = "multipart/form-data or application/json") -> ProblemError:
     """415 that names what is accepted."""
-    detail = f"content type {found or '(none)'!r}; send multipart/form-data or application/json"
+    detail = f"content type {found or '(none)'!r}; send {accepted}"
     return ProblemError(415, "unsupported_media_type", detail)
+
+
+def require_json(request: Request) -> None:
+    """Raise ProblemError 415 unless the body is announced as JSON."""
+    if (found := content_type_of(request)) != "application/json":
+        raise wrong_content_type(found, "application/json")
 
 
 async def read_json(request: Request) -> Any:

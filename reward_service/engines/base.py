@@ -61,6 +61,11 @@ class Engine(Protocol):
     adapters: frozenset[str]
     """Names of the LoRA adapters that it can answer with."""
 
+    @property
+    def max_model_len(self) -> int | None:
+        """Tokens of prompt and answer together at most; None: it cannot tell."""
+        ...
+
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Concurrent calls share forward passes; none changes another's answer.
 

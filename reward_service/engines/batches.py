@@ -96,11 +96,10 @@ class BatchBuilder:
         """What one run of the model over these rows takes."""
         pictures = {name: one for row in rows for name, one in zip(row.digests, row.pictures, strict=True)}
         digests = [digest for row in rows for digest in row.digests]
-        arguments = {
-            **self._pad([row.ids for row in rows]),
-            "pixel_values": torch.cat([one.values for one in pictures.values()]).to(self._device),
-            "image_grid_thw": torch.stack([pictures[digest].grid for digest in digests]).to(self._device),
-        }
+        arguments = self._pad([row.ids for row in rows])
+        if pictures:
+            arguments["pixel_values"] = torch.cat([one.values for one in pictures.values()]).to(self._device)
+            arguments["image_grid_thw"] = torch.stack([pictures[digest].grid for digest in digests]).to(self._device)
         return ModelInputs(arguments, digests)
 
     def _ids(self, messages: Messages, images: Sequence[_Patches], prefix: tuple[int, ...]) -> list[int]:

@@ -43,6 +43,7 @@ class OpenAIEngine:
             raise ConfigError("engine openai: openai_url must say where the server is, e.g. http://gpu-1:8000/v1")
         self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
         self.adapters = frozenset(options.adapters)
+        self.max_model_len = options.max_model_len
         self._url = options.openai_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {options.openai_key}"} if options.openai_key else {}
         limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)

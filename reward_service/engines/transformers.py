@@ -70,7 +70,7 @@ class TransformersEngine:
         self._max_batch = options.max_batch
         self._eos_ids = _eos_ids(model, chat)
         limit = options.max_model_len or model.config.get_text_config().max_position_embeddings
-        self._max_tokens = limit
+        self.max_model_len: int = limit
         self._pictures = SeenPictures(model)
         self._builder = BatchBuilder(chat, model.device, limit, options.max_image_pixels)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -239,7 +239,7 @@ class TransformersEngine:
     def _generate(self, inputs: dict[str, Any], max_tokens: int, sampler: SeededSampler) -> torch.Tensor:
         """[B, T] new tokens, padded on the right after a row's end."""
         prompt_tokens = inputs["input_ids"].shape[1]
-        room = max(1, min(max_tokens, self._max_tokens - prompt_tokens))
+        room = max(1, min(max_tokens, self.max_model_len - prompt_tokens))
         config = GenerationConfig(
             max_new_tokens=room, do_sample=False, eos_token_id=list(self._eos_ids), pad_token_id=self._eos_ids[0]
         )

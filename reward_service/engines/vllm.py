@@ -33,7 +33,13 @@ _CPU_ENVIRONMENT = {
 
 
 class VllmEngine:
-    """A judge run by vLLM. See `Engine` for the meaning of the methods."""
+    """A judge run by vLLM. See `Engine` for the meaning of the methods.
+
+    Attributes:
+        llm: the `AsyncLLM` itself.
+        loras: vLLM's request for each adapter, by its name.
+
+    """
 
     name = "vllm"
 
@@ -67,9 +73,10 @@ class VllmEngine:
             generation_config="vllm",  # no penalties or temperature from the checkpoint
             **_lora_arguments(options.adapters, on_cpu),
         )
-        self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**settings, **options.vllm_arguments}))
+        self.llm: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**settings, **options.vllm_arguments}))
         self.adapters = frozenset(options.adapters)
-        self._lora = {
+        self.max_model_len: int = self.llm.model_config.max_model_len
+        self.loras = {
             name: LoRARequest(name, number, str(directory))
             for number, (name, directory) in enumerate(options.adapters.items(), 1)
         }
@@ -88,8 +95,8 @@ class VllmEngine:
         request = f"edit-{next(self._request_numbers)}"
         final = None
         try:
-            lora = self._lora[spec.adapter] if spec.adapter else None
-            async for output in self._engine.generate(prompt, self._sampling(spec), request, lora_request=lora):
+            lora = self.loras[spec.adapter] if spec.adapter else None
+            async for output in self.llm.generate(prompt, self._sampling(spec), request, lora_request=lora):
                 final = output
         except EngineDeadError as error:
             raise EngineDiedError("vLLM's engine process has died") from error
@@ -101,7 +108,7 @@ class VllmEngine:
 
     def healthy(self) -> bool:
         """Whether the engine's process is alive."""
-        return not self._engine.errored
+        return not self.llm.errored
 
     def metrics(self) -> Iterable[Metric]:
         """VLLM's own, which it keeps in the process-wide registry."""
@@ -109,7 +116,7 @@ class VllmEngine:
 
     def close(self) -> None:
         """Stop the engine's process."""
-        self._engine.shutdown()
+        self.llm.shutdown()
 
     def _sampling(self, spec: SamplingSpec) -> Any:
         from vllm import SamplingParams  # noqa: PLC0415

@@ -16,6 +16,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from reward_service.app import create_app
+from reward_service.compat.openai_body import ChatFields
 from reward_service.settings import Settings
 from shared.schemas import Problem, ScoreResponse
 from tests.support.serving import encoded, picture, png
@@ -124,7 +125,40 @@ def test_texts_of_a_form(http: httpx.Client, texts: dict[str, str], instruction:
     check(answer.status_code, answer.content, answer.headers["content-type"])
 
 
+CHAT_FIELDS = sorted({*ChatFields.model_fields, "top_logprobs", "tools", "response_format"} - {"max_completion_tokens"})
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "image_url", "video_url"])},
+    optional={"text": st.text(max_size=20) | JSON, "image_url": st.text(max_size=20) | JSON, "uuid": st.text()},
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "system", "tool"]), "content": st.text() | st.lists(PARTS)}
+    ),
+    max_size=3,
+)
+PLAIN = st.just([{"role": "user", "content": "Is the circle blue?"}])
+
+
+@settings(
+    max_examples=300, deadline=None, derandomize=True, phases=NO_SHRINKING, suppress_health_check=list(HealthCheck)
+)
+@given(fields=st.dictionaries(st.sampled_from(CHAT_FIELDS), JSON, max_size=3), messages=PLAIN | MESSAGES | JSON)
+def test_chats(http: httpx.Client, fields: dict[str, Any], messages: Any) -> None:
+    """Not in our OpenAPI document: the schema is OpenAI's. Refusals have its error object."""
+    body = {"messages": messages, **fields, "max_tokens": 1}
+    kind = {"Content-Type": "application/json"}
+    answer = http.post("/v1/chat/completions", content=json.dumps(body), headers=kind)
+    assert answer.status_code < 500, answer.text
+    if answer.status_code == 200:
+        assert answer.json()["choices"][0]["message"]["role"] == "assistant"
+    else:
+        assert answer.json()["error"]["message"]
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+    CASES[f"chat {answer.status_code}"] += 1
+
+
 def test_that_was_enough_of_every_kind() -> None:
     """Runs last: the tests before it sent what they say, and reached both the scorer and the refusals."""
     assert sum(CASES.values()) >= MIN_CASES, CASES
-    assert min(CASES[kind] for kind in ("200", "422", "image")) > 100, CASES
+    assert min(CASES[kind] for kind in ("200", "422", "image", "chat 400")) > 100, CASES
+    assert CASES["chat 200"] > 10, CASES

@@ -55,7 +55,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_ready(url: str, limit_seconds: float = 120.0) -> None:
+def wait_until_ready(url: str, limit_seconds: float = 240.0) -> None:
     """Poll /readyz until it is 200."""
     deadline = time.monotonic() + limit_seconds
     while (answer := httpx.get(f"{url}/readyz")).status_code != 200:

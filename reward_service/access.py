@@ -1,0 +1,34 @@
+"""What every route needs: the service behind the application, and the check of the key."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from reward_service.problems import ProblemError
+from reward_service.service import Service
+
+_bearer = HTTPBearer(auto_error=False)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def check_key(service: ServiceDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+    """Raise 401 unless the request carries the service's key, if it has one."""
+    wanted = service.settings.api_key
+    if wanted is None:
+        return
+    found = given.credentials if given else ""
+    if not secrets.compare_digest(found.encode(), wanted.get_secret_value().encode()):
+        error = ProblemError(401, "unauthorized", "this service needs `Authorization: Bearer <key>`")
+        error.headers["WWW-Authenticate"] = "Bearer"
+        raise error

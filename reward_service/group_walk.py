@@ -1,0 +1,54 @@
+"""The walk of a request that scores several groups, the same for every protocol that brings them.
+
+A function that reads groups enters, answers in their order leave; key, limits, places, deadline and counters are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import Request
+
+from reward_service.batches import GroupOrProblem
+from reward_service.patience import deadline, while_connected
+from reward_service.problems import ProblemError
+from reward_service.scoring import Scorer
+from reward_service.service import Service
+from shared.schemas import EditGroup, Limits, Problem, ScoreResponse
+
+ReadGroups = Callable[[Request, Limits], Awaitable[Sequence[GroupOrProblem]]]
+
+
+async def score_groups(request: Request, service: Service, read: ReadGroups) -> list[ScoreResponse | Problem]:
+    """Score what `read` finds in the request; a problem stands in place of a group that cannot be scored.
+
+    Raises:
+        ProblemError: the request as a whole is refused.
+
+    """
+    scorer = service.scorer
+    service.admission.check()
+    request_id = request.state.request_id
+    async with deadline(service.settings.request_seconds):
+        with service.metrics.timed("receive"):
+            groups = await read(request, service.settings.limits)
+        num_candidates = sum(len(group.candidates) for group in groups if isinstance(group, EditGroup))
+        async with while_connected(request):
+            with service.admission.entered(num_candidates):
+                answers = await asyncio.gather(
+                    *(_score_or_problem(scorer, group, f"{request_id}.{i}") for i, group in enumerate(groups))
+                )
+    for answer in answers:
+        if isinstance(answer, ScoreResponse):
+            service.observe(answer)
+    return answers
+
+
+async def _score_or_problem(scorer: Scorer, group: GroupOrProblem, request_id: str) -> ScoreResponse | Problem:
+    if isinstance(group, ProblemError):
+        return group.problem
+    try:
+        return await scorer.score(group, request_id)
+    except ProblemError as error:
+        return error.problem

@@ -24,7 +24,7 @@ from trainer.assembly import choose_size, load_family
 from trainer.config import TrainConfig
 from trainer.data import resized
 from trainer.evaluation.held_out import edit_by_euler
-from trainer.export import PREFIX, WEIGHTS_NAME, read_folded, write_folded
+from trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
 from trainer.full_policy import FullPolicy
 from trainer.models.base import ModelFamily
 
@@ -73,18 +73,21 @@ def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
 
 
 class Editor:
-    """A run's model with trained weights, or without: the reference."""
+    """A configuration's model with trained weights, or without: the reference.
 
-    def __init__(self, run_dir: Path, weights: Path | None) -> None:
-        self._config = run_config(run_dir)
+    weights: a directory with an adapter, or with all of the transformer's weights.
+    """
+
+    def __init__(self, config: TrainConfig, weights: Path | None) -> None:
+        self._config = config
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._family: ModelFamily = load_family(self._config, device)
         self._choose_size = choose_size(self._config, self._family)
         transformer: Any = self._family.transformer  # diffusers ships no types
-        if weights is not None and self._config.tuning == "full":
+        if weights is not None and (weights / FullPolicy.weights_name).is_file():
             _load_all(transformer, weights)
         elif weights is not None:
-            transformer.load_lora_adapter(read_folded(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
+            transformer.load_lora_adapter(read_adapter(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
 
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None

@@ -71,11 +71,11 @@ def edit(
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
 ) -> None:
     """Edit a picture with a run's model."""
-    from trainer.editor import Editor, find_weights  # noqa: PLC0415
+    from trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
 
     sources = [_open(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
-    Editor(run_dir, found).edit(sources, instruction, seed=seed, num_steps=steps).save(out)
+    Editor(run_config(run_dir), found).edit(sources, instruction, seed=seed, num_steps=steps).save(out)
     typer.echo(out)
 
 

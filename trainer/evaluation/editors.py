@@ -1,7 +1,7 @@
-"""Which editor is evaluated: a run, a checkpoint of it or any pipeline; as trained, with another adapter, or as it was.
+"""Which editor is evaluated: a run, a checkpoint of it, any pipeline; as trained, with another adapter, or as it was.
 
-Enters: what a person named. Leaves: a Subject: configuration, trained weights, and what tells its pictures from others'.
-No weights are loaded.
+Enters: what a person named. Leaves: a Subject: configuration, trained weights, and what tells its pictures from those
+of others. No weights are loaded.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:
         "steps": config.evaluation.steps,
     }
     adapter = None if weights is None else _digest([_weights_file(weights)], whole=True)
-    return {"model": model.path, "model_digest": _model_digest(model.path), "adapter": adapter, "settings": settings}
+    digest = _model_digest(model.path)
+    name = model.path if digest is None else Path(model.path).resolve().name
+    return {"model": name, "model_digest": digest, "adapter": adapter, "settings": settings}
 
 
 def _weights_file(directory: Path) -> Path:

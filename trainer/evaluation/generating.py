@@ -1,7 +1,7 @@
 """Editing every item of a benchmark once: shared out among processes, resumable, each picture kept by its content.
 
 A picture's file is named by all that it depends on: model, adapter, settings, source, instruction, seed. What is there
-already is not made again, whoever made it. Its noise depends on seed and item alone, so N processes make what one would.
+already is not made again, whoever made it. Noise depends on seed and item alone, so N processes make what one would.
 No process group: each makes its share and leaves; the first waits for the files of the others.
 """
 
@@ -21,6 +21,7 @@ from shared.errors import ConfigError, DataError, ImageError
 from shared.images import content_hash, decode, encode_png
 from trainer.evaluation.benchmarks import Item
 from trainer.evaluation.files import write_bytes
+from trainer.seeding import derived_seed
 
 _PATIENCE_SECONDS = 1800.0
 _POLL_SECONDS = 0.5
@@ -60,8 +61,8 @@ def picture_path(store: Path, identity: Mapping[str, Any], item: Item, seed: int
 
 
 def item_seed(seed: int, item: Item) -> int:
-    """Of the item's noise; 63 bits, the same on every machine."""
-    return int(content_hash(f"{seed}/evaluation/{item.key}".encode())[:16], 16) >> 1
+    """Of the item's noise."""
+    return derived_seed(seed, f"benchmark/{item.key}")
 
 
 def generate(

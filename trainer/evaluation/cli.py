@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from shared.errors import ConfigError, DataError
-from trainer.editor import WeightsName
 from trainer.evaluation import evaluating
 from trainer.evaluation.benchmarks import Benchmark, Language, read_gedit, read_imgedit
-from trainer.evaluation.editors import Subject, find_subject
 from trainer.evaluation.evaluating import JudgeSettings
-from trainer.evaluation.generating import Share
 from trainer.evaluation.rubrics import Prompts, load_prompts
+from trainer.evaluation.sharing import Share
 from trainer.evaluation.side_by_side import write_comparison
+
+if TYPE_CHECKING:
+    from trainer.editor import WeightsName
+    from trainer.evaluation.editors import Subject
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -110,6 +112,8 @@ class _Order:
         """None: the pictures exist already."""
         if self.model is None:
             return None
+        from trainer.evaluation.editors import find_subject  # noqa: PLC0415 - judging and comparing need no torch
+
         return find_subject(
             self.model,
             adapter=self.adapter,

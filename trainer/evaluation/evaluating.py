@@ -15,17 +15,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import ConfigError, DataError, RewardServiceError
 from trainer.evaluation import gallery, results
 from trainer.evaluation.benchmarks import Benchmark, Item, find_picture
-from trainer.evaluation.editors import Subject
 from trainer.evaluation.files import place, write_text
-from trainer.evaluation.generating import Edits, Share, generate, picture_path, wait_for
 from trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
 from trainer.evaluation.results import JudgedItem, JudgeInfo, Results
 from trainer.evaluation.rubrics import Prompts, Verdict, questions, read
+from trainer.evaluation.sharing import Share
+
+if TYPE_CHECKING:
+    from trainer.evaluation.editors import Subject
+    from trainer.evaluation.generating import Edits
 
 GALLERY_NAME = "gallery.html"
 NO_PICTURE = "no picture"
@@ -83,6 +86,9 @@ def make_pictures(
     benchmark: Benchmark, subject: Subject, out: Path, *, seed: int, share: Share, tell: Tell
 ) -> dict[str, Path]:
     """Every item's picture, by key, made here where it is missing; other processes make their share."""
+    # Here and not above: judging and comparing need no torch.
+    from trainer.evaluation.generating import generate, picture_path, wait_for  # noqa: PLC0415
+
     store = cache_directory(out) / "pictures"
     paths = {item.key: picture_path(store, subject.identity, item, seed) for item in benchmark.items}
     num_there = sum(path.exists() for path in paths.values())

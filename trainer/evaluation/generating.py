@@ -8,19 +8,18 @@ No process group: each makes its share and leaves; the first waits for the files
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
-from shared.errors import ConfigError, DataError, ImageError
+from shared.errors import DataError, ImageError
 from shared.images import content_hash, decode, encode_png
 from trainer.evaluation.benchmarks import Item
 from trainer.evaluation.files import write_bytes
+from trainer.evaluation.sharing import Share
 from trainer.seeding import derived_seed
 
 _PATIENCE_SECONDS = 1800.0
@@ -32,25 +31,6 @@ class Edits(Protocol):
 
     def edit(self, sources: Sequence[Image.Image], instruction: str, *, seed: int) -> Image.Image:
         """One edit, its noise from the seed."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the items is ours."""
-
-    rank: int
-    count: int
-
-    @staticmethod
-    def from_environment() -> Share:
-        """By RANK and WORLD_SIZE, as accelerate launch, torchrun or a person sets them. Raises ConfigError."""
-        try:
-            share = Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
-        except ValueError as error:
-            raise ConfigError(f"RANK and WORLD_SIZE must be whole numbers: {error}") from error
-        if not 0 <= share.rank < share.count:
-            raise ConfigError(f"RANK = {share.rank} must be one of 0..{share.count - 1} (WORLD_SIZE - 1)")
-        return share
 
 
 def picture_path(store: Path, identity: Mapping[str, Any], item: Item, seed: int) -> Path:

@@ -168,15 +168,10 @@ def judge(
             for item in benchmark.items
         ),
     )
-    tables = results.write(out, evaluation)
-    page = gallery.render(
-        f"{benchmark.name}: {evaluation.editor.get('model', 'pictures')}",
-        f"judged by {settings.model}, {evaluation.judged_at}",
-        tables,
-        gallery.evaluation_sections(out, evaluation, per_type),
-    )
-    write_text(out / GALLERY_NAME, page)
-    return tables
+    report = results.write(out, evaluation)
+    sections = gallery.evaluation_sections(out, evaluation, per_type)
+    write_text(out / GALLERY_NAME, gallery.render(report, sections))
+    return report.markdown()
 
 
 async def _ask(

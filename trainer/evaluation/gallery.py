@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from PIL import Image
 
 from shared import images
-from trainer.evaluation.results import JudgedItem, Results, missing_kind, number
+from trainer.evaluation.results import JudgedItem, Results, missing_kind
+from trainer.evaluation.tables import Report, number
 
 _SIDE = 192
 T = TypeVar("T")
@@ -68,17 +69,15 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[round(index * step)] for index in range(count)]
 
 
-def render(title: str, subtitle: str, tables: str, sections: Sequence[Section]) -> str:
-    """The page; tables are shown as they are."""
+def render(report: Report, sections: Sequence[Section]) -> str:
+    """The page: the report, then the pictures."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
         autoescape=select_autoescape(),
         trim_blocks=True,
     )
     environment.globals["thumbnail"] = thumbnail
-    return environment.get_template("gallery.html").render(
-        title=title, subtitle=subtitle, tables=tables, sections=sections
-    )
+    return environment.get_template("gallery.html").render(report=report, sections=sections)
 
 
 def thumbnail(path: Path) -> str | None:

@@ -22,6 +22,7 @@ from trainer.evaluation.aggregation import Pair, PairSummary, Sample, Summary, s
 from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language
 from trainer.evaluation.files import write_text
 from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
+from trainer.evaluation.tables import Report, Table, number
 
 RESULTS_NAME, TABLES_NAME = "results.json", "results.md"
 LANGUAGES: tuple[Language, ...] = ("en", "cn")
@@ -92,12 +93,12 @@ def read_results(directory: Path) -> Results:
         raise DataError(f"{directory} holds no results of edit-r1 evaluate: {fault}") from error
 
 
-def write(out: Path, results: Results) -> str:
+def write(out: Path, results: Results) -> Report:
     """Write everything but the gallery; returns the tables."""
     document = {**results.model_dump(mode="json"), "summary": summary(results)}
     write_text(out / RESULTS_NAME, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    tables = markdown(results)
-    write_text(out / TABLES_NAME, tables)
+    tables = report(results)
+    write_text(out / TABLES_NAME, tables.markdown())
     if results.benchmark == "imgedit":
         for name, content in official_files(results).items():
             write_text(out / name, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
@@ -188,46 +189,42 @@ def gedit_summaries(results: Results) -> list[tuple[Language, str, PairSummary]]
     return found
 
 
-def markdown(results: Results) -> str:
+def report(results: Results) -> Report:
     """The tables in the papers' layout."""
     judge = results.judge
-    head = [
-        f"# {'ImgEdit-Bench' if results.benchmark == 'imgedit' else 'GEdit-Bench'}",
-        "",
-        f"{results.description}",
-        "",
-        f"Editor: {_editor_line(results.editor)}; seed {results.seed}. Judge: {judge.model}, prompts: {judge.prompts} "
-        f"({judge.prompts_digest[:8]}), {results.judged_at}.",
-        "",
-    ]
-    body = _imgedit_tables(results) if results.benchmark == "imgedit" else _gedit_tables(results)
     reasons = _reasons(results.items)
-    lost = [
-        "",
-        f"Missing judgements, in no mean: {sum(reasons.values())} of {len(results.items)}"
-        + (f" ({', '.join(f'{name} {count}' for name, count in reasons.items())})." if reasons else "."),
-        "",
-    ]
-    return "\n".join([*head, *body, *lost])
+    counts = f" ({', '.join(f'{name} {count}' for name, count in reasons.items())})" if reasons else ""
+    return Report(
+        "ImgEdit-Bench" if results.benchmark == "imgedit" else "GEdit-Bench",
+        [
+            results.description,
+            f"Editor: {_editor_line(results.editor)}; seed {results.seed}. Judge: {judge.model}, prompts: "
+            f"{judge.prompts} ({judge.prompts_digest[:8]}), {results.judged_at}.",
+            *(_imgedit_blocks(results) if results.benchmark == "imgedit" else _gedit_blocks(results)),
+            f"Missing judgements, in no mean: {sum(reasons.values())} of {len(results.items)}{counts}.",
+        ],
+    )
 
 
-def _imgedit_tables(results: Results) -> list[str]:
+def _imgedit_blocks(results: Results) -> list[str | Table]:
     strict, official = imgedit_summaries(results)
-    rows = [["this editor", *_cells(strict, IMGEDIT_COLUMNS), number(strict.macro)]]
-    rows.append(["as the official script reads it", *_cells(official, IMGEDIT_COLUMNS), number(official.macro)])
-    counts = [f"{column.num_scored}/{column.num_items}" if column else "-" for column in _columns(strict)]
-    rows.append(["scored items", *counts, f"{strict.num_scored}/{strict.num_items}"])
-    rows += [[f"{name} (published)", *map(number, row.types), number(row.overall)] for name, row in IMGEDIT.items()]
+    columns = [strict.types.get(name) for name in IMGEDIT_COLUMNS]
+    counts = [f"{column.num_scored}/{column.num_items}" if column else "-" for column in columns]
+    rows = [
+        ["this editor", *_cells(strict), number(strict.macro)],
+        ["as the official script reads it", *_cells(official), number(official.macro)],
+        ["scored items", *counts, f"{strict.num_scored}/{strict.num_items}"],
+        *([f"{name} (published)", *map(number, row.types), number(row.overall)] for name, row in IMGEDIT.items()),
+    ]
     return [
-        *table(["", *IMGEDIT_HEADINGS, "Overall"], rows),
-        "",
+        Table(["", *IMGEDIT_HEADINGS, "Overall"], rows),
         f"Overall is the mean of the nine types. Mean over items: {number(strict.item_mean)}. Parse coverage: strict "
         f"{strict.coverage:.1%}, official {official.coverage:.1%}. Answers over their own cap: "
         f"{num_cap_violations(results)}. Published rows: GPT-4.1 of their day and the authors' prompts.",
     ]
 
 
-def _gedit_tables(results: Results) -> list[str]:
+def _gedit_blocks(results: Results) -> list[str | Table]:
     sets = gedit_summaries(results)
     rows = [
         [
@@ -244,25 +241,17 @@ def _gedit_tables(results: Results) -> list[str]:
         [f"{name}, en, full (published)", number(row.semantic), number(row.quality), number(row.overall), "-", "-"]
         for name, row in GEDIT_EN.items()
     ]
-    lines = table(["", "G_SC", "G_PQ", "G_O", "item mean O", "scored items"], rows)
-    lines += ["", "G_* are means of the tasks' means; O = sqrt(SC PQ) sample by sample.", ""]
     tasks = [
         [task, *(_task_cell(row, task) for _, _, row in sets)]
         for task in GEDIT_TASKS
         if any(task in row.overall.types for _, _, row in sets)
     ]
-    return lines + table(["SC / PQ / O", *(f"{language}, {name}" for language, name, _ in sets)], tasks)
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a markdown table."""
-    ruler = ["---", *("---:" for _ in headings[1:])]
-    return [f"| {' | '.join(row)} |" for row in (headings, ruler, *rows)]
-
-
-def number(value: float | None) -> str:
-    """Two digits, as papers print; a dash for none."""
-    return "-" if value is None else f"{value:.2f}"
+    return [
+        Table(["", "G_SC", "G_PQ", "G_O", "item mean O", "scored items"], rows),
+        "G_* are means of the tasks' means; O = sqrt(SC PQ) sample by sample. Published rows: GPT-4.1 of their day and "
+        "the authors' prompts.",
+        Table(["SC / PQ / O", *(f"{language}, {name}" for language, name, _ in sets)], tasks),
+    ]
 
 
 def missing_kind(item: JudgedItem) -> str | None:
@@ -279,12 +268,8 @@ def _pairs(items: Sequence[JudgedItem]) -> PairSummary:
     return summarise_pairs(samples, GEDIT_TASKS)
 
 
-def _columns(row: Summary) -> list[Any]:
-    return [row.types.get(name) for name in IMGEDIT_COLUMNS]
-
-
-def _cells(row: Summary, names: Sequence[str]) -> list[str]:
-    return [number(row.types[name].mean) if name in row.types else "-" for name in names]
+def _cells(row: Summary) -> list[str]:
+    return [number(row.types[name].mean) if name in row.types else "-" for name in IMGEDIT_COLUMNS]
 
 
 def _task_cell(row: PairSummary, task: str) -> str:

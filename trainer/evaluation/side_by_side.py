@@ -19,7 +19,8 @@ from trainer.evaluation import gallery
 from trainer.evaluation.comparing import Interval, Outcome, Paired, compare, pair
 from trainer.evaluation.files import write_text
 from trainer.evaluation.gallery import Card, Cell, Section, verdict_line
-from trainer.evaluation.results import LANGUAGES, JudgedItem, Results, number, read_results, table
+from trainer.evaluation.results import LANGUAGES, JudgedItem, Results, read_results
+from trainer.evaluation.tables import Report, Table, number
 
 JSON_NAME, TABLES_NAME, GALLERY_NAME = "comparison.json", "comparison.md", "comparison.html"
 _HEADINGS = ("", "pairs", "A", "B", "B - A (95%)", "B wins", "ties", "A wins", "sign test p")
@@ -43,13 +44,11 @@ def write_comparison(first: Path, second: Path, out: Path, *, seed: int, shown: 
     a, b = read_results(first), read_results(second)
     _check_comparable(a, b, first, second)
     rows, left_out = _rows(a, b, seed)
-    tables = "\n".join([*_head(a, b, first, second), *_body(rows, left_out), ""])
+    report = Report(f"{a.benchmark}: A against B", [*_head(a, b, first, second), *_body(rows, left_out)])
     write_text(out / JSON_NAME, json.dumps(_document(a, b, rows, left_out), indent=1) + "\n")
-    write_text(out / TABLES_NAME, tables)
-    sections = _sections(first, second, a, b, shown)
-    title = f"{a.benchmark}: A against B"
-    write_text(out / GALLERY_NAME, gallery.render(title, f"judged by {a.judge.model}", tables, sections))
-    return tables
+    write_text(out / TABLES_NAME, report.markdown())
+    write_text(out / GALLERY_NAME, gallery.render(report, _sections(first, second, a, b, shown)))
+    return report.markdown()
 
 
 def _check_comparable(a: Results, b: Results, first: Path, second: Path) -> None:
@@ -103,12 +102,11 @@ def _row(name: str, pairs: Sequence[Paired], seed: int, *, is_whole: bool) -> Ro
 
 
 def _head(a: Results, b: Results, first: Path, second: Path) -> list[str]:
-    noise = [] if a.seed == b.seed else [f"The noise differs: seed {a.seed} against {b.seed}."]
-    judged = f"A: {first} ({a.judged_at}). B: {second} ({b.judged_at}). Judge: {a.judge.model}."
-    return [f"# {a.benchmark}: A against B", "", judged, *noise, ""]
+    noise = "" if a.seed == b.seed else f" The noise differs: seed {a.seed} against {b.seed}."
+    return [f"A: {first} ({a.judged_at}). B: {second} ({b.judged_at}). Judge: {a.judge.model}.{noise}"]
 
 
-def _body(rows: Sequence[Row], left_out: int) -> list[str]:
+def _body(rows: Sequence[Row], left_out: int) -> list[str | Table]:
     decided = [
         f"{row.name}: of {row.outcome.num_wins + row.outcome.num_losses} decided pairs B wins {row.outcome.num_wins}; "
         f"mean over items B - A {_difference(row.outcome.item_difference)}."
@@ -116,8 +114,7 @@ def _body(rows: Sequence[Row], left_out: int) -> list[str]:
         if row.is_whole
     ]
     return [
-        *table(_HEADINGS, [_cells(row) for row in rows]),
-        "",
+        Table(_HEADINGS, [_cells(row) for row in rows]),
         *decided,
         f"Items without a score on either side, left out: {left_out}. Rows `all` weigh types alike; intervals of B - A "
         "are bootstrapped over items within types, those of shares are Wilson's.",

@@ -7,7 +7,7 @@ trained in its weights.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from torch import nn
 from shared.config import load_config
 from shared.errors import CheckpointError
 from trainer import checkpoint
-from trainer.assembly import choose_size, load_family
+from trainer.assembly import choose_size, cut_instructions, load_family
 from trainer.config import TrainConfig
 from trainer.data import resized
 from trainer.evaluation.held_out import edit_by_euler
@@ -88,6 +88,10 @@ class Editor:
             _load_all(transformer, weights)
         elif weights is not None:
             transformer.load_lora_adapter(read_adapter(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
+
+    def cut_instructions(self, instructions: Collection[str]) -> str | None:
+        """A warning of instructions that the model does not read to their end; None when there are none."""
+        return cut_instructions(self._family, instructions)
 
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None

@@ -37,6 +37,11 @@ def test_a_dressed_up_name_counts(line):
     assert criteria_scores(PLAIN.replace("Prompt Compliance: 4", line), ADD) == (4, 3, 2)
 
 
+def test_what_was_only_thought_does_not_count():
+    assert criteria_scores(f"<think>Prompt Compliance: 2? No.\nPrompt Compliance: 3</think>\n{PLAIN}", ADD) == (4, 3, 2)
+    assert json_scores('<think>{"score": [1, 1]}?</think>{"score": [7, 9]}', 2) == (7, 9)
+
+
 def test_and_may_be_spelt_out():
     assert criteria_scores(PLAIN.replace("&", "and"), ADD) == (4, 3, 2)
 

@@ -47,6 +47,7 @@ JudgeUrl = Annotated[
 JudgeModel = Annotated[str | None, typer.Option(help="The judge's name there.")]
 JudgeKey = Annotated[str | None, typer.Option(help="Environment variable that holds the judge's key.")]
 InFlight = Annotated[int, typer.Option(min=1, help="Questions to the judge on the wire at once.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer of the judge.")]
 Retry = Annotated[float, typer.Option(min=0, help="How long a judge that is away or busy is asked again.")]
 PromptsPath = Annotated[
     Path | None, typer.Option(help="The judge's prompts instead of ours: a directory of NAME.txt, or a JSON file.")
@@ -78,6 +79,7 @@ class _Order:
     judge_model: str | None
     judge_key_variable: str | None
     max_in_flight: int
+    max_tokens: int
     retry_seconds: float
     gallery: int
 
@@ -105,6 +107,7 @@ class _Order:
             model=self.judge_model,
             key_variable=self.judge_key_variable,
             max_in_flight=self.max_in_flight,
+            max_tokens=self.max_tokens,
             retry_seconds=self.retry_seconds,
         )
 
@@ -143,6 +146,7 @@ def imgedit(
     judge_model: JudgeModel = None,
     judge_key_variable: JudgeKey = None,
     judge_in_flight: InFlight = 16,
+    judge_max_tokens: MaxTokens = 1400,
     judge_retry_seconds: Retry = 120.0,
     prompts: PromptsPath = None,
     gallery: PerType = 8,
@@ -162,6 +166,7 @@ def imgedit(
         judge_model=judge_model,
         judge_key_variable=judge_key_variable,
         max_in_flight=judge_in_flight,
+        max_tokens=judge_max_tokens,
         retry_seconds=judge_retry_seconds,
         gallery=gallery,
     )
@@ -189,6 +194,7 @@ def gedit(
     judge_model: JudgeModel = None,
     judge_key_variable: JudgeKey = None,
     judge_in_flight: InFlight = 16,
+    judge_max_tokens: MaxTokens = 1400,
     judge_retry_seconds: Retry = 120.0,
     prompts: PromptsPath = None,
     gallery: PerType = 8,
@@ -208,6 +214,7 @@ def gedit(
         judge_model=judge_model,
         judge_key_variable=judge_key_variable,
         max_in_flight=judge_in_flight,
+        max_tokens=judge_max_tokens,
         retry_seconds=judge_retry_seconds,
         gallery=gallery,
     )

@@ -44,6 +44,7 @@ class JudgeSettings:
     key_variable: str | None
     """Environment variable that holds the key; None: it needs none."""
     max_in_flight: int
+    max_tokens: int
     retry_seconds: float
 
     def connect(self, store: AnswerStore) -> Judge:
@@ -59,6 +60,7 @@ class JudgeSettings:
             store,
             api_key=key,
             max_in_flight=self.max_in_flight,
+            max_tokens=self.max_tokens,
             retry_seconds=self.retry_seconds,
         )
 
@@ -104,7 +106,10 @@ def make_pictures(
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if subject.config.cpu_threads is not None:
             torch.set_num_threads(subject.config.cpu_threads)
-        return Editor(subject.config, subject.weights)
+        editor = Editor(subject.config, subject.weights)
+        if warning := editor.cut_instructions({item.instruction for item in benchmark.items}):
+            tell(warning)
+        return editor
 
     generate(benchmark.items, paths, load, seed=seed, share=share, tell=tell)
     if share.rank != 0:

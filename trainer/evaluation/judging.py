@@ -145,10 +145,10 @@ class Judge:
         store: AnswerStore,
         *,
         api_key: str | None = None,
-        max_in_flight: int = 16,
-        max_tokens: int = 1400,
+        max_in_flight: int,
+        max_tokens: int,
         timeout_seconds: float = 300.0,
-        retry_seconds: float = 120.0,
+        retry_seconds: float,
     ) -> None:
         self._url = url.rstrip("/").removesuffix("/chat/completions")
         self._model, self._store = model, store

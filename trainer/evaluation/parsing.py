@@ -25,7 +25,7 @@ def criteria_scores(text: str, criteria: Sequence[str], lowest: int = 1, highest
     How the number is dressed up does not matter ("4.", "**4**", "4/5"). A criterion that is left out, is given two
     different numbers, a fraction, or a number outside lowest..highest makes the answer unparsable.
     """
-    lines = [_NUMBERING.sub("", _bare(line)) for line in text.splitlines()]
+    lines = [_NUMBERING.sub("", _bare(line)) for line in _answer(text).splitlines()]
     return tuple(_criterion(lines, name, text, lowest, highest) for name in criteria)
 
 
@@ -42,6 +42,11 @@ def _criterion(lines: Sequence[str], name: str, text: str, lowest: int, highest:
             f"score {value:g} of {name!r} is not one of {lowest}..{highest} in the answer {_quote(text)}"
         )
     return int(value)
+
+
+def _answer(text: str) -> str:
+    """What a judge that thinks aloud says in the end."""
+    return text.rpartition("</think>")[2]
 
 
 def _bare(line: str) -> str:
@@ -68,9 +73,10 @@ def json_scores(text: str, count: int, lowest: float = 0.0, highest: float = 10.
     Text around the object, code fences, quotation marks of either kind and broken JSON beside the list do not matter.
     Another count, a value that is no number or out of range, or two different lists make the answer unparsable.
     """
-    lists = [value["score"] for value in _objects(text) if "score" in value]
+    answer = _answer(text)
+    lists = [value["score"] for value in _objects(answer) if "score" in value]
     if not lists:
-        lists = [[part.strip().strip("\"'") for part in found.split(",")] for found in _SCORE_LIST.findall(text)]
+        lists = [[part.strip().strip("\"'") for part in found.split(",")] for found in _SCORE_LIST.findall(answer)]
     stated = {_numbers(value) for value in lists}
     numbers = stated.pop() if len(stated) == 1 else None
     if numbers is None or len(numbers) != count:

@@ -235,6 +235,9 @@ def test_a_failed_judgement_is_missing_and_counted(tmp_path, judge, asked):
     assert summary["strict"]["types"]["add"] == {"mean": pytest.approx(14 / 3), "num_items": 6, "num_scored": 1}
     assert summary["coverage"] == pytest.approx(3 / 9)
     assert summary["overall_macro"] is None  # of `action` there is no score
+    official = {name: json.loads((out / f"{name}.json").read_text()) for name in ("average_score", "typescore")}
+    assert official["average_score"] == {"5": 4.67, "6": 4.67, "7": 4.67}
+    assert official["typescore"] == {"add": 4.67, "style": 4.67, "compose": 4.67}
     # What the judge has said or declined to say stands; where it broke down it is asked again.
     judge.texts.clear()
     call(*command)
@@ -280,6 +283,17 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         call(*command[1:], THE_KEY="secret")
     assert len(judge.texts) == 9 - kept
     assert results(out)["summary"]["coverage"] == 1.0
+
+
+def test_a_wrong_key_is_told_at_once(tmp_path):
+    bench = make_imgedit(tmp_path / "bench")
+    pictures = make_pictures(tmp_path / "edited", range(9), [255] * 9)
+    judge = OpenAIJudge(key="secret")
+    with serving.serving(judge.app) as url:
+        command = ("--judge-url", f"{url}/v1", "--judge-model", "red-judge", "--judge-key-variable", "THE_KEY")
+        with pytest.raises(ConfigError, match="refuses the key: 401 wrong key"):
+            call("imgedit", bench, "--pictures", pictures, "--out", tmp_path / "out", *command, THE_KEY="guess")
+    assert judge.texts == []
 
 
 def test_two_editors_are_compared_pair_by_pair(tmp_path, asked):

@@ -372,6 +372,13 @@ def test_bad_input_is_named_before_a_model_is_loaded(tiny, tmp_path, asked, opti
     assert not list(tmp_path.glob("out/**/*.png"))
 
 
+def test_a_damaged_picture_is_named(tmp_path, asked):
+    bench, pictures = make_imgedit(tmp_path / "bench"), make_pictures(tmp_path / "edited", range(9), [255] * 9)
+    (pictures / "4.png").write_bytes(plain("red")[:40])
+    with pytest.raises(DataError, match=r"edited/4.png: not a readable image"):
+        call("imgedit", bench, "--pictures", pictures, "--out", tmp_path / "out", *asked)
+
+
 def test_a_missing_source_and_a_wrong_layout_are_named(tmp_path):
     bench = make_imgedit(tmp_path / "bench")
     (bench / "singleturn/animal/000000003.png").unlink()

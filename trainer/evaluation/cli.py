@@ -48,7 +48,7 @@ JudgeModel = Annotated[str | None, typer.Option(help="The judge's name there.")]
 JudgeKey = Annotated[str | None, typer.Option(help="Environment variable that holds the judge's key.")]
 InFlight = Annotated[int, typer.Option(min=1, help="Questions to the judge on the wire at once.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer of the judge.")]
-Retry = Annotated[float, typer.Option(min=0, help="How long a judge that is away or busy is asked again.")]
+Retry = Annotated[float, typer.Option(min=1, help="Seconds that a judge which is away or busy is asked again.")]
 PromptsPath = Annotated[
     Path | None, typer.Option(help="The judge's prompts instead of ours: a directory of NAME.txt, or a JSON file.")
 ]

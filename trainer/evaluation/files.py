@@ -1,10 +1,15 @@
-"""Files that are there whole or not at all, also when several processes write them or one is killed."""
+"""Files that are there whole or not at all, also when several processes write them or one is killed; and pictures."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+
+from PIL import Image
+
+from shared.errors import DataError, ImageError
+from shared.images import decode
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -32,3 +37,11 @@ def place(existing: Path, path: Path) -> None:
     except OSError:
         shutil.copyfile(existing, draft)
     draft.replace(path)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Upright, RGB. Raises DataError naming the file."""
+    try:
+        return decode(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error

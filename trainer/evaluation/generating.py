@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from shared.errors import DataError, ImageError
-from shared.images import content_hash, decode, encode_png
+from shared.errors import DataError
+from shared.images import content_hash, encode_png
 from trainer.evaluation.benchmarks import Item
-from trainer.evaluation.files import write_bytes
+from trainer.evaluation.files import open_picture, write_bytes
 from trainer.evaluation.sharing import Share
 from trainer.seeding import derived_seed
 
@@ -63,7 +63,7 @@ def generate(
         return
     editor = load()
     for number, item in enumerate(mine, start=1):
-        edited = editor.edit([_source(item)], item.instruction, seed=item_seed(seed, item))
+        edited = editor.edit([open_picture(item.source)], item.instruction, seed=item_seed(seed, item))
         write_bytes(paths[item.key], encode_png(edited))
         if number % max(1, len(mine) // 20) == 0:
             tell(f"process {share.rank}: made {number} of {len(mine)} pictures")
@@ -86,10 +86,3 @@ def wait_for(paths: Iterable[Path], tell: Callable[[str], None], patience_second
             )
         else:
             time.sleep(_POLL_SECONDS)
-
-
-def _source(item: Item) -> Image.Image:
-    try:
-        return decode(item.source.read_bytes())
-    except (OSError, ImageError) as error:
-        raise DataError(f"source picture {item.source}: {error}") from error

@@ -22,7 +22,8 @@ import httpx
 import stamina
 
 from shared.errors import ConfigError, RewardServiceUnavailable
-from shared.images import content_hash, decode, encode_png
+from shared.images import content_hash, encode_png
+from trainer.evaluation.files import open_picture
 
 _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405})
@@ -44,9 +45,9 @@ class Shown:
         return [content_hash(self.path.read_bytes()), *size]
 
     def data_url(self) -> str:
-        """A PNG."""
-        image = decode(self.path.read_bytes())
-        if self.like is not None and image.size != (size := decode(self.like.read_bytes()).size):
+        """A PNG. Raises DataError naming the file that cannot be read."""
+        image = open_picture(self.path)
+        if self.like is not None and image.size != (size := open_picture(self.like).size):
             image = image.resize(size)  # Pillow's default filter, as the authors' script
         return f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
 
@@ -193,6 +194,7 @@ class Judge:
         Raises:
             ConfigError: the endpoint answers, but not to us or not for this model.
             RewardServiceUnavailable: it stayed away or busy for `retry_seconds`. Answers until then are kept.
+            DataError: a picture cannot be read.
 
         """
 

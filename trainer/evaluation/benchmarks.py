@@ -85,7 +85,7 @@ class Benchmark:
     def describe(self) -> str:
         """A line for people; says when it is not the whole benchmark."""
         counts = Counter(item.type for item in self.items)
-        languages = sorted({item.language for item in self.items})
+        languages = list(dict.fromkeys(item.language for item in self.items))
         expected = NUM_ITEMS[self.name] * len(languages)
         whole = "" if len(self.items) == expected else f", NOT THE WHOLE BENCHMARK: it has {expected}"
         types = ", ".join(f"{name} {counts[name]}" for name in self.types if counts[name])

@@ -25,6 +25,8 @@ app = typer.Typer(
 # Where torchao is installed these complain of it at import, whatever is done; a JSON log would not be one any more.
 _COMPLAINERS = ("torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer")
 
+_TRAINER_PACKAGES, _TRAINER_EXTRA = ("accelerate", "diffusers", "peft", "tensorboard"), "`trainer` (or `cpu`)"
+
 # The programs read their own arguments: a settings field and its flag are declared once, in their settings models.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -41,7 +43,7 @@ def serve(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def train(context: typer.Context) -> None:
     """Train an editor: `edit-r1 train CONFIG [dotted.key=value ...]`."""
-    _need("accelerate", "diffusers", "peft", "tensorboard", extra="`trainer` (or `cpu`)")
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from trainer.cli import train as run  # noqa: PLC0415
 
     run(context.args)
@@ -63,6 +65,15 @@ def export(context: typer.Context) -> None:
 def edit(context: typer.Context) -> None:
     """Edit a picture with a run's model: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
     _run_tool("edit", context)
+
+
+@app.command(context_settings=_PASS_ON)
+def evaluate(context: typer.Context) -> None:
+    """Judge an editor on a public benchmark: `edit-r1 evaluate imgedit|gedit DIR --model RUN --judge-url URL ...`."""
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    from trainer.evaluation.cli import run  # noqa: PLC0415
+
+    run(context.args)
 
 
 @app.command(context_settings=_PASS_ON)
@@ -126,7 +137,7 @@ def main() -> None:
 
 
 def _run_tool(name: str, context: typer.Context) -> None:
-    _need("accelerate", "diffusers", "peft", "tensorboard", extra="`trainer` (or `cpu`)")
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from trainer.tools_cli import run  # noqa: PLC0415
 
     run([name, *context.args])

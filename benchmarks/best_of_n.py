@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from trainer.charts import Series, line_chart, standalone
-from trainer.editor import Editor, find_weights
+from trainer.editor import Editor, find_weights, run_config
 from trainer.models.flux_kontext import FluxKontext
 from worlds.shapes.demo import HERE
 from worlds.shapes.editor_model import oracle_scores, sample_edits
@@ -46,7 +46,7 @@ def main() -> int:
     scorer = make_scorer(HERE / "judge")
     curves: dict[str, list[float]] = {}
     for when, weights in (("before", None), ("after", find_weights(arguments.run, "ema", None))):
-        edits = pool(Editor(arguments.run, weights), arguments.tasks)
+        edits = pool(Editor(run_config(arguments.run), weights), arguments.tasks)
         success = (edits.oracle >= SUCCESS_THRESHOLD).astype(float)
         chosen_by = {name: asyncio.run(score_set(scorer, edits, name)) for name in arguments.methods}
         for name, scores in {**chosen_by, "oracle": edits.oracle}.items():

@@ -68,6 +68,13 @@ def encode(image: Image.Image, codec: Codec = "webp") -> bytes:
     return buffer.getvalue()
 
 
+def encode_png(image: Image.Image) -> bytes:
+    """PNG bytes of an RGB image: lossless, for files and servers of other people's."""
+    buffer = io.BytesIO()
+    _to_rgb(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     """An upright RGB image from PNG, JPEG, WebP or binary PPM bytes; transparency is laid on white.
 

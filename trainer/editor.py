@@ -7,7 +7,7 @@ trained in its weights.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,11 @@ from torch import nn
 from shared.config import load_config
 from shared.errors import CheckpointError
 from trainer import checkpoint
-from trainer.assembly import choose_size, load_family
+from trainer.assembly import choose_size, cut_instructions, load_family
 from trainer.config import TrainConfig
 from trainer.data import resized
 from trainer.evaluation.held_out import edit_by_euler
-from trainer.export import PREFIX, WEIGHTS_NAME, read_folded, write_folded
+from trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
 from trainer.full_policy import FullPolicy
 from trainer.models.base import ModelFamily
 
@@ -73,18 +73,25 @@ def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
 
 
 class Editor:
-    """A run's model with trained weights, or without: the reference."""
+    """A configuration's model with trained weights, or without: the reference.
 
-    def __init__(self, run_dir: Path, weights: Path | None) -> None:
-        self._config = run_config(run_dir)
+    weights: a directory with an adapter, or with all of the transformer's weights.
+    """
+
+    def __init__(self, config: TrainConfig, weights: Path | None) -> None:
+        self._config = config
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.family: ModelFamily = load_family(self._config, device)
         self._choose_size = choose_size(self._config, self.family)
         transformer: Any = self.family.transformer  # diffusers ships no types
-        if weights is not None and self._config.tuning == "full":
+        if weights is not None and (weights / FullPolicy.weights_name).is_file():
             _load_all(transformer, weights)
         elif weights is not None:
-            transformer.load_lora_adapter(read_folded(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
+            transformer.load_lora_adapter(read_adapter(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
+
+    def cut_instructions(self, instructions: Collection[str]) -> str | None:
+        """A warning of instructions that the model does not read to their end; None when there are none."""
+        return cut_instructions(self.family, instructions)
 
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None

@@ -48,6 +48,21 @@ def read_folded(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is no adapter of ours: {error!r}") from error
 
 
+def read_adapter(path: Path) -> dict[str, Tensor]:
+    """An adapter in diffusers' layout: ours with its alpha folded in, any other as it is. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            ours = LORA_ADAPTER_METADATA_KEY in (file.metadata() or {})
+            tensors = {} if ours else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is no adapter: {error}") from error
+    if ours:
+        return read_folded(path)
+    if not any(key.startswith(PREFIX) for key in tensors):
+        raise CheckpointError(f"{path} is no adapter of a transformer: no tensor's name starts with {PREFIX!r}")
+    return tensors
+
+
 def write_folded(tensors: dict[str, Tensor], directory: Path) -> Path:
     """Write `directory`/pytorch_lora_weights.safetensors; returns the file's path."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -78,14 +78,14 @@ def edit(
     api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
-    from trainer.editor import Editor, find_weights  # noqa: PLC0415
+    from trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
     from trainer.reranking import check_judge, rank  # noqa: PLC0415
 
     sources = [_open(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
     if best_of > 1:
         check_judge(url, api_key, method)
-    editor = Editor(run_dir, found)
+    editor = Editor(run_config(run_dir), found)
     edits = [editor.edit(sources, instruction, seed=seed + i, num_steps=steps) for i in range(best_of)]
     best = 0
     if best_of > 1:

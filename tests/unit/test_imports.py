@@ -27,5 +27,9 @@ def test_the_service_pulls_in_no_trainer_and_no_vllm(module):
     assert not imported_with(module) & {"diffusers", "trainer", "vllm", "worlds", "torch"}
 
 
+def test_judging_on_benchmarks_pulls_in_no_torch():
+    assert imported_with("trainer.evaluation.cli") == {"trainer"}
+
+
 def test_the_transformers_engine_pulls_in_no_vllm():
     assert not imported_with("reward_service.engines.transformers") & {"diffusers", "trainer", "vllm", "worlds"}

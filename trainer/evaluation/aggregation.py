@@ -1,0 +1,120 @@
+"""From scores of samples to the numbers of a table. Pure.
+
+The headline of both benchmarks is the *macro* mean: the mean of the types' means, however many samples a type has.
+A sample whose judgement failed is missing: it is in no mean, and the coverage says how many there are. A type of which
+every sample is missing leaves the macro mean without a value: a mean over fewer types is another quantity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item of a benchmark, judged."""
+
+    type: str
+    value: float | None
+    """None: the judgement is missing."""
+
+
+@dataclass(frozen=True)
+class TypeMean:
+    """One column of a table."""
+
+    mean: float | None
+    """Over the samples that have a score; None without any."""
+    num_items: int
+    num_scored: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One row of a table."""
+
+    types: Mapping[str, TypeMean]
+    macro: float | None
+    """Mean of the types' means; None when a type has none."""
+    item_mean: float | None
+    """Mean over all scored samples."""
+    num_items: int
+    num_scored: int
+
+    @property
+    def coverage(self) -> float:
+        """Which part of the samples has a score; 0 without samples."""
+        return self.num_scored / self.num_items if self.num_items else 0.0
+
+
+def summarise(samples: Iterable[Sample], order: Sequence[str] = ()) -> Summary:
+    """The row of these samples; types in the given order, others after them by name."""
+    samples = list(samples)
+    rank = {name: index for index, name in enumerate(order)}
+    names = sorted({sample.type for sample in samples}, key=lambda name: (rank.get(name, len(rank)), name))
+    types = {name: _type_mean([one.value for one in samples if one.type == name]) for name in names}
+    scored = [sample.value for sample in samples if sample.value is not None]
+    return Summary(
+        types=types,
+        macro=macro_mean([one.mean for one in types.values()]),
+        item_mean=fmean(scored) if scored else None,
+        num_items=len(samples),
+        num_scored=len(scored),
+    )
+
+
+def macro_mean(means: Sequence[float | None]) -> float | None:
+    """The unweighted mean of the types' means; None without types, or when one of them has none.
+
+    Source: for GEdit calculate_statistics.py of Step1X-Edit. ImgEdit's script ends at the types; this reproduces the
+    papers' "Overall" from their nine columns.
+    """
+    present = [mean for mean in means if mean is not None]
+    return fmean(present) if present and len(present) == len(means) else None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sample of GEdit."""
+
+    semantic: float
+    """SC = min(success, absence of overediting), 0..10."""
+    quality: float
+    """PQ = min(naturalness, absence of artefacts), 0..10."""
+
+    @property
+    def overall(self) -> float:
+        """O = sqrt(SC PQ), sample by sample: the mean of O is not sqrt(mean SC, mean PQ)."""
+        return math.sqrt(self.semantic * self.quality)
+
+
+def gedit_pair(semantic: Sequence[float], quality: Sequence[float]) -> Pair:
+    """SC and PQ of the judge's two lists. Source: VIEScore (arXiv:2312.14867), task tie."""
+    return Pair(min(semantic), min(quality))
+
+
+@dataclass(frozen=True)
+class PairSummary:
+    """G_SC, G_PQ and G_O of one set of samples; all three over the same samples, those with both scores."""
+
+    semantic: Summary
+    quality: Summary
+    overall: Summary
+
+
+def summarise_pairs(samples: Iterable[tuple[str, Pair | None]], order: Sequence[str] = ()) -> PairSummary:
+    """samples: (type, its scores; None when either is missing)."""
+    samples = list(samples)
+
+    def row(score: Callable[[Pair], float]) -> Summary:
+        return summarise([Sample(name, None if pair is None else score(pair)) for name, pair in samples], order)
+
+    return PairSummary(row(lambda pair: pair.semantic), row(lambda pair: pair.quality), row(lambda pair: pair.overall))
+
+
+def _type_mean(values: Sequence[float | None]) -> TypeMean:
+    scored = [value for value in values if value is not None]
+    return TypeMean(fmean(scored) if scored else None, len(values), len(scored))

@@ -4,9 +4,9 @@
 
 The trainer: the demo's training at several sizes, each a run of its own by `edit-r1 train` (by `accelerate launch` for
 two processes) against one reward service; seconds are the median epoch's after the first, memory is the largest
-process's peak. The service: the quicker of two rounds with fresh pictures, an untrained judge of Qwen2.5-VL's geometry, the
-transformers engine; replicas have a core each. The exponent is the slope of log seconds over log size: 1 is linear,
-less is better. Prints the table of BENCHMARKS.md and writes its picture to docs/images/scale.svg.
+process's peak. The service: the quicker of two rounds with fresh pictures, an untrained judge of Qwen2.5-VL's geometry,
+the transformers engine; replicas have a core each. The exponent is the slope of log seconds over log size: 1 is
+linear, less is better. Prints the table of BENCHMARKS.md and writes its picture to docs/images/scale.svg.
 """
 
 from __future__ import annotations

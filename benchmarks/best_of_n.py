@@ -5,7 +5,7 @@
 Each held-out task is edited 16 times as a rollout does, by the run's editor without and with what it learned; every
 method scores all edits. Success at N is that of the edit that scores highest among N (equal scores share), as a mean
 over all choices of N out of the 16: no luck of the draw beyond the tasks'. `oracle` chooses by the oracle itself, which
-no judge can beat; at N = 1 all are the editor alone.
+no judge can beat; at N = 1 all are the editor alone. The picture has the first method and the oracle.
 """
 
 from __future__ import annotations

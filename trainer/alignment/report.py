@@ -25,7 +25,7 @@ from trainer.alignment.results import (
 )
 from trainer.charts import Series, line_chart
 
-HTML_NAME, JSON_NAME = "alignment.html", "alignment.json"
+HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"
 HEADINGS = (
     "method",
     "strict",
@@ -122,7 +122,8 @@ def markdown(found: Alignment) -> str:
 
 
 def write(found: Alignment, out: Path) -> None:
-    """Write both files."""
+    """Write the report, the figures, and the tables in Markdown."""
+    (out / TABLE_NAME).write_text(markdown(found) + "\n", encoding="utf-8")
     (out / JSON_NAME).write_text(json.dumps(_as_json(found), indent=2) + "\n", encoding="utf-8")
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=select_autoescape()

@@ -1,7 +1,7 @@
 """Files of the repository that pages link to, as pages of the site, and a build that loads nothing from elsewhere.
 
-In the repository a page says `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever files are browsed. Here the
-former becomes a page, and each source file that some page links to becomes a page that shows it. A link that leads
+In the repository a page says `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever files are browsed. Here
+the former becomes a page, and each source file that some page links to becomes a page that shows it. A link that leads
 nowhere is left as it is, so that `mkdocs build --strict` reports it.
 """
 

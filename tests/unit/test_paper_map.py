@@ -55,8 +55,8 @@ def test_every_file_and_symbol_exists(shown, names, path):
 
 
 def test_every_equation_table_and_template_is_on_the_map():
-    for item in range(1, 12):
-        assert re.search(rf"^\| Eq\. (\d+, )?{item}\b", TEXT, re.MULTILINE), f"Eq. {item}"
+    for number in range(1, 12):
+        assert re.search(rf"^\| Eq\. (\d+, )?{number}\b", TEXT, re.MULTILINE), f"Eq. {number}"
     for item in ("Table 1", "Table 2", "Table 3", "Table 4", "Table 5", "Figure 7", "Figure 8"):
         assert item in TEXT
     assert len(NAMED) > 60

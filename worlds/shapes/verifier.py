@@ -63,10 +63,10 @@ def training_pairs(num_tasks: int, group_size: int, rng: np.random.Generator) ->
     return EditSet("training", tasks, edits, np.array([[oracle for _, oracle in row] for row in drawn]))
 
 
-def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]:
+async def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]:
     """Pairwise accuracy of `verifier` on each set, answered by an adapter or by the bare judge."""
     scorer = make_scorer(HERE / "judge", {} if adapter is None else {METHOD: adapter})
-    return [agreement(asyncio.run(score_set(scorer, one, METHOD)), one.oracle)["pairwise_accuracy"] for one in sets]
+    return [agreement(await score_set(scorer, one, METHOD), one.oracle)["pairwise_accuracy"] for one in sets]
 
 
 def main() -> int:
@@ -91,7 +91,8 @@ def main() -> int:
     sets = [corruption_set(120, 6), editor_set(HERE / "editor", 60, 12)]
     print("\n| `verifier` | " + " | ".join(one.name for one in sets) + " |\n| --- | --- | --- |")  # noqa: T201
     for name, adapter in (("before", None), ("after the traces", out / "sft"), ("after the pairs", out / "gcpo")):
-        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in accuracy(adapter, sets)) + " |")  # noqa: T201
+        found = " | ".join(f"{value:.3f}" for value in asyncio.run(accuracy(adapter, sets)))
+        print(f"| {name} | {found} |")  # noqa: T201
     return 0
 
 

@@ -88,7 +88,7 @@ bench-ablation: setup ## the paper's findings on shapes: eight variants, three s
 	$(BIN)/python -m benchmarks.shapes_ablation
 
 docs: $(VENV)/.docs ## build the site of docs/ into site/; a warning is an error
-	@$(MKDOCS) build --strict --clean --quiet && echo site/index.html
+	$(MKDOCS) build --strict --clean
 
 docs-serve: $(VENV)/.docs ## show the site on http://127.0.0.1:8001 and build it anew when a page changes
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8001

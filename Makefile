@@ -5,13 +5,15 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 RUN_DIR ?= runs/demo
 SEED   ?= 0
+# Without the notice that mkdocs-material's maintenance ends on 2027-05-05, which comes with every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 # One thread a process: two busy processes on two cores lose more to spinning than they win (BENCHMARKS.md).
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation pins clean
+.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation docs docs-serve pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +31,10 @@ $(VENV)/.cpu: pyproject.toml constraints.txt | $(UV)
 $(VENV)/.dev: pyproject.toml constraints.txt | $(UV)
 	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	@touch $(VENV)/.cpu $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(UV)
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 setup: $(VENV)/.cpu ## make .venv with both programs for a laptop
 setup-dev: $(VENV)/.dev ## the same, with what tests and lint need (adds vLLM's CPU build)
@@ -81,8 +87,14 @@ bench: setup-dev ## speed: the service against its engine and other ways to serv
 bench-ablation: setup ## the paper's findings on shapes: eight variants, three seeds each (about an hour)
 	$(BIN)/python -m benchmarks.shapes_ablation
 
+docs: $(VENV)/.docs ## build the site of docs/ into site/; a warning is an error
+	$(MKDOCS) build --strict --clean
+
+docs-serve: $(VENV)/.docs ## show the site on http://127.0.0.1:8001 and build it anew when a page changes
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
 pins: | $(UV) ## write constraints.txt anew
-	$(UV) pip compile --quiet pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+	$(UV) pip compile --quiet pyproject.toml --extra dev --extra docs --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean: ## remove .venv, caches and runs
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache runs

@@ -125,7 +125,7 @@ class RolloutConfig(ConfigModel):
     steps: PositiveInt = 6
     """DPM-Solver++ steps (Table 5: 6)."""
     guidance: PositiveFloat = 2.5
-    """Embedded guidance, in rollout, training and evaluation alike (Table 5: 2.5)."""
+    """Embedded guidance, in rollout, training and evaluation alike (published code: 2.5)."""
     batch_groups: PositiveInt = 1
     """Groups generated in one batch and sent off together: the unit that processes share out. More is faster on small
     models."""
@@ -189,9 +189,9 @@ class LoraConfig(ConfigModel):
     """The trained adapter."""
 
     rank: PositiveInt = 32
-    """Rank of the update matrices (Table 5: 32)."""
+    """Rank of the update matrices (published code: 32)."""
     alpha: PositiveFloat = 64.0
-    """Scaling numerator: updates count alpha / rank times (Table 5: 64)."""
+    """Scaling numerator: updates count alpha / rank times (published code: 64)."""
     targets: tuple[str, ...] | None = None
     """Module names (suffixes) that get an adapter; None takes the model family's attention layers."""
 
@@ -204,7 +204,7 @@ class OptimizerConfig(ConfigModel):
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the first and second moment."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Decoupled weight decay (Table 5: 1e-4)."""
+    """Decoupled weight decay (published code: 1e-4)."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
     max_grad_norm: PositiveFloat = 1.0
@@ -217,7 +217,7 @@ class EvaluationConfig(ConfigModel):
     every: NonNegativeInt = 0
     """Epochs between evaluations on the way; 0 evaluates at start and end only."""
     steps: PositiveInt = 15
-    """Euler steps (Table 5: 15)."""
+    """Euler steps (published code: 15)."""
     tasks: PositiveInt | None = None
     """How many held-out tasks, from the top of the list; None takes all."""
     batch_size: PositiveInt = 8

@@ -22,7 +22,7 @@ from trainer.records import Pictures, ShownGroup, save_rollouts
 
 
 @pytest.fixture
-def mark(tmp_path) -> Path:
+def mark(tmp_path: Path) -> Path:
     """What a stranger's code leaves when it is run."""
     return tmp_path / "mark"
 

@@ -1,7 +1,7 @@
 """The trainer's configuration: one frozen model, a sentence under every field, defaults from Table 5 of the paper.
 
 Enters: YAML and dotted overrides, by `shared.config.load_config`. Leaves: a TrainConfig. No torch here.
-Paths are relative to the working directory.
+Paths are relative to the working directory; `worlds/...` that is not there is the installed package's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared import packaged
 from shared.config import ConfigModel
 from shared.errors import ConfigError
 from shared.images import Codec
@@ -110,6 +111,11 @@ class ModelConfig(ConfigModel):
     inductor on a CPU needs a C++ compiler, aot_eager is for finding faults."""
     quantization: Literal["none", "int8"] = "none"
     """Frozen weights of transformer and text encoders in 8 bits (torchao; extra `quant`), for LoRA."""
+
+    @property
+    def location(self) -> str:
+        """Where `path` leads from here: itself, or the installed package's own directory of that name."""
+        return packaged.find(self.path)
 
     @field_validator("family")
     @classmethod

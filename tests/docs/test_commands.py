@@ -1,19 +1,29 @@
 """Every command of README.md, CONTRIBUTING.md and docs/ is executed, or says in a comment before it why it is not."""
 
 import json
+import re
 import tomllib
+from functools import cache
+from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
+from edit_r1 import app
 from shared.preferences import PreferenceLine
-from tests.support.pages import ROOT, blocks_of, fault, pages
+from tests.support.pages import ROOT, blocks_of, fault, make_targets, pages
 from tests.support.typist import copy_of_the_repository, typist
+from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data import read_task_list
+from trainer.resuming import flatten
 
 PAGES = pages()
 RUN = [page for page in PAGES if any(block.runs for block in blocks_of(page))]
+
+
+KEYS = set(flatten(TrainConfig(run_dir=Path(), data=DataConfig(train=Path()), model=ModelConfig(path="")).model_dump()))
 
 
 def name(page):
@@ -29,6 +39,21 @@ def type_blocks(judge_url):
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_is_not_run_says_why(page):
     assert [complaint for block in blocks_of(page) if (complaint := fault(block))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_is_not_run_names_targets_commands_options_and_keys_that_exist(page):
+    unknown = []
+    for block in blocks_of(page):
+        if block.kind == "bash" and block.note and block.note[0] == "not run":
+            unknown += [f"{block}: {word}" for line in lines_of(block.text) for word in unknown_words(line)]
+    assert unknown == []
+
+
+def test_a_typing_mistake_would_be_found():
+    line = "edit-r1 train x.yaml model.wdith=3 && make tets && edit-r1 data box a --min-area 0.1"
+    assert list(unknown_words(line)) == ["model.wdith", "make tets", "edit-r1 data box"]
+    assert list(unknown_words("edit-r1 serve --modle x --port 3")) == ["--modle"]
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
@@ -75,3 +100,36 @@ def check(value, path):
         assert len(read_task_list(path)) == 1
     elif isinstance(value, dict) and "edits" in value:
         PreferenceLine.model_validate(value)
+
+
+def lines_of(text):
+    """Commands with their continued lines joined, without comments."""
+    return [re.sub(r"(^|\s)#.*", "", line) for line in text.replace("\\\n", " ").splitlines()]
+
+
+def unknown_words(line):
+    """What a line asks of make, `edit-r1` and a configuration, and they do not know."""
+    for command in re.split(r"&&|\||;", line):
+        for target in re.findall(r"^\s*make ([a-z-]+)", command):
+            if target not in make_targets():
+                yield f"make {target}"
+        found = re.search(r"(?:edit-r1|-m edit_r1) (\S.*)", command)
+        if not found:
+            continue
+        words = found[1].split()
+        commands = words[: 2 if words[0] in ("data", "evaluate") else 1]
+        text = help_of(*commands)
+        if text is None:
+            yield " ".join(["edit-r1", *commands])
+            continue
+        yield from (option for word in words if word.startswith("--") and (option := word.split("=")[0]) not in text)
+        keys = re.findall(r"(?<=\s)[a-z_]+(?:\.[a-z_]+)*(?==)", found[1])
+        if words[0] in ("train", "doctor", "evaluate"):
+            yield from (key for key in keys if key not in KEYS)
+
+
+@cache
+def help_of(*commands):
+    """What a command says of itself; None when there is none of this name."""
+    ended = CliRunner().invoke(app, [*commands, "--help"], env={"COLUMNS": "200"})
+    return ended.output if ended.exit_code == 0 else None

@@ -35,9 +35,7 @@ class Forked:
 
     """
 
-    def __init__(
-        self, *command: object, num_processes: int = 1, folder: Path | None = None, **variables: str
-    ) -> None:
+    def __init__(self, *command: object, num_processes: int = 1, folder: Path | None = None, **variables: str) -> None:
         port, self._log = str(free_port()), Path(tempfile.mkstemp(suffix=".log")[1])
         self._processes = []
         for rank in range(num_processes):

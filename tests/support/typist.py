@@ -64,7 +64,7 @@ sys.exit(status)
 _PRELUDE = r"""set -Eeuo pipefail
 trap 'echo "$block: exit status $?: $BASH_COMMAND"' ERR
 curl() { command curl --fail-with-body --silent --show-error "$@"; }
-make() { echo "make $*: say what covers it in a comment before the block (<!-- not run: runs for minutes (...) -->)"; false; }
+make() { echo "make $*: a comment has to say what covers it: <!-- not run: runs for minutes (...) -->"; false; }
 """
 
 

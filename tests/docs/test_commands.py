@@ -113,17 +113,18 @@ def unknown_words(line):
         for target in re.findall(r"^\s*make ([a-z-]+)", command):
             if target not in make_targets():
                 yield f"make {target}"
-        found = re.search(r"(?:edit-r1|-m edit_r1) (\S.*)", command)
+        found = re.search(r"(?:^\s*(?:\w+=\S+ )*|bin/)edit-r1 (\S.*)|-m edit_r1 (\S.*)", command)
         if not found:
             continue
-        words = found[1].split()
+        arguments = found[1] or found[2]
+        words = arguments.split()
         commands = words[: 2 if words[0] in ("data", "evaluate") else 1]
         text = help_of(*commands)
         if text is None:
             yield " ".join(["edit-r1", *commands])
             continue
         yield from (option for word in words if word.startswith("--") and (option := word.split("=")[0]) not in text)
-        keys = re.findall(r"(?<=\s)[a-z_]+(?:\.[a-z_]+)*(?==)", found[1])
+        keys = re.findall(r"(?<=\s)[a-z_]+(?:\.[a-z_]+)*(?==)", arguments)
         if words[0] in ("train", "doctor", "evaluate"):
             yield from (key for key in keys if key not in KEYS)
 

@@ -9,7 +9,8 @@ these differences, all of them here:
 - http://127.0.0.1:8000 is the address of a service with the embedded judge that runs already.
 - `edit-r1 serve` is started on a free port and ended as soon as it is ready.
 - A training gets OVERRIDES, so that it takes seconds.
-- curl fails on an answer that is an error; a command that fails ends the page.
+- REWARD_URL names that service too, for commands that are given no address.
+- curl fails on an answer that is an error; a command that fails, or takes longer than a minute, ends the page.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ DOCUMENTED_URL = "http://127.0.0.1:8000"
 TypeBlocks = Callable[[Sequence[Block], Path], tuple[int, str]]
 
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", ".cache", "__pycache__", ".*_cache", "node_modules", "site")
+_LIMIT_SECONDS = 60.0
+"""Of one command."""
 _STAND_INS = ("edit-r1", "python", "accelerate")
 _STAND_IN = """#!{python} -IS
 import json, os, socket, sys
@@ -163,11 +166,11 @@ def _run(words: list[str], folder: Path, variables: dict[str, str]) -> tuple[int
     if program == "python":
         as_ours = {"trainer": ["train"], "edit_r1": []}
         if rest[0] != "-m" or rest[1] not in as_ours:
-            return Forked("python", *rest, folder=folder, **variables).finish()
+            return Forked("python", *rest, folder=folder, **variables).finish(_LIMIT_SECONDS)
         rest = [*as_ours[rest[1]], *rest[2:]]
     if rest[:1] == ["serve"] and "--help" not in rest:
         return _serve(rest[1:], folder, variables)
-    return Forked(*short(rest), num_processes=num_processes, folder=folder, **variables).finish()
+    return Forked(*short(rest), num_processes=num_processes, folder=folder, **variables).finish(_LIMIT_SECONDS)
 
 
 def _serve(options: list[str], folder: Path, variables: dict[str, str]) -> tuple[int, str]:

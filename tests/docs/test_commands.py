@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from edit_r1 import app
 from shared.preferences import PreferenceLine
-from tests.support.pages import ROOT, blocks_of, fault, make_targets, pages
+from tests.support.pages import ROOT, Block, blocks_of, fault, make_targets, pages
 from tests.support.typist import copy_of_the_repository, typist
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data import read_task_list
@@ -63,6 +63,22 @@ def test_a_pages_commands_work(page, type_blocks, tmp_path):
     assert status == 0, output
 
 
+def test_a_command_that_fails_is_told_with_page_and_line(type_blocks, tmp_path):
+    blocks = [
+        Block(ROOT / "docs/x.md", line, "bash", text, None) for line, text in ((3, "cd worlds || mkdir y"), (7, "cd z"))
+    ]
+    status, output = type_blocks(blocks, tmp_path)
+    assert status != 0
+    assert "docs/x.md:7: exit status 1: cd z" in output
+    assert (tmp_path / "y").is_dir()
+
+
+def test_a_reason_of_ones_own_is_refused():
+    said = [("not run", reason) for reason in ("too slow", "runs for minutes (make tea)", "needs a GPU")]
+    blocks = [Block(ROOT / "docs/x.md", 3, "bash", "x", note) for note in said]
+    assert [fault(block) is None for block in blocks] == [False, False, True]
+
+
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_a_pages_data_can_be_read(page, tmp_path):
     for block in blocks_of(page):
@@ -93,7 +109,7 @@ def check(value, path):
     """Lines of formats that we read are read as ours."""
     if isinstance(value, dict) and "prompt" in value and {"image", "images"} & set(value):
         given = value.get("images", value.get("image"))
-        for picture in [given] if isinstance(given, str) else given:
+        for picture in [given] if isinstance(given, str) else given or []:
             (path.parent / picture).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (32, 32)).save(path.parent / picture)
         path.write_text(json.dumps(value))

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import httpx
@@ -33,7 +34,7 @@ ELSEWHERE = {
 }
 """Errors that cannot be provoked here, at least not in seconds: files of ours that have the words."""
 NUMBERS_DIFFER = {"reward-lost", "self-test", "body-too-large"}
-PROVOKE = {}
+PROVOKE: dict[str, Callable[[SimpleNamespace], str]] = {}
 
 
 def provokes(function):
@@ -220,7 +221,7 @@ def damaged_checkpoint(place):
 def reward_lost(place):
     run_dir = place.folder / "runs/lost"
     with serving(ColorJudge()) as url:
-        settings = (*OVERRIDES, f"reward.url={url}", "run_dir=runs/lost", "epochs=100", "reward.deadline_seconds=2")
+        settings = (*OVERRIDES, f"reward.url={url}", "run_dir=runs/lost", "epochs=100", "reward.deadline_seconds=1")
         run = Forked("train", "worlds/shapes/nft.yaml", *settings, folder=place.folder, COLUMNS="200")
         while not (run_dir / "metrics.jsonl").exists():
             assert run.poll() is None, run.output

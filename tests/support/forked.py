@@ -35,7 +35,9 @@ class Forked:
 
     """
 
-    def __init__(self, *command: object, num_processes: int = 1, folder: Path | None = None, **variables: str) -> None:
+    def __init__(
+        self, *command: object, num_processes: int = 1, folder: Path | str | None = None, **variables: str
+    ) -> None:
         port, self._log = str(free_port()), Path(tempfile.mkstemp(suffix=".log")[1])
         self._processes = []
         for rank in range(num_processes):
@@ -90,7 +92,7 @@ class Forked:
             process.join()
 
 
-def _run(words: list[str], environment: dict[str, str], folder: Path | None, log: str) -> None:
+def _run(words: list[str], environment: dict[str, str], folder: Path | str | None, log: str) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -166,7 +166,7 @@ def _run(words: list[str], folder: Path, variables: dict[str, str]) -> tuple[int
     if program == "python":
         as_ours = {"trainer": ["train"], "edit_r1": []}
         if rest[0] != "-m" or rest[1] not in as_ours:
-            return Forked("python", *rest, folder=folder, **variables).finish(_LIMIT_SECONDS)
+            return Forked("python", *rest, num_processes=1, folder=folder, **variables).finish(_LIMIT_SECONDS)
         rest = [*as_ours[rest[1]], *rest[2:]]
     if rest[:1] == ["serve"] and "--help" not in rest:
         return _serve(rest[1:], folder, variables)
@@ -185,7 +185,7 @@ def running_service(*options: str, folder: Path = ROOT, **variables: str) -> Ite
     """`edit-r1 serve` on a free port, ready: the process and its address. It is asked to end afterwards."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    service = Forked("serve", *options, "--port", port, folder=folder, **variables)
+    service = Forked("serve", *options, "--port", port, num_processes=1, folder=folder, **variables)
     try:
         _wait_until_ready(service, url)
         yield service, url

@@ -5,13 +5,15 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 RUN_DIR ?= runs/demo
 SEED   ?= 0
+# Without the notice that mkdocs-material's maintenance ends on 2027-05-05, which comes with every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 # One thread a process: two busy processes on two cores lose more to spinning than they win (BENCHMARKS.md).
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation pins clean
+.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation docs docs-serve package package-check audit sbom pins clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +31,10 @@ $(VENV)/.cpu: pyproject.toml constraints.txt | $(UV)
 $(VENV)/.dev: pyproject.toml constraints.txt | $(UV)
 	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	@touch $(VENV)/.cpu $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(UV)
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 setup: $(VENV)/.cpu ## make .venv with both programs for a laptop
 setup-dev: $(VENV)/.dev ## the same, with what tests and lint need (adds vLLM's CPU build)
@@ -81,8 +87,43 @@ bench: setup-dev ## speed: the service against its engine and other ways to serv
 bench-ablation: setup ## the paper's findings on shapes: eight variants, three seeds each (about an hour)
 	$(BIN)/python -m benchmarks.shapes_ablation
 
-pins: | $(UV) ## write constraints.txt anew
-	$(UV) pip compile --quiet pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+docs: $(VENV)/.docs ## build the site of docs/ into site/; a warning is an error
+	$(MKDOCS) build --strict --clean
 
-clean: ## remove .venv, caches and runs
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache runs
+docs-serve: $(VENV)/.docs ## show the site on http://127.0.0.1:8001 and build it anew when a page changes
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
+package: | $(UV) ## build the sdist and, from it, the wheel into dist/
+	rm -rf dist
+	$(UV) build --out-dir dist
+
+package-check: setup-dev package sbom ## install the wheel outside the checkout and use it, with its extras and without
+	$(BIN)/python -m pytest tests/package
+
+# Tools of the extra `supply` run beside .venv: a bill of materials should not list what wrote it.
+SUPPLY = $(UV) tool run --constraints constraints.txt
+
+# Not validated: the schema takes 20 s and only repeats what the writer knows.
+sbom: setup ## write dist/edit-r1.cdx.json, a CycloneDX bill of materials of what .venv holds
+	@mkdir -p dist
+	$(SUPPLY) --from cyclonedx-bom cyclonedx-py environment --no-validate --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-file dist/edit-r1.cdx.json $(BIN)/python
+
+# `osv` asks osv.dev instead of PyPI.
+AUDIT_SERVICE ?= pypi
+AUDIT = $(SUPPLY) pip-audit --vulnerability-service $(AUDIT_SERVICE) --no-deps --disable-pip --strict --progress-spinner off
+
+# A release with a known hole comes first: where advisories cannot be reached, pip-audit may find nothing and call it well.
+audit: | $(UV) ## known vulnerabilities of the pins; needs the advisories of PyPI (not in CI)
+	@mkdir -p .cache && echo jinja2==2.10 > .cache/known-hole.txt
+	@$(AUDIT) --requirement .cache/known-hole.txt > .cache/known-hole.log 2>&1; \
+	  grep -qE 'jinja2 +2\.10 +(CVE|GHSA|PYSEC)-' .cache/known-hole.log \
+	  || { tail -n 1 .cache/known-hole.log; \
+	       echo "make audit: no advisories from $(AUDIT_SERVICE): jinja2 2.10 has known holes, and none was named; nothing was audited" >&2; exit 1; }
+	$(AUDIT) --requirement constraints.txt
+
+pins: | $(UV) ## write constraints.txt anew
+	$(UV) pip compile --quiet pyproject.toml --extra dev --extra docs --extra supply --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+
+clean: ## remove .venv, caches, runs and what was built
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache dist runs site

@@ -148,7 +148,8 @@ def _need(*packages: str, extra: str) -> None:
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ConfigError(
-            f"this command needs {', '.join(missing)}; install the extra {extra}: uv pip install -e '.[EXTRA]'"
+            f"this command needs {', '.join(missing)}; install the extra {extra}: uv pip install -e '.[EXTRA]' "
+            "in a checkout, uv pip install 'WHEEL_FILE[EXTRA]' without one"
         )
 
 

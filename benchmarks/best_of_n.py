@@ -5,7 +5,7 @@
 Each held-out task is edited 16 times as a rollout does, by the run's editor without and with what it learned; every
 method scores all edits. Success at N is that of the edit that scores highest among N (equal scores share), as a mean
 over all choices of N out of the 16: no luck of the draw beyond the tasks'. `oracle` chooses by the oracle itself, which
-no judge can beat; at N = 1 all are the editor alone.
+no judge can beat; at N = 1 all are the editor alone. The picture has the first method and the oracle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from math import comb
 from pathlib import Path
 
@@ -43,12 +44,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/images/best-of-n.svg"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    scorer = make_scorer(HERE / "judge")
     curves: dict[str, list[float]] = {}
     for when, weights in (("before", None), ("after", find_weights(arguments.run, "ema", None))):
         edits = pool(Editor(run_config(arguments.run), weights), arguments.tasks)
         success = (edits.oracle >= SUCCESS_THRESHOLD).astype(float)
-        chosen_by = {name: asyncio.run(score_set(scorer, edits, name)) for name in arguments.methods}
+        chosen_by = asyncio.run(score_all(edits, arguments.methods))
         for name, scores in {**chosen_by, "oracle": edits.oracle}.items():
             curves[f"{name}, {when}"] = [best_of(scores, success, size) for size in SIZES]
     heading = " | ".join(f"N = {size}" for size in SIZES)
@@ -63,6 +63,12 @@ def main() -> int:
     arguments.out.write_text(chart, encoding="utf-8")
     print(arguments.out)
     return 0
+
+
+async def score_all(edits: EditSet, methods: Sequence[str]) -> dict[str, Floats]:
+    """Method -> scores [N, K]."""
+    scorer = make_scorer(HERE / "judge")
+    return {name: await score_set(scorer, edits, name) for name in methods}
 
 
 def pool(editor: Editor, num_tasks: int, seed: int = 11) -> EditSet:

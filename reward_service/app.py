@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
 from reward_service import openapi
@@ -131,7 +131,7 @@ async def info(service: ServiceDep) -> ServiceInfo:
     return service.info
 
 
-@_operation.get("/metrics")
+@_operation.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: ServiceDep) -> Response:
     """Prometheus metrics."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -27,7 +27,7 @@ def serve(arguments: Sequence[str]) -> None:
 
     """
     settings = settings_from(arguments)
-    _configure_logging(settings)
+    configure_logging(settings)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -78,11 +78,17 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _configure_logging(settings: Settings) -> None:
+def configure_logging(settings: Settings) -> None:
     """One line an event on stderr: for people on a terminal, JSON elsewhere when asked."""
     wants_json = settings.log_format == "json"
-    for_people: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    for_machines: list[Processor] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    # Tracebacks without the values of variables, which structlog shows by itself: a request's headers hold the key.
+    plain = structlog.dev.plain_traceback
+    without_values = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    for_people: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    for_machines: list[Processor] = [
+        structlog.processors.ExceptionRenderer(without_values),
+        structlog.processors.JSONRenderer(),
+    ]
     renderers = for_machines if wants_json else for_people
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,

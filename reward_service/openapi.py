@@ -9,12 +9,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared.schemas import JsonScoreRequest, ScoreOptions
+from shared.schemas import BatchGroup, JsonScoreRequest, ScoreOptions
 
 _REFERENCE = "#/components/schemas/{model}"
 _FILE = {"type": "string", "format": "binary"}
 _MODELS, _DEFINITIONS = models_json_schema(
-    [(ScoreOptions, "validation"), (JsonScoreRequest, "validation")], ref_template=_REFERENCE
+    [(model, "validation") for model in (ScoreOptions, JsonScoreRequest, BatchGroup)], ref_template=_REFERENCE
 )
 
 

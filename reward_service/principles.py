@@ -85,10 +85,23 @@ class JudgedPrinciples:
             spec = replace(_SPEC, temperature=0.7 if attempt else 0.0, seed=attempt)
             answer = await self._engine.generate(messages, spec)
             try:
-                return parse_principles(answer.text)
+                return self._checked(parse_principles(answer.text))
             except UnparsableAnswerError as error:
                 reason = error
         raise UnparsableAnswerError(f"the judge wrote no principles in {_MAX_TRIES} tries: {reason}")
+
+    def _checked(self, principles: tuple[Principle, ...]) -> tuple[Principle, ...]:
+        """The same. A client can have the judge spell a control token; JSON escapes get it past the tokenizer.
+
+        Raises:
+            UnparsableAnswerError: a question holds one; it would be structure in the next prompt.
+
+        """
+        for principle in principles:
+            for token in self._engine.chat.control_tokens:
+                if token in principle.question:
+                    raise UnparsableAnswerError(f"a principle that the judge wrote holds its control token {token}")
+        return principles
 
     def _forget_failure(self, key: tuple[object, ...], done: asyncio.Task[tuple[Principle, ...]]) -> None:
         if done.cancelled() or done.exception() is not None:

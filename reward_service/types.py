@@ -109,7 +109,7 @@ class Answer:
     pieces: tuple[str, ...]
     """[T], the text of each token on its own."""
     label_logprobs: tuple[tuple[float, ...], ...] = ()
-    """[T][L], log-probabilities of `SamplingSpec.labels` in the full vocabulary, from the model's own logits (no
+    """[T, L], log-probabilities of `SamplingSpec.labels` in the full vocabulary, from the model's own logits (no
     temperature), at the position where token t was drawn; empty when no labels were asked for."""
     finished: bool = True
     """False: cut off at `max_tokens`."""

@@ -23,9 +23,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ConfigModel(BaseModel):
-    """Base of every configuration section: frozen, unknown keys are errors, defaults are checked too."""
+    """Base of every configuration section: frozen, unknown keys are errors, defaults are checked too.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    The sentence under a field is its description.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class _Loader(yaml.SafeLoader):

@@ -206,7 +206,7 @@ def load_family(
         quantization=model.quantization,
         without_weights=without_weights,
     )
-    family = family_class(model.family).load(model.path, options)
+    family = family_class(model.family).load(model.location, options)
     if options.offload_text_encoders:
         family.offloaded = Offloaded(family.text_encoders, device)
     return family

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from shared import packaged
 from shared.config import load_config
 from shared.errors import ConfigError, EditR1Error
 
@@ -48,6 +49,7 @@ def _train(path: Path, overrides: list[str]) -> None:
     from trainer.preflight import preflight  # noqa: PLC0415
     from trainer.progress import Display  # noqa: PLC0415
 
+    path = packaged.find_path(path)
     if not path.is_file():
         raise ConfigError(f"configuration {path} does not exist")
     config = load_config(TrainConfig, path, overrides)

@@ -1,7 +1,7 @@
 """The trainer's configuration: one frozen model, a sentence under every field, defaults from Table 5 of the paper.
 
 Enters: YAML and dotted overrides, by `shared.config.load_config`. Leaves: a TrainConfig. No torch here.
-Paths are relative to the working directory.
+Paths are relative to the working directory; `worlds/...` that is not there is the installed package's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared import packaged
 from shared.config import ConfigModel
 from shared.errors import ConfigError
 from shared.images import Codec
@@ -111,6 +112,11 @@ class ModelConfig(ConfigModel):
     quantization: Literal["none", "int8"] = "none"
     """Frozen weights of transformer and text encoders in 8 bits (torchao; extra `quant`), for LoRA."""
 
+    @property
+    def location(self) -> str:
+        """Where `path` leads from here: itself, or the installed package's own directory of that name."""
+        return packaged.find(self.path)
+
     @field_validator("family")
     @classmethod
     def _known_family(cls, value: str) -> str:
@@ -125,7 +131,7 @@ class RolloutConfig(ConfigModel):
     steps: PositiveInt = 6
     """DPM-Solver++ steps (Table 5: 6)."""
     guidance: PositiveFloat = 2.5
-    """Embedded guidance, in rollout, training and evaluation alike (Table 5: 2.5)."""
+    """Embedded guidance, in rollout, training and evaluation alike (published code: 2.5)."""
     batch_groups: PositiveInt = 1
     """Groups generated in one batch and sent off together: the unit that processes share out. More is faster on small
     models."""
@@ -189,9 +195,9 @@ class LoraConfig(ConfigModel):
     """The trained adapter."""
 
     rank: PositiveInt = 32
-    """Rank of the update matrices (Table 5: 32)."""
+    """Rank of the update matrices (published code: 32)."""
     alpha: PositiveFloat = 64.0
-    """Scaling numerator: updates count alpha / rank times (Table 5: 64)."""
+    """Scaling numerator: updates count alpha / rank times (published code: 64)."""
     targets: tuple[str, ...] | None = None
     """Module names (suffixes) that get an adapter; None takes the model family's attention layers."""
 
@@ -204,7 +210,7 @@ class OptimizerConfig(ConfigModel):
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the first and second moment."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Decoupled weight decay (Table 5: 1e-4)."""
+    """Decoupled weight decay (published code: 1e-4)."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
     max_grad_norm: PositiveFloat = 1.0
@@ -217,7 +223,7 @@ class EvaluationConfig(ConfigModel):
     every: NonNegativeInt = 0
     """Epochs between evaluations on the way; 0 evaluates at start and end only."""
     steps: PositiveInt = 15
-    """Euler steps (Table 5: 15)."""
+    """Euler steps (published code: 15)."""
     tasks: PositiveInt | None = None
     """How many held-out tasks, from the top of the list; None takes all."""
     batch_size: PositiveInt = 8

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared import images
+from shared import images, packaged
 from shared.errors import DataError, ImageError
 from trainer.sizes import ChooseSize, ImageSize
 from trainer.types import EditTask, TaskGroup
@@ -61,6 +61,7 @@ def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]
     Raises DataError for an unreadable or empty list, a line that is not a task, an image file that is missing; the
     message names line numbers, up to ten faults at once.
     """
+    path = packaged.find_path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -59,7 +59,7 @@ def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
     """Write the whole pipeline with what was trained in its weights; returns `out`."""
     config = run_config(run_dir)
     try:
-        pipeline = DiffusionPipeline.from_pretrained(config.model.path)
+        pipeline = DiffusionPipeline.from_pretrained(config.model.location)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--merged needs a pipeline of diffusers at {config.model.path}: {error}") from error
     if config.tuning == "full":

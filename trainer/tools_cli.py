@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from PIL import Image
 
-from shared import images
+from shared import images, packaged
 from shared.errors import CheckpointError, ConfigError, DataError, ImageError
 from shared.schemas import DEFAULT_METHOD
 from shared.score_cli import DEFAULT_URL
@@ -114,6 +114,7 @@ def doctor(
     from trainer.config import TrainConfig  # noqa: PLC0415
     from trainer.doctor import Doctor, this_machine  # noqa: PLC0415
 
+    config = packaged.find_path(config)
     if not config.is_file():
         raise ConfigError(f"configuration {config} does not exist")
     checks = Doctor(

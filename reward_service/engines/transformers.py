@@ -7,6 +7,7 @@ batches form by themselves under load. A batch that fails is split in halves, so
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
@@ -97,8 +98,10 @@ class TransformersEngine:
         processor = AutoProcessor.from_pretrained(options.model)
         chat = Chat(processor, options.model)
         model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype).to(device).eval()
+        # Several adapters are what we want: each load warns of the others, and reports their weights as missing.
+        logging.getLogger("transformers.integrations.peft").setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
             for name, directory in options.adapters.items():
                 model.load_adapter(str(directory), adapter_name=name)
         model.requires_grad_(False)

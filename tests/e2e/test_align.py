@@ -43,6 +43,8 @@ def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, 
         == logit["pairs"]["all"]["num_pairs"]
     )
     assert found["items"] == 12
+    shares = [part["strict"]["value"] for task, part in logit["pairs"].items() if task != "all"]
+    assert logit["mean_over_tasks"] == {"overall": pytest.approx(sum(shares) / len(shares))}
     page = (tmp_path / "alignment.html").read_text()
     assert page.count("<svg") == 3  # people and two methods
     assert "score_logit against score_sampling_cot" in page

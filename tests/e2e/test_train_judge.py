@@ -16,7 +16,7 @@ from reward_service.types import JudgeImage, Message, Question, SamplingSpec
 from worlds.shapes.judge_data import SEEN, draw
 from worlds.shapes.preferences import write
 from worlds.shapes.scenes import render, to_image
-from worlds.shapes.verifier import training_pairs, write_traces
+from worlds.shapes.verifier import damaged_drawings, write_traces
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def files(tmp_path_factory):
     """(traces, pairs)."""
     folder, rng = tmp_path_factory.mktemp("learning"), np.random.default_rng(0)
     traces = write_traces([draw(rng, "train", SEEN) for _ in range(120)], folder / "traces", rng)
-    return traces, write([training_pairs(16, 4, rng)], folder / "pairs")
+    return traces, write([damaged_drawings(16, 4, rng)], folder / "pairs")
 
 
 def train_judge(*arguments):

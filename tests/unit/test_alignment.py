@@ -206,6 +206,10 @@ def test_json_forms_name_files_beside_them(tmp_path):
     items = list(read_preferences(tmp_path / "arena.jsonl", "genai-bench"))
     assert [[pair.human for pair in item.pairs] for item in items] == [[1], [-1], [0], []]
     assert [item.discarded for item in items] == [0, 0, 0, 1]
+    renamed = {"instruction": "p", "source_img": "0.png", "vote_type": "rightvote", **arena}
+    (tmp_path / "data.jsonl").write_text(json.dumps(renamed) + "\n")
+    (item,) = read_preferences(tmp_path / "data.jsonl", "editreward-data")
+    assert (item.pairs[0].human, item.edits) == (-1, tuple(PICTURES[1:3]))
 
 
 @pytest.mark.parametrize(

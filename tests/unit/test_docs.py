@@ -36,6 +36,15 @@ def test_the_objectives_metrics_are_listed():
     assert undocumented({"nft/lose"}) == {"nft/lose"}
 
 
+def test_the_threat_model_names_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert len(named) > 20
+    assert named - there == set()
+
+
 def test_every_alarm_and_its_key_is_listed():
     for name in ALARMS:
         assert f"| `{name}` |" in TRAINING

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -21,6 +22,7 @@ class Scribe:
     """An engine that says what it is told, slowly, and remembers what it was asked."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        self.chat = SimpleNamespace(control_tokens=frozenset({"<|image_pad|>"}))
         self.texts = list(texts)
         self.specs: list[SamplingSpec] = []
 
@@ -35,7 +37,7 @@ def brief(instruction: str = "make it red", source: str = "a", task: str = "adju
 
 
 def judged(scribe: Scribe) -> JudgedPrinciples:
-    return JudgedPrinciples(cast("Engine", scribe), "{instruction}")  # only `generate` is called
+    return JudgedPrinciples(cast("Engine", scribe), "{instruction}")  # only `generate` and the tokens are used
 
 
 def test_groups_of_one_source_and_instruction_share_one_answer():
@@ -77,6 +79,20 @@ def test_an_unreadable_list_is_asked_for_again_and_a_failure_is_not_kept():
         with pytest.raises(UnparsableAnswerError, match="no principles in 3 tries"):
             await book.of(brief(source="b"))
         assert await book.of(brief(source="b")) == READ
+
+    asyncio.run(ask())
+
+
+def test_a_control_token_that_the_judge_spells_is_not_believed():
+    escaped = WRITTEN.replace("red?", r"\u003c|image_pad|\u003e?")
+    assert "<|image_pad|>" in parse_principles(escaped)[0].question  # what a next prompt would hold
+    scribe = Scribe([escaped, WRITTEN, escaped, escaped, escaped])
+
+    async def ask() -> None:
+        book = judged(scribe)
+        assert await book.of(brief()) == READ
+        with pytest.raises(UnparsableAnswerError, match=r"control token <\|image_pad\|>"):
+            await book.of(brief(source="b"))
 
     asyncio.run(ask())
 

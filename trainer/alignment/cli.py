@@ -140,18 +140,19 @@ def _price(read: Callable[[], Iterator[PreferenceItem]], store: ScoreStore, meth
 def _table(found: report.Alignment) -> Table:
     """What fits a terminal; the report has the rest."""
     table = Table(title="pairs ordered as people do")
-    for heading in ("method", "strict", "95 %", "ties half", "tie rate", "missing", "s/edit", "tokens"):
+    for heading in ("method", "strict", "95 %", "half", "ties", "none", "s", "tokens"):
         table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     for method in found.ranked:
         overall, price = found.tasks[method][ALL], found.prices[method]
         table.add_row(
             method,
             report.figure(overall.strict.value),
-            f"{report.figure(overall.strict.low, 2)}..{report.figure(overall.strict.high, 2)}",
+            f"{report.figure(100 * overall.strict.low, 0)}-{report.figure(100 * overall.strict.high, 0)}",
             report.figure(overall.half.value),
             report.figure(overall.tie_rate, 2),
             str(overall.num_missing),
             report.figure(price.seconds),
             report.figure(price.tokens, 0),
         )
+    table.caption = "half: equal scores count half; ties, none: equal, missing; s, tokens: of one edit"
     return table

@@ -98,13 +98,23 @@ def _editreward_train(row: Row, folder: Path) -> PreferenceItem:
 
 
 def _genai_bench(row: Row, folder: Path) -> PreferenceItem:
-    """TIGER-Lab/GenAI-Bench, image editing: an arena's votes; where both are bad nothing is said of their order."""
+    """TIGER-Lab/GenAI-Bench, image editing: an arena's votes."""
+    return _arena(row, folder, row["instruct_prompt"], row["source_image"])
+
+
+def _editreward_data(row: Row, folder: Path) -> PreferenceItem:
+    """TIGER-Lab/EditReward-Data: two edits a row, voted on as in an arena."""
+    return _arena(row, folder, row["instruction"], row["source_img"])
+
+
+def _arena(row: Row, folder: Path, instruction: str, source: object) -> PreferenceItem:
+    """Where both are bad nothing is said of their order."""
     vote = row["vote_type"]
     if vote not in _ARENA and vote != "bothbad_vote":
         raise ValueError(f"vote_type {vote!r}: expected one of {', '.join(_ARENA)}, bothbad_vote")
     pairs = (Pair(0, 1, _ARENA[vote]),) if vote in _ARENA else ()
     pictures = [_picture(row["left_output_image"], folder), _picture(row["right_output_image"], folder)]
-    return _item(row["instruct_prompt"], _picture(row["source_image"], folder), pictures, pairs, discarded=not pairs)
+    return _item(instruction, _picture(source, folder), pictures, pairs, discarded=not pairs)
 
 
 def _mer_bench(row: Row, folder: Path) -> PreferenceItem:
@@ -119,6 +129,7 @@ FORMATS: Mapping[str, Convert] = {
     "editreward-bench": _editreward_bench,
     "editreward-bench-json": _editreward_bench_json,
     "editreward-train": _editreward_train,
+    "editreward-data": _editreward_data,
     "genai-bench": _genai_bench,
     "mer-bench": _mer_bench,
 }

@@ -13,10 +13,19 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
 from trainer.alignment.agreement import Interval, PairAgreement, ScoreAgreement
-from trainer.alignment.results import ALL, Evidence, by_dimension, by_task, distributions, histograms, paired_tests
+from trainer.alignment.results import (
+    ALL,
+    Evidence,
+    by_dimension,
+    by_task,
+    distributions,
+    histograms,
+    mean_over_tasks,
+    paired_tests,
+)
 from trainer.charts import Series, line_chart
 
-HTML_NAME, JSON_NAME = "alignment.html", "alignment.json"
+HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"
 HEADINGS = (
     "method",
     "strict",
@@ -50,6 +59,8 @@ class Alignment:
     tasks: Mapping[str, Mapping[str, PairAgreement]]
     """Method -> `all` or task -> agreement."""
     dimensions: Mapping[str, Mapping[str, PairAgreement]]
+    means: Mapping[str, Mapping[str, float]]
+    """Method -> dimension -> mean over the tasks."""
     tests: Mapping[tuple[str, str], float]
     scores: Mapping[str, ScoreAgreement]
     prices: Mapping[str, Price]
@@ -63,6 +74,7 @@ class Alignment:
             evidence=evidence,
             tasks={method: by_task(evidence, method) for method in prices},
             dimensions={method: by_dimension(evidence, method) for method in prices},
+            means={method: mean_over_tasks(evidence, method) for method in prices},
             tests=paired_tests(evidence),
             scores=distributions(evidence),
             prices=prices,
@@ -110,7 +122,8 @@ def markdown(found: Alignment) -> str:
 
 
 def write(found: Alignment, out: Path) -> None:
-    """Write both files."""
+    """Write the report, the figures, and the tables in Markdown."""
+    (out / TABLE_NAME).write_text(markdown(found) + "\n", encoding="utf-8")
     (out / JSON_NAME).write_text(json.dumps(_as_json(found), indent=2) + "\n", encoding="utf-8")
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=select_autoescape()
@@ -158,6 +171,7 @@ def _as_json(found: Alignment) -> dict[str, Any]:
             method: {
                 "pairs": {name: asdict(value) for name, value in found.tasks[method].items()},
                 "dimensions": {name: asdict(value) for name, value in found.dimensions[method].items()},
+                "mean_over_tasks": dict(found.means[method]),
                 "scores": asdict(found.scores[method]) if method in found.scores else None,
                 "seconds_an_edit": found.prices[method].seconds,
                 "tokens_an_edit": found.prices[method].tokens,

@@ -108,6 +108,17 @@ def by_dimension(evidence: Evidence, method: str) -> dict[str, PairAgreement]:
     return found if len(found) > 1 else {}
 
 
+def mean_over_tasks(evidence: Evidence, method: str) -> dict[str, float]:
+    """Dimension -> unweighted mean of the tasks' strict accuracy, as EditReward-Bench's tables have it."""
+    dimensions, tasks = np.array(evidence.dimensions), np.array(evidence.tasks)
+    found = {}
+    for dimension in np.unique(dimensions):
+        here = dimensions == dimension
+        shares = [_agreement(evidence, method, here & (tasks == task)).strict.value for task in np.unique(tasks[here])]
+        found[str(dimension)] = float(np.nanmean(shares)) if not np.isnan(shares).all() else float("nan")
+    return found
+
+
 def paired_tests(evidence: Evidence) -> dict[tuple[str, str], float]:
     """P of two methods being right equally often on the decided pairs that both scored (McNemar)."""
     tests = {}

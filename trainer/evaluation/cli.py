@@ -14,7 +14,7 @@ import typer
 
 from shared.errors import ConfigError, DataError
 from trainer.evaluation import evaluating
-from trainer.evaluation.benchmarks import Benchmark, Language, read_gedit, read_imgedit
+from trainer.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
 from trainer.evaluation.evaluating import JudgeSettings
 from trainer.evaluation.rubrics import Prompts, load_prompts
 from trainer.evaluation.sharing import Share
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Order:
-    """What both benchmarks are told alike."""
+    """What is told of the editor and its judge."""
 
     out: Path
     overrides: Sequence[str]
@@ -127,8 +127,10 @@ class _Order:
         )
 
 
-@app.command()
-def imgedit(
+@app.command("gedit", help="GEdit-Bench: eleven tasks, consistency and quality of 0 to 10, their geometric mean.")
+@app.command("imgedit", help="ImgEdit-Bench: nine types of edits, three scores of 1 to 5 each, the mean of the types.")
+def evaluate(
+    context: typer.Context,
     directory: Directory,
     overrides: Overrides = None,
     *,
@@ -139,7 +141,8 @@ def imgedit(
     step: Step = None,
     weights: Weights = "ema",
     pictures: Pictures = None,
-    origin: Annotated[Path | None, typer.Option(help="Directory of the source pictures, if it is elsewhere.")] = None,
+    origin: Annotated[Path | None, typer.Option(help="imgedit: where the source pictures are, if elsewhere.")] = None,
+    language: Annotated[str | None, typer.Option(help="gedit: en (the default), cn or all.")] = None,
     seed: Seed = 0,
     limit: Limit = None,
     judge_url: JudgeUrl = None,
@@ -151,7 +154,8 @@ def imgedit(
     prompts: PromptsPath = None,
     gallery: PerType = 8,
 ) -> None:
-    """ImgEdit-Bench: nine types of edits, three scores of 1 to 5 each; overall is the mean of the types."""
+    """Judge an editor on one of the benchmarks, which is the command's name."""
+    name: BenchmarkName = "imgedit" if context.info_name == "imgedit" else "gedit"
     order = _Order(
         out=out,
         overrides=overrides or (),
@@ -171,59 +175,18 @@ def imgedit(
         gallery=gallery,
     )
     order.check()
-    texts = load_prompts("imgedit", prompts)
-    _evaluate(_limited(read_imgedit(directory, origin), limit), texts, order)
-
-
-@app.command()
-def gedit(
-    directory: Directory,
-    overrides: Overrides = None,
-    *,
-    out: Out,
-    language: Annotated[str, typer.Option(help="en, cn or all.")] = "en",
-    model: Model = None,
-    adapter: Adapter = None,
-    base: Base = False,
-    step: Step = None,
-    weights: Weights = "ema",
-    pictures: Pictures = None,
-    seed: Seed = 0,
-    limit: Limit = None,
-    judge_url: JudgeUrl = None,
-    judge_model: JudgeModel = None,
-    judge_key_variable: JudgeKey = None,
-    judge_in_flight: InFlight = 16,
-    judge_max_tokens: MaxTokens = 1400,
-    judge_retry_seconds: Retry = 120.0,
-    prompts: PromptsPath = None,
-    gallery: PerType = 8,
-) -> None:
-    """GEdit-Bench: eleven tasks, semantic consistency and perceptual quality of 0 to 10, and their geometric mean."""
-    order = _Order(
-        out=out,
-        overrides=overrides or (),
-        model=model,
-        adapter=adapter,
-        base=base,
-        step=step,
-        weights=weights,
-        pictures=pictures,
-        seed=seed,
-        judge_url=judge_url,
-        judge_model=judge_model,
-        judge_key_variable=judge_key_variable,
-        max_in_flight=judge_in_flight,
-        max_tokens=judge_max_tokens,
-        retry_seconds=judge_retry_seconds,
-        gallery=gallery,
-    )
-    order.check()
-    if language not in _LANGUAGES:
-        raise DataError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
-    texts = load_prompts("gedit", prompts)
-    store = evaluating.cache_directory(out) / "sources"
-    _evaluate(_limited(read_gedit(directory, _LANGUAGES[language], store), limit), texts, order)
+    if name == "imgedit":
+        if language is not None:
+            raise ConfigError("--language belongs to gedit; ImgEdit-Bench is in English")
+        benchmark = read_imgedit(directory, origin)
+    else:
+        if origin is not None:
+            raise ConfigError("--origin belongs to imgedit; GEdit-Bench has its pictures in its files")
+        if (language or "en") not in _LANGUAGES:
+            raise DataError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
+        benchmark = read_gedit(directory, _LANGUAGES[language or "en"], evaluating.cache_directory(out) / "sources")
+    texts = load_prompts(name, prompts)
+    _evaluate(benchmark if limit is None else benchmark.first_of_each_type(limit), texts, order)
 
 
 @app.command()
@@ -238,10 +201,6 @@ def compare(
     """Two editors on the same items: win rates and differences with confidence intervals, a gallery side by side."""
     typer.echo(write_comparison(first, second, out, seed=seed, shown=gallery))
     typer.echo(out)
-
-
-def _limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
-    return benchmark if limit is None else benchmark.first_of_each_type(limit)
 
 
 def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
+from shared import packaged
 from shared.config import load_config
 from shared.errors import CheckpointError, ConfigError
 from trainer import checkpoint
@@ -92,7 +93,7 @@ def _config_of_pipeline(model: str, overrides: Sequence[str]) -> TrainConfig:
 
 def _family_of(model: str) -> str:
     try:
-        name = DiffusionPipeline.load_config(model)["_class_name"]
+        name = DiffusionPipeline.load_config(packaged.find(model))["_class_name"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"--model {model} is neither a run ({_CONFIG}), nor a checkpoint of one, nor a pipeline of diffusers: "
@@ -116,8 +117,8 @@ def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:
         "steps": config.evaluation.steps,
     }
     adapter = None if weights is None else _digest([_weights_file(weights)], whole=True)
-    digest = _model_digest(model.path)
-    name = model.path if digest is None else Path(model.path).resolve().name
+    digest = _model_digest(model.location)
+    name = model.path if digest is None else Path(model.location).resolve().name
     return {"model": name, "model_digest": digest, "adapter": adapter, "settings": settings}
 
 

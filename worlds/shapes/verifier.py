@@ -20,6 +20,7 @@ import numpy as np
 
 from shared.images import encode
 from worlds.shapes.demo import HERE
+from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
 from worlds.shapes.judge_data import SEEN, Example, draw, draw_edit
 from worlds.shapes.judge_table import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
 from worlds.shapes.preferences import write
@@ -55,18 +56,25 @@ def write_traces(examples: Sequence[Example], out: Path, rng: np.random.Generato
     return path
 
 
-def training_pairs(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:
-    """Groups of edits on the training side."""
+def damaged_drawings(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:
+    """Groups of edits on the training side, right and wrong ones with damage."""
     tasks = tuple(sample_task(rng, "train") for _ in range(num_tasks))
     drawn = [[draw_edit(rng, task, SEEN, 0.4, 0.6) for _ in range(group_size)] for task in tasks]
     edits = np.array([[edited for edited, _ in row] for row in drawn])
-    return EditSet("training", tasks, edits, np.array([[oracle for _, oracle in row] for row in drawn]))
+    return EditSet("drawings", tasks, edits, np.array([[oracle for _, oracle in row] for row in drawn]))
 
 
-def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]:
+def editors_candidates(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:
+    """Groups on the training side, sampled by the committed editor."""
+    tasks = tuple(sample_task(rng, "train") for _ in range(num_tasks))
+    edits = sample_edits(load_family(HERE / "editor"), tasks, group_size, seed=22)
+    return EditSet("candidates", tasks, edits, oracle_scores(tasks, edits))
+
+
+async def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]:
     """Pairwise accuracy of `verifier` on each set, answered by an adapter or by the bare judge."""
     scorer = make_scorer(HERE / "judge", {} if adapter is None else {METHOD: adapter})
-    return [agreement(asyncio.run(score_set(scorer, one, METHOD)), one.oracle)["pairwise_accuracy"] for one in sets]
+    return [agreement(await score_set(scorer, one, METHOD), one.oracle)["pairwise_accuracy"] for one in sets]
 
 
 def main() -> int:
@@ -74,24 +82,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/verifier"))
     parser.add_argument("--traces", type=int, default=1500)
-    parser.add_argument("--pairs", type=int, default=400, help="groups of four edits to take pairs from")
+    parser.add_argument("--pairs", type=int, default=400, help="groups of four edits, half of each kind")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--preference-steps", type=int, default=200)
+    parser.add_argument("--preference-steps", type=int, default=300)
     arguments = parser.parse_args()
     out, rng = arguments.out, np.random.default_rng(21)
     traces = write_traces([draw(rng, "train", SEEN) for _ in range(arguments.traces)], out / "traces", rng)
-    pairs = write([training_pairs(arguments.pairs, 4, rng)], out / "pairs")
+    half = arguments.pairs // 2
+    pairs = write([damaged_drawings(half, 4, rng), editors_candidates(half, 4, rng)], out / "pairs")
     common = ["--judge", str(HERE / "judge"), "--method", METHOD]
     first = ["--traces", str(traces), "--out", str(out / "sft")]
     first += ["--steps", str(arguments.steps), "--learning-rate", "2e-3"]
     second = ["--pairs", str(pairs), "--start", str(out / "sft"), "--out", str(out / "gcpo")]
-    second += ["--preference-steps", str(arguments.preference_steps), "--preference-learning-rate", "5e-4"]
+    second += ["--preference-steps", str(arguments.preference_steps), "--preference-learning-rate", "1e-3"]
+    second += ["--preference-batch", "16"]
     for stage in (first, second):
         subprocess.run([sys.executable, "-m", "edit_r1", "train-judge", *common, *stage], check=True)  # noqa: S603
     sets = [corruption_set(120, 6), editor_set(HERE / "editor", 60, 12)]
     print("\n| `verifier` | " + " | ".join(one.name for one in sets) + " |\n| --- | --- | --- |")  # noqa: T201
     for name, adapter in (("before", None), ("after the traces", out / "sft"), ("after the pairs", out / "gcpo")):
-        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in accuracy(adapter, sets)) + " |")  # noqa: T201
+        found = " | ".join(f"{value:.3f}" for value in asyncio.run(accuracy(adapter, sets)))
+        print(f"| {name} | {found} |")  # noqa: T201
     return 0
 
 

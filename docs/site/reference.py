@@ -1,0 +1,160 @@
+"""What the reference pages list, written at build time out of the programs themselves, so that it cannot drift.
+
+Enters: the markdown of a page with its markers; the OpenAPI document of `create_app(Settings())`, which loads no judge,
+and the JSON schemas of the two configurations. Leaves: markdown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reward_service.app import create_app
+from reward_service.settings import Settings
+from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+_ROOT = Path(__file__).resolve().parents[2]
+_LINKED = re.compile(r"\[(\w+)\]\(#\w+\)")
+_FIELDS_HEAD = "| field | type | default | |\n| --- | --- | --- | --- |"
+_KEYS_HEAD = "| key | type | default | |\n| --- | --- | --- | --- |"
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs' names
+    """Put what each marker of a reference page stands for in its place."""
+    for marker, write in _MARKERS.get(page.file.src_uri, {}).items():
+        if marker not in markdown:
+            raise ValueError(f"docs/{page.file.src_uri} has no line {marker}, which generated text stands for")
+        markdown = markdown.replace(marker, write())
+    return markdown
+
+
+def operations() -> str:
+    """The service's routes and models."""
+    return render(create_app(Settings()).openapi())
+
+
+def service_settings() -> str:
+    """The service's settings as flags."""
+    rows = (
+        (f"--{name.replace('_', '-')}", field) for name, field in Settings.model_json_schema()["properties"].items()
+    )
+    return "\n".join([_KEYS_HEAD.replace("key", "flag"), *(_key(name, field) for name, field in rows)])
+
+
+def training_keys() -> str:
+    """The trainer's keys, section by section."""
+    schema = TrainConfig.model_json_schema()
+    sections: dict[str, list[str]] = {"": []}
+    for name, field in schema["properties"].items():
+        section = schema["$defs"].get(field.get("$ref", "").rpartition("/")[2], {})
+        if "properties" not in section:
+            sections[""].append(_key(name, field, required=name in schema["required"]))
+            continue
+        needed = section.get("required", ())
+        keys = [_key(f"{name}.{key}", value, required=key in needed) for key, value in section["properties"].items()]
+        sections[f"### {name}\n\n{_text(section)}"] = keys
+    return "\n\n".join(f"{title}\n\n{_KEYS_HEAD}\n" + "\n".join(rows) for title, rows in sections.items())
+
+
+def _key(name: str, field: Mapping[str, Any], *, required: bool = False) -> str:
+    default = "required" if required else _default(field)
+    return f"| `{name}` | {_plain_type(field)} | {default} | {_text(field)} |"
+
+
+def _plain_type(field: Mapping[str, Any]) -> str:
+    """A type in words, without links: the models of a configuration have no page."""
+    return _LINKED.sub(r"\1", _type(field))
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """An OpenAPI document as markdown: operations by path, then the models that they name."""
+    lines = ["## Operations"]
+    for path, operations in sorted(document["paths"].items(), key=_other_clients_last):
+        for verb, operation in operations.items():
+            lines += _operation(f"{verb.upper()} {path}", operation)
+    lines += ["## Models"]
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        lines += [f"### {name} {{#{name.lower()}}}", _text(schema), *_fields(schema)]
+    return "\n\n".join(line for line in lines if line)
+
+
+def _other_clients_last(item: tuple[str, object]) -> bool:
+    return not item[0].startswith("/v1/")
+
+
+def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### `{title}`"
+    yield _text(operation)
+    if "security" in operation:
+        yield "Needs the key, where the service has one."
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        yield f"**Body** `{kind}`{_named(content['schema'])}"
+        yield from _fields(content["schema"])
+    for kind, content in operation["responses"]["200"].get("content", {}).items():
+        yield f"**Answer** `{kind}`{_named(content['schema'])}"
+
+
+def _named(schema: Mapping[str, Any]) -> str:
+    """The body's type after a colon; nothing where a table of its fields follows."""
+    return "" if "properties" in schema else f": {_type(schema)}"
+
+
+def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
+    """The table of an object's fields; nothing for what has none."""
+    named: Mapping[str, Any] = schema.get("properties", {})
+    if not named:
+        return
+    rows = [_FIELDS_HEAD]
+    for name, field in named.items():
+        default = "required" if name in schema.get("required", ()) else _default(field)
+        rows.append(f"| `{name}` | {_type(field)} | {default} | {_text(field)} |")
+    if _is_file(schema.get("additionalProperties")):
+        rows.append("| any other name | file | | An image that groups name. |")
+    yield "\n".join(rows)
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field.get("default")
+    # The embedded judge's path is that of this checkout.
+    return "" if value in (None, "", {}, []) else f"`{json.dumps(value).replace(f'{_ROOT}/', '')}`"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A type in words, linked where it is a model."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(_type(option) for option in options if option.get("type") != "null"))
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if _is_file(schema):
+        return "file"
+    if schema.get("type") == "array" and "items" in schema:
+        item = _type(schema["items"])
+        return f"list of ({item})" if " or " in item else f"list of {item}"
+    return str(schema.get("type", "anything"))
+
+
+def _is_file(schema: object) -> bool:
+    return isinstance(schema, Mapping) and schema.get("format") == "binary"
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    """A description on one line."""
+    return " ".join(str(schema.get("description", "")).split()).replace("|", "\\|")
+
+
+_MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "http-api.md": {"<!-- operations -->": operations},
+    "configuration.md": {"<!-- training -->": training_keys, "<!-- service -->": service_settings},
+}
+"""Page -> marker -> what is written in its place."""

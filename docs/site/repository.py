@@ -1,0 +1,105 @@
+"""Files of the repository that pages link to, as pages of the site, and a build that loads nothing from elsewhere.
+
+In the repository a page says `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever files are browsed. Here
+the former becomes a page, and each source file that some page links to becomes a page that shows it. A link that leads
+nowhere is left as it is, so that `mkdocs build --strict` reports it.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+PAGES = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md")
+"""Documents at the root that the site shows."""
+_SOURCE = "source"
+_LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".sbatch": "bash", ".toml": "toml"}
+_LINK = re.compile(r"(?<=\]\()(?P<path>[^)#\s:]+)(?P<rest>#[^)\s]*)?(?=\))")
+_ELSEWHERE = re.compile(
+    r"<(?:script|img|iframe|link(?![^>]*rel=.canonical))\b[^>]*\b(?:src|href)=[\"']?https?://[^>]*>"
+)
+_log = logging.getLogger("mkdocs.hooks.repository")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the root's documents, and a page for every file of the repository that some page links to."""
+    root = _root(config)
+    texts = {file.src_uri: file.content_string for file in files.documentation_pages()}
+    for name in PAGES:
+        texts[name] = _at_docs_root((root / name).read_text(encoding="utf-8"))
+        files.append(File.generated(config, name, content=texts[name]))
+    linked = {path for uri, text in texts.items() for path in _linked(uri, text, root)}
+    for path in sorted(linked):
+        files.append(File.generated(config, _source_page(path), content=_shown(root / path, path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs' names
+    """Lead links that leave docs/ to the pages made of their targets."""
+    here = posixpath.dirname(page.file.src_uri)
+
+    def lead(match: re.Match[str]) -> str:
+        target = _target(page.file.src_uri, match["path"])
+        if target is None:
+            return match[0]
+        uri = "index.md" if target == "README.md" else target if target in PAGES else _source_page(target)
+        if uri not in files.src_uris:
+            return match[0]
+        return posixpath.relpath(uri, here or ".") + (match["rest"] or "")
+
+    return _LINK.sub(lead, markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 - mkdocs' names
+    """Warn of a page that would load something from another host: the site works without a network."""
+    for found in _ELSEWHERE.findall(output):
+        _log.warning("%s loads from elsewhere: %s", page.file.src_uri, found)
+    return output
+
+
+def _root(config: MkDocsConfig) -> Path:
+    return Path(config.docs_dir).parent
+
+
+def _at_docs_root(text: str) -> str:
+    """A document of the repository's root as it would read inside docs/."""
+
+    def lead(match: re.Match[str]) -> str:
+        path = match["path"]
+        inside = path.removeprefix("docs/") if path.startswith("docs/") else path if path in PAGES else f"../{path}"
+        return inside + (match["rest"] or "")
+
+    return _LINK.sub(lead, text)
+
+
+def _target(uri: str, path: str) -> str | None:
+    """What a link of a page in docs/ means, from the repository's root; None when it stays in docs/."""
+    target = posixpath.normpath(posixpath.join("docs", posixpath.dirname(uri), path))
+    return None if target.startswith(("docs/", "../", "/")) else target
+
+
+def _linked(uri: str, text: str, root: Path) -> set[str]:
+    """Files and directories of the repository that a page links to."""
+    targets = {_target(uri, match["path"]) for match in _LINK.finditer(text)}
+    return {t for t in targets if t and t not in PAGES and t != "README.md" and (root / t).exists()}
+
+
+def _source_page(path: str) -> str:
+    return "/".join([_SOURCE, *(part.lstrip(".") for part in f"{path}.md".split("/"))])  # mkdocs leaves out .names
+
+
+def _shown(path: Path, name: str) -> str:
+    """A page with a file's text, or with those of a directory's files; search does not look into it."""
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    parts = ["---", "search:", "  exclude: true", "---", f"# {name}"]
+    for file in files:
+        heading = [f"## {file.name}"] if path.is_dir() else []
+        fence = f'````{{.{_LANGUAGES.get(file.suffix, "text")} linenums="1"}}'
+        parts += ["", *heading, "", fence, file.read_text(encoding="utf-8").rstrip("\n"), "````"]
+    return "\n".join(parts) + "\n"

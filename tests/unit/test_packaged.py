@@ -1,0 +1,45 @@
+"""The package's own files, by the path that the documentation gives them, from anywhere."""
+
+from pathlib import Path
+
+import pytest
+
+from shared import packaged
+from trainer.config import ModelConfig
+from trainer.data import read_task_list
+
+ROOT = Path(__file__).resolve().parents[2]
+EDITOR = "worlds/shapes/editor"
+HELD_OUT = Path("worlds/shapes/data/held_out.jsonl")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_is_there_comes_first(elsewhere):
+    (elsewhere / EDITOR).mkdir(parents=True)
+    assert packaged.find(EDITOR) == EDITOR
+
+
+def test_else_it_is_the_packages(elsewhere):
+    assert Path(packaged.find(EDITOR)) == ROOT / EDITOR
+    assert packaged.find_path(HELD_OUT) == ROOT / HELD_OUT
+
+
+@pytest.mark.parametrize(
+    "name", ["black-forest-labs/FLUX.1-Kontext-dev", "worlds/none", "worlds/../README.md", "README.md"]
+)
+def test_other_names_stay_as_they_are(elsewhere, name):
+    assert packaged.find(name) == name
+    assert packaged.find(str(elsewhere / EDITOR)) == str(elsewhere / EDITOR)
+
+
+def test_a_configuration_keeps_the_short_name_and_leads_to_the_files(elsewhere):
+    model = ModelConfig(path=EDITOR)
+    assert model.path == EDITOR
+    assert Path(model.location, "model_index.json").is_file()
+    assert read_task_list(HELD_OUT)[0].source_paths[0].is_file()

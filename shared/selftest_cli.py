@@ -49,7 +49,7 @@ def selftest(arguments: Sequence[str]) -> None:
 
 @_app.command()
 def _selftest(
-    url: Annotated[str, typer.Option(help="The reward service.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
     method: Annotated[list[str] | None, typer.Option(help="Scoring method; may be repeated.")] = None,
     calibration: Annotated[
         Path, typer.Option(help="NN/{source,done,half,untouched,wrong}.png and instruction.txt.")

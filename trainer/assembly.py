@@ -228,7 +228,7 @@ def cut_instructions(family: ModelFamily, instructions: Collection[str]) -> str 
     cut = {text: num_tokens for text in instructions if (num_tokens := family.num_cut_tokens(text))}
     if not cut:
         return None
-    worst = max(cut, key=lambda text: cut[text])
+    worst = max(cut, key=lambda text: (cut[text], text))
     return (
         f"WARNING: {len(cut)} of {len(instructions)} instructions are longer than the text encoder reads; the "
         f"longest loses {cut[worst]} tokens: {worst[:80]!r}"

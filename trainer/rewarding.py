@@ -197,7 +197,7 @@ def _read(scores: GroupScores, num_candidates: int) -> Rewards:
     errors = [result for result in scores.results if isinstance(result, CandidateError)]
     return Rewards(
         values=tuple(None if isinstance(result, CandidateError) else result.score for result in scores.results),
-        failures=tuple(f"candidate {result.index}: {result.error.message}" for result in errors),
+        failures=tuple(result.error.message for result in errors),
         parts=tuple(
             {} if isinstance(result, CandidateError) else result.details.get("parts", {}) for result in scores.results
         ),

@@ -98,7 +98,9 @@ class ColorJudge:
 
 def _result(index: int, data: bytes, failing: frozenset[int]) -> CandidateResult:
     if index in failing:
-        return CandidateError(index=index, error=ErrorBody(code="unparsable_answer", message="no score in there"))
+        return CandidateError(
+            index=index, error=ErrorBody(code="unparsable_answer", message=f"candidate {index}: no score in there")
+        )
     score = redness(np.asarray(images.decode(data), np.float64))
     return CandidateScore(index=index, score=score, raw_score=5 * score)
 

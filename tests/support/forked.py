@@ -9,6 +9,7 @@ and torchrun start them too is tested with the real ones (test_train_two_process
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -24,16 +25,19 @@ _FORKS.set_forkserver_preload(
 
 
 class Forked:
-    """`edit-r1 COMMAND ...`, once or as several ranks of one run.
+    """`edit-r1 COMMAND ...` or `python ...`, once or as several ranks of one run.
 
     Args:
-        command: the command's words.
+        command: the command's words, without `edit-r1`.
         num_processes: ranks; each knows the others by the variables that torchrun sets.
+        folder: working directory, from which modules are imported too; None: ours.
         variables: further environment.
 
     """
 
-    def __init__(self, *command: object, num_processes: int = 1, **variables: str) -> None:
+    def __init__(
+        self, *command: object, num_processes: int = 1, folder: Path | str | None = None, **variables: str
+    ) -> None:
         port, self._log = str(free_port()), Path(tempfile.mkstemp(suffix=".log")[1])
         self._processes = []
         for rank in range(num_processes):
@@ -47,7 +51,7 @@ class Forked:
             }
             environment = {**os.environ, **(group if num_processes > 1 else {}), **variables}
             words = [str(word) for word in command]
-            process = _FORKS.Process(target=_run, args=(words, environment, str(self._log)), daemon=True)
+            process = _FORKS.Process(target=_run, args=(words, environment, folder, str(self._log)), daemon=True)
             process.start()
             self._processes.append(process)
 
@@ -88,13 +92,31 @@ class Forked:
             process.join()
 
 
-def _run(words: list[str], environment: dict[str, str], log: str) -> None:
+def _run(words: list[str], environment: dict[str, str], folder: Path | str | None, log: str) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.environ.clear()
     os.environ.update(environment)
+    if folder is not None:
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+    if words[0] == "python":
+        _python(words[1:])
+        return
     sys.argv = ["edit-r1", *words]
     from edit_r1 import main
 
     main()
+
+
+def _python(words: list[str]) -> None:
+    """What the interpreter does with -m MODULE, -c CODE and FILE."""
+    option, rest = words[0], words[1:]
+    sys.argv = rest if option in ("-m", "-c") else words
+    if option == "-m":
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif option == "-c":
+        exec(rest[0], {"__name__": "__main__"})  # noqa: S102 - as `python -c` does
+    else:
+        runpy.run_path(option, run_name="__main__")

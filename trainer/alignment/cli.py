@@ -39,7 +39,7 @@ def align(arguments: Sequence[str]) -> None:
 def _align(
     data: Annotated[Path, typer.Argument(help="Preference data: a file, or a directory of a published set's files.")],
     *,
-    url: Annotated[str, typer.Option(help="The reward service.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
     methods: Annotated[
         str, typer.Option(help="Scoring methods, comma separated, or `all` of the service's.")
     ] = ALL_METHODS,

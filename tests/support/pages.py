@@ -1,0 +1,109 @@
+"""The code blocks of our Markdown pages, and what each says of itself in the HTML comment before it.
+
+Enters: a page. Leaves: its blocks in order, with line, kind and note. A note is one of
+
+    <!-- not run: REASON -->    the test does not execute it, for one of the REASONS below
+    <!-- file: PATH -->         the reader is to write the block into that file
+    <!-- error: ID -->          what a program prints, of docs/troubleshooting.md (test_troubleshooting.py provokes it)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REASONS = (
+    r"needs a GPU",
+    r"needs another machine",
+    r"needs a Docker engine \(make containers-check runs it\)",
+    r"runs for minutes \((?P<minutes>[^)]+)\)",
+    r"needs downloads \((?P<downloads>[^)]+)\)",
+    r"needs files of your own \((?P<own>[^)]+)\)",
+    r"output or a file's format, not a command",
+)
+"""Why a block may not be executed. In brackets stands what covers it: a target of make, a test's file, or .ci/run."""
+
+# Fences whose language says that they are no commands and no data that a program reads.
+_OTHER_LANGUAGES = frozenset({"text", "mermaid", "diff", "html", "dockerfile", "makefile"})
+_KINDS = {"console": "bash", "sh": "bash", "shell": "bash", "py": "python", "jsonl": "json", "yml": "yaml"}
+_NOTE = re.compile(r"<!--\s*(?P<key>not run|file|error):\s*(?P<value>.*?)\s*-->\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block."""
+
+    page: Path
+    line: int
+    """Of its first line (of the fence, where there is one), from 1."""
+    kind: str
+    """bash, python, json, yaml or toml; `other` where the fence's language is none of these."""
+    text: str
+    note: tuple[str, str] | None
+    """(`not run`, reason), (`file`, path) or (`error`, id)."""
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def runs(self) -> bool:
+        """Whether the test executes it or reads it as data."""
+        return self.kind != "other" and (self.note is None or self.note[0] == "file")
+
+
+def pages() -> list[Path]:
+    """Every page whose commands people type."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The page's blocks: indented ones and fences, those in lists too."""
+    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    found = []
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if token.type not in ("code_block", "fence") or token.map is None:
+            continue
+        note = _NOTE.fullmatch(before.content) if before is not None and before.type == "html_block" else None
+        kind = _kind(token.info.split()[0] if token.info.strip() else "", token.content)
+        found.append(Block(page, token.map[0] + 1, kind, token.content, (note["key"], note["value"]) if note else None))
+    return found
+
+
+def fault(block: Block) -> str | None:
+    """What is wrong with a block's note, None: nothing."""
+    if block.note is None or block.note[0] != "not run":
+        return None
+    reason = block.note[1]
+    match = next(filter(None, (re.fullmatch(pattern, reason) for pattern in REASONS)), None)
+    if match is None:
+        return f"{block}: {reason!r} is none of the reasons in tests/support/pages.py"
+    for covering in filter(None, match.groupdict().values()):
+        if not _exists(covering):
+            return f"{block}: {covering!r} is no target of make and no file"
+    return None
+
+
+def make_targets() -> set[str]:
+    """What the Makefile can make."""
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def _exists(covering: str) -> bool:
+    program, _, target = covering.partition(" ")
+    return target in make_targets() if program == "make" else (ROOT / covering).is_file()
+
+
+def _kind(language: str, text: str) -> str:
+    """By the fence's language; of an indented block by how it begins."""
+    if language in _OTHER_LANGUAGES:
+        return "other"
+    if language:
+        return _KINDS.get(language, language)
+    if text.lstrip().startswith(("{", "[")):
+        return "json"
+    return "python" if re.match(r"(from \S+ )?import ", text) else "bash"

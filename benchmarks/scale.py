@@ -85,7 +85,9 @@ def main() -> int:
     print("| --- " * 8 + "|")
     for sweep in sweeps:
         print(sweep.row())
-    PICTURE.write_text(standalone(picture(sweeps), "seconds, as multiples of the smallest size's"), encoding="utf-8")
+    PICTURE.write_text(
+        standalone(picture(sweeps), "seconds against size, as multiples of the smallest's"), encoding="utf-8"
+    )
     print(PICTURE)
     return 0
 
@@ -143,7 +145,7 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
 
         score(4, 4, 2)  # first requests are slower
         yield Sweep("groups at the service (of 4)", tuple(Point(size, *score(size, 4)) for size in SIZES))
-        yield Sweep("candidates of one group at the service", tuple(Point(size, *score(1, size)) for size in SIZES))
+        yield Sweep("candidates at the service (one group)", tuple(Point(size, *score(1, size)) for size in SIZES))
         yield Sweep("replicas (32 groups between them)", tuple(Point(size, *score(32, 4, size)) for size in (1, 2)))
 
 
@@ -190,9 +192,7 @@ def picture(sweeps: Sequence[Sweep]) -> str:
         if len(sweep.points) > 2
     ]
     ratios = [point[0] for point in drawn[0].points]
-    return line_chart(
-        [*drawn, Series("linear", tuple((ratio, ratio) for ratio in ratios))], "size, as a multiple of the smallest"
-    )
+    return line_chart([*drawn, Series("linear", tuple((ratio, ratio) for ratio in ratios))], "size")
 
 
 if __name__ == "__main__":

@@ -144,8 +144,8 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
             return min(times), service_megabytes(urls[0])
 
         score(4, 4, 2)  # first requests are slower
-        yield Sweep("groups at the service (of 4)", tuple(Point(size, *score(size, 4)) for size in SIZES))
-        yield Sweep("candidates at the service (one group)", tuple(Point(size, *score(1, size)) for size in SIZES))
+        yield Sweep("groups, service (of 4)", tuple(Point(size, *score(size, 4)) for size in SIZES))
+        yield Sweep("candidates, service (one group)", tuple(Point(size, *score(1, size)) for size in SIZES))
         yield Sweep("replicas (32 groups between them)", tuple(Point(size, *score(32, 4, size)) for size in (1, 2)))
 
 

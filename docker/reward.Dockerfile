@@ -16,9 +16,9 @@ WORKDIR /src
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
 COPY pyproject.toml constraints.txt ./
 # Dependencies first: they are the layer that seldom changes.
-RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=bind,from=wheels,target=/wheels \
     /opt/uv/bin/uv venv --python python3 /opt/venv \
-    && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --link-mode copy --find-links /wheels \
+    && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
        --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
        --requirements pyproject.toml --extra service
 COPY README.md LICENSE edit_r1.py ./

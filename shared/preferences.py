@@ -9,16 +9,17 @@ A line of our jsonl is an instruction with its edits and any number of judgement
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.annotators import agreed
 from shared.errors import DataError
+from shared.fields import Names, OneOrMore
+from shared.jsonl import read_objects
 
 Vote = Literal["first", "second", "tie"]
 QualityLabel = Literal["Good", "Bad", "Indistinguishable"]
@@ -66,10 +67,6 @@ class PreferenceItem:
     """Judgements on which the annotators did not agree."""
 
 
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +76,7 @@ class PairLine(_Line):
 
     first: int = Field(ge=0)
     second: int = Field(ge=0)
-    votes: Annotated[tuple[Vote, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
+    votes: Annotated[tuple[Vote, ...], OneOrMore] = Field(min_length=1)
     """Of every annotator, in the order asked."""
 
 
@@ -88,14 +85,14 @@ class RatingLine(_Line):
 
     edit: int = Field(ge=0)
     scores: tuple[Annotated[float, Field(ge=1, le=5)], ...] = ()
-    labels: Annotated[tuple[QualityLabel, ...], BeforeValidator(_as_tuple)] = ()
+    labels: Annotated[tuple[QualityLabel, ...], OneOrMore] = ()
 
 
 class PreferenceLine(_Line):
     """One line of our file."""
 
     id: str
-    source: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
+    source: Names = Field(min_length=1)
     instruction: str = Field(min_length=1)
     edits: tuple[str, ...] = Field(min_length=1)
     pairs: tuple[PairLine, ...] = ()
@@ -136,17 +133,9 @@ class PreferenceLine(_Line):
 
 def read_jsonl(path: Path) -> Iterator[PreferenceItem]:
     """The items of a file of ours, one after another. Raises DataError naming file, line and field."""
-    with path.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, start=1):
-            if not text.strip():
-                continue
-            try:
-                yield PreferenceLine.model_validate(json.loads(text)).to_item(path.parent)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not JSON: {error}") from error
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"])) or "line"
-                raise DataError(f"{path}:{number}: {field}: {first['msg']}") from error
-            except OSError as error:
-                raise DataError(f"{path}:{number}: picture {error.filename}: {error.strerror}") from error
+    for place, line in read_objects(path, PreferenceLine):
+        try:
+            item = line.to_item(path.parent)
+        except OSError as error:
+            raise DataError(f"{place}: picture {error.filename}: {error.strerror}") from error
+        yield item

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from shared.fields import Names, OneOrMore
+
 API_VERSION = "1"
 DEFAULT_METHOD = "score_logit"
 DEFAULT_TASK = "default"
@@ -133,12 +135,8 @@ def _decode_base64(value: object) -> object:
         raise ValueError(f"not base64: {error}") from error
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Base64Image = Annotated[bytes, BeforeValidator(_decode_base64, json_schema_input_type=str)]
-Base64Images = Annotated[tuple[Base64Image, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+Base64Images = Annotated[tuple[Base64Image, ...], OneOrMore]
 
 
 class JsonScoreRequest(ScoreOptions):
@@ -153,18 +151,11 @@ class JsonScoreRequest(ScoreOptions):
         return EditGroup(sources=self.source, candidates=self.candidates, **options)
 
 
-def _as_names(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-FileNames = Annotated[tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | list[str])]
-
-
 class BatchGroup(ScoreOptions):
     """One group of a multipart batch: the names of file parts stand for the images."""
 
-    source: FileNames = Field(min_length=1, description="Name of one file part, or several in order.")
-    candidates: FileNames = Field(min_length=1, description="Names of the edited images' file parts.")
+    source: Names = Field(min_length=1, description="Name of one file part, or several in order.")
+    candidates: Names = Field(min_length=1, description="Names of the edited images' file parts.")
 
     def to_group(self, files: Mapping[str, bytes]) -> EditGroup:
         """The group with its files. Raises KeyError for a name that no file has."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -25,6 +24,7 @@ from pydantic import (
 from shared import packaged
 from shared.config import ConfigModel
 from shared.errors import ConfigError
+from shared.fields import Names
 from shared.images import Codec
 from shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
 from trainer.models import FAMILIES
@@ -32,14 +32,10 @@ from trainer.models import FAMILIES
 API_KEY_VARIABLE = "REWARD_API_KEY"
 
 
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 class RewardConfig(ConfigModel):
     """The reward service and how it is asked."""
 
-    url: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("http://127.0.0.1:8000",)
+    url: Names = ("http://127.0.0.1:8000",)
     """Root of the reward service; a list, or a pattern as `http://node{01..09}:8000`, when it has several replicas."""
     method: str = DEFAULT_METHOD
     """Scoring method, one that the service's GET /v1/methods lists."""

@@ -8,18 +8,17 @@ lie beside the file. Pairs are preference data as `edit-r1 align` reads them (sh
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from reward_service.types import JudgeImage
 from shared.errors import DataError
+from shared.fields import Names
 from shared.images import content_hash, decode
+from shared.jsonl import read_objects
 from shared.preferences import read_jsonl
 
 
@@ -51,14 +50,10 @@ class PreferredPair:
     rejected: SeenEdit
 
 
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 class _TraceLine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(min_length=1)
+    source: Names = Field(min_length=1)
     edited: str
     instruction: str = Field(min_length=1)
     answers: tuple[str, ...] = Field(min_length=1)
@@ -69,18 +64,11 @@ class _TraceLine(BaseModel):
 def read_traces(path: Path) -> list[Trace]:
     """All traces of a file. Raises DataError naming file, line and field."""
     traces = []
-    for number, text in enumerate(_lines(path), start=1):
-        try:
-            line = _TraceLine.model_validate(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error}") from error
-        except ValidationError as error:
-            fault = error.errors()[0]
-            raise DataError(f"{path}:{number}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from error
+    for place, line in read_objects(path, _TraceLine):
         try:
             pictures = [_picture((path.parent / name).read_bytes()) for name in (*line.source, line.edited)]
         except OSError as error:
-            raise DataError(f"{path}:{number}: picture {error.filename}: {error.strerror}") from error
+            raise DataError(f"{place}: picture {error.filename}: {error.strerror}") from error
         edit = SeenEdit(line.instruction, tuple(pictures[:-1]), pictures[-1], line.task, line.requirement)
         traces.append(Trace(edit, line.answers))
     if not traces:
@@ -90,8 +78,6 @@ def read_traces(path: Path) -> list[Trace]:
 
 def read_pairs(path: Path) -> list[PreferredPair]:
     """All pairs that people decided. Raises DataError, also when there are none."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist")
     pairs = []
     for item in read_jsonl(path):
         sources = tuple(map(_picture, item.sources))
@@ -105,12 +91,6 @@ def read_pairs(path: Path) -> list[PreferredPair]:
     if not pairs:
         raise DataError(f"{path}: no pair in it of which people prefer one edit")
     return pairs
-
-
-def _lines(path: Path) -> Sequence[str]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 @lru_cache(maxsize=4096)

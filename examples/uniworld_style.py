@@ -44,6 +44,8 @@ class Connector(nn.Module):
 class UniWorldStyle(ModelFamily):
     """A language model, a connector and a FLUX transformer as the trainer sees them."""
 
+    transformer: Any  # diffusers ships no types
+    vae: Any
     max_sources = 1
     max_text_tokens = 512
     lora_targets = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "attn.add_k_proj", "attn.add_v_proj")

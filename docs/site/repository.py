@@ -124,7 +124,8 @@ def _line_of(path: Path, name: str) -> int | None:
 def _shown(path: Path, name: str) -> str:
     """A page with a file's text, or with those of a directory's files; search does not look into it."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    parts = ["---", "search:", "  exclude: true", "---", f"# {name}"]
+    contents = [] if path.is_dir() else ["hide: [toc]"]
+    parts = ["---", "search:", "  exclude: true", *contents, "---", f"# {name}"]
     for file in files:
         heading = [f"## {file.name}"] if path.is_dir() else []
         fence = f'````{{.{_LANGUAGES.get(file.suffix, "text")} linenums="1"}}'

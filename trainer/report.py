@@ -5,7 +5,6 @@ Enters: metrics, evaluations and rollouts with their pictures. Leaves: RUN_DIR/r
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from shared import images
+from shared.files import write_text
+from trainer import pages
 from trainer.charts import Series, line_chart
 from trainer.metrics_log import read_metrics
 from trainer.monitors import ALARMS
@@ -116,23 +115,21 @@ def write(run_dir: Path, seconds: float) -> dict[str, Any]:
     evaluation is off), the report's path and the run's seconds.
     """
     record = RunRecord(run_dir)
-    (run_dir / REPORT_NAME).write_text(render(record, seconds), encoding="utf-8")
+    write_text(run_dir / REPORT_NAME, render(record, seconds))
     summary = {
         "before": record.evaluations[0][1].means() if record.evaluations else None,
         "after": record.evaluations[-1][1].means() if record.evaluations else None,
         "report": str(run_dir / REPORT_NAME),
         "seconds": round(seconds, 1),
     }
-    (run_dir / SUMMARY_NAME).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_text(run_dir / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def render(record: RunRecord, seconds: float) -> str:
     """The report as HTML, pictures and charts inside."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=select_autoescape(), trim_blocks=True
-    )
-    return environment.get_template("report.html").render(
+    return pages.render(
+        "report.html",
         run_dir=str(record.run_dir),
         seconds=seconds,
         num_epochs=max((line["epoch"] for line in record.metrics), default=0),
@@ -234,6 +231,4 @@ def _card(directory: Path, group: ShownGroup) -> GroupCard:
 
 
 def _picture(path: Path) -> str:
-    """A data: URL."""
-    data = path.read_bytes()
-    return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return pages.data_url(path.read_bytes())

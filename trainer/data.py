@@ -113,24 +113,24 @@ def _span(ordered: Sequence[str]) -> str:
 
 
 def image_size(path: Path) -> ImageSize:
-    """A picture's own size, by its header. Raises DataError naming the file."""
+    """A picture's own size, upright, by its header. Raises DataError naming the file."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(f"source image {path}: {error}") from error
+        return images.upright_size(path)
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error
 
 
 def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
     """The task's source images, RGB, each resized to the size chosen for its own. Raises DataError naming the file."""
-    sources = []
-    for path in task.source_paths:
-        try:
-            image = images.decode(path.read_bytes())
-        except (OSError, ImageError) as error:
-            raise DataError(f"source image {path}: {error}") from error
-        sources.append(resized(image, choose_size))
-    return tuple(sources)
+    return tuple(resized(open_picture(path), choose_size) for path in task.source_paths)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Upright, RGB. Raises DataError naming the file."""
+    try:
+        return images.decode(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error
 
 
 def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:

@@ -22,8 +22,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import DataError
+from shared.files import write_bytes
 from shared.images import content_hash
-from trainer.evaluation.files import write_bytes
 from trainer.evaluation.published import IMGEDIT_COLUMNS
 
 BenchmarkName = Literal["imgedit", "gedit"]

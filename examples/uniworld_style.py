@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from shared.errors import ConfigError, DataError
+from shared.errors import ConfigError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
 from trainer.models.shifting import shifted_sigmas
@@ -87,8 +87,6 @@ class UniWorldStyle(ModelFamily):
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Row by row through the language model, so that rows of several lengths need no padding inside it."""
-        if several := [text for text, images in zip(instructions, sources, strict=True) if len(images) != 1]:
-            raise DataError(f"this editor takes exactly one source image; not so for the task {several[0]!r}")
         rows = [self._read(text, images[0]) for text, images in zip(instructions, sources, strict=True)]
         source = self._latents([images[0] for images in sources])
         ids = [self._position_ids(index, sources[0][0].size) for index in (0, 1)]

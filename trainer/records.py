@@ -77,6 +77,13 @@ class ShownGroup(Record):
     standing: str | None = None
     """best or worst of its epoch by mean reward; None: neither."""
 
+    @property
+    def best_first(self) -> list[int]:
+        """Positions of the candidates by reward, equals in their order, missing scores last."""
+        known = [index for index, reward in enumerate(self.rewards) if reward is not None]
+        missing = [index for index, reward in enumerate(self.rewards) if reward is None]
+        return sorted(known, key=lambda index: -(self.rewards[index] or 0.0)) + missing
+
 
 class ShownRollouts(Record):
     """Some groups of one epoch."""

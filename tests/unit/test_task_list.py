@@ -25,14 +25,14 @@ def write(folder: Path, *lines: object) -> Path:
 
 def test_every_field_of_a_line_arrives(folder):
     line = {
-        "prompt": " make it red ",
+        "prompt": " make\u2028it red ",
         "image": ["images/a.png", "images/b.png"],
         "requirement": "only the car",
         "task": "adjust",
         "metadata": {"n": 1},
     }
-    (task,) = read_task_list(write(folder, "", line, ""))
-    assert task.instruction == "make it red"
+    (task,) = read_task_list(write(folder, "", json.dumps(line, ensure_ascii=False), ""))
+    assert task.instruction == "make\u2028it red"  # a separator to Unicode, not to JSON
     assert task.source_paths == (folder / "images/a.png", folder / "images/b.png")
     assert (task.requirement, task.task, task.metadata) == ("only the car", "adjust", {"n": 1})
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared.client import RewardClient
+from shared.files import write_bytes
 from shared.images import content_hash
 from shared.preferences import PreferenceItem
 from shared.schemas import CandidateScore, EditGroup, ServiceInfo
@@ -148,7 +149,7 @@ def _whole_lines(path: Path) -> list[str]:
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        path.write_bytes(whole)
+        write_bytes(path, whole)
     return whole.decode().splitlines()
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import DataError
+from shared.files import whole_file
 from trainer.data import TaskLine
 from trainer.data_prep import boxes as box_filter
 from trainer.data_prep import check as checking
@@ -26,7 +27,7 @@ from trainer.data_prep.lists import Examined, InputList, as_model
 from trainer.data_prep.pictures import Renaming
 from trainer.data_prep.shapes import ShapesSet
 from trainer.data_prep.sheet import SheetSample
-from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order, whole_file
+from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order
 from trainer.progress import Display
 from worlds.shapes.tasks import Split
 

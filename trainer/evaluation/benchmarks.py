@@ -22,8 +22,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import DataError
+from shared.files import write_bytes
 from shared.images import content_hash
-from trainer.evaluation.files import write_bytes
 from trainer.evaluation.published import IMGEDIT_COLUMNS
 
 BenchmarkName = Literal["imgedit", "gedit"]
@@ -263,7 +263,7 @@ def _arrow_batches(path: Path) -> Iterator[Any]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import ConfigError, DataError, RewardServiceError
+from shared.files import place, write_text
 from trainer.evaluation import gallery, results
 from trainer.evaluation.benchmarks import Benchmark, Item, find_picture
-from trainer.evaluation.files import place, write_text
 from trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
 from trainer.evaluation.results import JudgedItem, JudgeInfo, Results
 from trainer.evaluation.rubrics import Prompts, Verdict, questions, read

@@ -23,7 +23,7 @@ import stamina
 
 from shared.errors import ConfigError, RewardServiceUnavailable
 from shared.images import content_hash, encode_png
-from trainer.evaluation.files import open_picture
+from trainer.data import open_picture
 
 _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405})

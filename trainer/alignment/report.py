@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from trainer.alignment.agreement import Interval, PairAgreement, ScoreAgreement
+from trainer.alignment.agreement import PairAgreement, ScoreAgreement
 from trainer.alignment.results import (
     ALL,
     Evidence,
@@ -24,6 +24,7 @@ from trainer.alignment.results import (
     paired_tests,
 )
 from trainer.charts import Series, line_chart
+from trainer.significance import Interval
 
 HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"
 HEADINGS = (
@@ -83,7 +84,7 @@ class Alignment:
     @property
     def ranked(self) -> list[str]:
         """Methods, the best first."""
-        return sorted(self.tasks, key=lambda method: -_sortable(self.tasks[method][ALL].strict.value))
+        return sorted(self.tasks, key=lambda method: -_sortable(self.tasks[method][ALL].strict.estimate))
 
 
 def rows(found: Alignment) -> list[tuple[str, ...]]:
@@ -147,7 +148,7 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 def interval(value: Interval) -> str:
     """The estimate and its interval."""
-    return "-" if math.isnan(value.value) else f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+    return "-" if math.isnan(value.estimate) else f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def _charts(found: Alignment) -> list[tuple[str, Markup]]:

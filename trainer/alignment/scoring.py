@@ -64,11 +64,6 @@ class ScoreStore:
         """What is known."""
         return self._found.get(key)
 
-    def score(self, key: str) -> float | None:
-        """The score alone."""
-        found = self._found.get(key)
-        return None if found is None else found.score
-
     def keep(self, found: Sequence[Found]) -> None:
         """Keep these."""
         self._found |= {one.key: one for one in found}

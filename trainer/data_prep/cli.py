@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import DataError
+from trainer.chat_client import ChatClient, Endpoint
 from trainer.data import TaskLine
 from trainer.data_prep import boxes as box_filter
 from trainer.data_prep import check as checking
@@ -166,20 +168,30 @@ def rationality(
 ) -> None:
     """Keep the tasks whose instruction makes sense for its picture, as a multimodal model sees it."""
     records = InputList(source, as_model(TaskLine))
-    text = judging.read_question(question)
+    asked = judging.Question(judging.read_question(question), max_pixels)
     examined = _examine(records, out)
-    endpoint = judging.Endpoint(url, model, api_key, in_flight, timeout, retry, max_pixels)
-    options = {"model": model, "question": digest(text), "max_pixels": max_pixels}
+    endpoint = Endpoint(
+        url=url,
+        model=model,
+        api_key=api_key,
+        max_in_flight=in_flight,
+        max_tokens=judging.ANSWER_TOKENS,
+        retry_seconds=retry,
+        timeout_seconds=timeout,
+    )
+    options = {"model": model, "question": digest(asked.text), "max_pixels": max_pixels}
     job = _job("rationality", out, {source: examined}, options, restart)
     display = Display(visible=True)
 
     async def ask(advance: Callable[[int], Any]) -> Counts:
-        rename = Renaming(source.parent, out.parent)
-        async with judging.Judge(endpoint, text) as judge:
+        directory, rename = source.parent, Renaming(source.parent, out.parent)
+        async with ChatClient(endpoint) as client:
             return await process_in_order(
                 job,
                 records.lines,
-                lambda line: judging.keep(line, judge, source.parent, rename, display.say),
+                partial(
+                    judging.keep, client=client, question=asked, directory=directory, rename=rename, say=display.say
+                ),
                 # More than are on the wire, so that one slow answer does not hold up the next questions.
                 num_waiting=4 * in_flight,
                 say=display.say,

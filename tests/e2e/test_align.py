@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from edit_r1 import app
 from tests.support.serving import reward_service
-from worlds.shapes.judge_table import corruption_set
+from worlds.shapes.edit_sets import corruption_set
 from worlds.shapes.preferences import write
 
 

@@ -1,0 +1,26 @@
+"""The figures in a document: text between `<!-- figures: NAME -->` and `<!-- end of figures -->`, written by programs.
+
+Everything else in the document is written by people and stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BLOCK = re.compile(r"(?P<head><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<foot><!-- end of figures -->)", re.DOTALL)
+
+
+def names(document: str) -> list[str]:
+    """Of all blocks, in the document's order."""
+    return [match["name"] for match in _BLOCK.finditer(document)]
+
+
+def replaced(document: str, name: str, figures: str) -> str:
+    """The document with other figures in the block of that name. Raises ValueError unless there is just one."""
+    if names(document).count(name) != 1:
+        raise ValueError(f"no single block <!-- figures: {name} --> ... <!-- end of figures -->")
+
+    def write(match: re.Match[str]) -> str:
+        return f"{match['head']}\n{figures.strip()}\n\n{match['foot']}" if match["name"] == name else match[0]
+
+    return _BLOCK.sub(write, document)

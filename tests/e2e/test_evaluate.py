@@ -398,3 +398,8 @@ def test_a_missing_source_and_a_wrong_layout_are_named(tmp_path):
     (bench / "basic_edit.json").write_text('{"0": {"id": "a.png", "prompt": "x", "edit_type": "hybrid"}}')
     with pytest.raises(DataError, match=r"not ImgEdit's list of edits: 0.edit_type: Input should be 'add'"):
         call(*command)
+    bench = make_gedit(tmp_path / "gedit")
+    lines = (bench / "gedit.jsonl").read_text().splitlines()
+    (bench / "gedit.jsonl").write_text("\n".join([*lines[:3], lines[3].replace('"key"', '"kay"')]))
+    with pytest.raises(DataError, match=r"gedit\.jsonl:4: key: Field required"):
+        call("gedit", bench, "--model", "x", "--out", tmp_path / "out")

@@ -230,3 +230,19 @@ def test_wrong_lines_are_named(tmp_path, line, message):
     (tmp_path / "line.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=message):
         list(read_preferences(tmp_path / "line.jsonl", "jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.json", "[[1]]", "rows.json, row 1: an object is expected, found a list"),
+        ("rows.json", "3", "rows.json: a list of rows is expected, found a int"),
+        ("rows.json", "{", "rows.json: Expecting property name"),
+        ("rows.jsonl", "\n3", "rows.jsonl:2: an object is expected, found a int"),
+        ("rows.parquet", "{}", "rows.parquet: Parquet"),
+    ],
+)
+def test_published_files_of_another_shape_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        list(read_preferences(tmp_path, "genai-bench"))

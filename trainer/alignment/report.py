@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
+from shared.markdown import table
 from trainer.alignment.agreement import PairAgreement, ScoreAgreement
 from trainer.alignment.results import (
     ALL,
@@ -108,18 +109,14 @@ def rows(found: Alignment) -> list[tuple[str, ...]]:
 
 def markdown(found: Alignment) -> str:
     """The table, and accuracy by task."""
-    lines = [
-        _line(HEADINGS),
-        _line(["---"] * len(HEADINGS)),
-        *(_line([f"`{row[0]}`", *row[1:]]) for row in rows(found)),
-    ]
+    overall = table(HEADINGS, ([f"`{row[0]}`", *row[1:]] for row in rows(found)))
     tasks = [name for name in found.tasks[found.ranked[0]] if name != ALL]
-    if len(tasks) > 1:
-        lines += ["", _line(["strict, by task", *tasks]), _line(["---"] * (len(tasks) + 1))]
-        for method in found.ranked:
-            cells = (interval(found.tasks[method][task].strict) for task in tasks)
-            lines.append(_line([f"`{method}`", *cells]))
-    return "\n".join(lines)
+    if len(tasks) <= 1:
+        return overall
+    lines = (
+        [f"`{method}`", *(interval(found.tasks[method][task].strict) for task in tasks)] for method in found.ranked
+    )
+    return f"{overall}\n\n{table(['strict, by task', *tasks], lines)}"
 
 
 def write(found: Alignment, out: Path) -> None:
@@ -191,10 +188,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _sortable(value: float) -> float:

@@ -5,6 +5,7 @@ Enters: cards (an instruction and its pictures with captions) in sections. Leave
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,8 @@ def thumbnail(path: Path) -> str | None:
         return None
     image = images.decode(path.read_bytes())
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return images.data_url(images.encode(image))
+    data = images.encode(image)
+    return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
 def verdict_line(item: JudgedItem) -> str:

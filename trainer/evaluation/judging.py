@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from shared.errors import EndpointFailed, EndpointRefused
 from shared.images import content_hash, encode_png
+from shared.jsonl import append_rows, cut_torn_end, read_objects
 from trainer.chat_client import ChatClient, Part, picture_part, text_part
 from trainer.evaluation.files import open_picture
 
@@ -63,24 +66,26 @@ class Answer:
     """Why there is no text: `refused: ...` or `failed: ...`."""
 
 
+class _AnswerLine(BaseModel):
+    key: str
+    question: str
+    text: str | None
+    trouble: str | None
+    answered_by: str
+
+
 class AnswerStore:
     """Answers by the hash of their question, in a file that only grows."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there; a line that was cut off when its process died counts as not written."""
+        """Read what is there. Raises DataError naming a line that is no answer."""
         self._path = path
         self._answers: dict[str, Answer] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = path.read_bytes() if path.exists() else b""
-        for line in data.splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            self._answers[record["key"]] = Answer(record["text"], record["trouble"])
-        if data and not data.endswith(b"\n"):
-            with path.open("ab") as file:
-                file.write(b"\n")
+        if path.exists():
+            cut_torn_end(path)
+            for _, line in read_objects(path, _AnswerLine):
+                self._answers[line.key] = Answer(line.text, line.trouble)
 
     def get(self, key: str) -> Answer | None:
         """None: not asked yet."""
@@ -89,15 +94,8 @@ class AnswerStore:
     def add(self, key: str, question: Question, answer: Answer, model: str) -> None:
         """Keep an answer; model: what the server says has answered."""
         self._answers[key] = answer
-        record = {
-            "key": key,
-            "question": question.name,
-            "text": answer.text,
-            "trouble": answer.trouble,
-            "answered_by": model,
-        }
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        line = _AnswerLine(key=key, question=question.name, text=answer.text, trouble=answer.trouble, answered_by=model)
+        append_rows(self._path, [line.model_dump()])
 
 
 class Judge:

@@ -343,7 +343,7 @@ def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):
     [
         (("imgedit", "{empty}", "--model", "{editor}"), (DataError, "holds no ImgEdit-Bench")),
         (("gedit", "{empty}", "--model", "{editor}"), (DataError, "holds no GEdit-Bench")),
-        (("gedit", "{gedit}", "--model", "{editor}", "--language", "zh"), (DataError, "one of en, cn, all")),
+        (("gedit", "{gedit}", "--model", "{editor}", "--language", "zh"), (ConfigError, "one of en, cn, all")),
         (("imgedit", "{bench}"), (ConfigError, "give either --model")),
         (("imgedit", "{bench}", "--model", "{empty}"), (ConfigError, "neither a run")),
         (

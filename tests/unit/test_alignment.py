@@ -169,6 +169,7 @@ def test_the_published_arrow_is_read(tmp_path):
     table = pa.Table.from_pylist([row] * 11)
     with pa.OSFile(str(tmp_path / "data-00000.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
+    (tmp_path / "dataset_info.json").write_text('{"features": {"key": "string"}}')  # as `save_to_disk` leaves them
     items = list(read_preferences(tmp_path, "editscore-bench"))
     assert len(items) == 11
     assert items[0] == PreferenceItem(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.errors import DataError
+from shared.errors import ConfigError
 from tests.support.data_commands import data, read, row, save, write
 from trainer.data import read_task_list
 from trainer.data_prep.boxes import AreaLimits
@@ -145,7 +145,7 @@ def test_redbox_takes_nouns_from_a_file_and_one_kind(tmp_path):
         "an owl",
         "the moon",
     }
-    with pytest.raises(DataError, match="--kind paint: one of adjust, remove, replace"):
+    with pytest.raises(ConfigError, match="--kind paint: one of adjust, remove, replace"):
         data(*arguments, "--kind", "paint")
 
 

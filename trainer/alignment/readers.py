@@ -169,6 +169,8 @@ def _picture(value: object, folder: Path) -> bytes:
 
 def _files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.suffix in _READERS)
+    # What `datasets` saves has JSON files beside its tables that describe them.
+    found = [one for one in found if one.suffix in _TABLES] or found
     if not found or any(one.suffix not in _READERS for one in found):
         raise DataError(f"{path}: expected {', '.join(_READERS)}, or a directory of them")
     return found
@@ -205,6 +207,7 @@ def _arrow_rows(file: Path) -> Iterator[Row]:
                 yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
+_TABLES = frozenset({".parquet", ".arrow"})
 _READERS: Mapping[str, Callable[[Path], Iterator[object]]] = {
     ".parquet": _parquet_rows,
     ".arrow": _arrow_rows,

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from trainer.chat_client import ChatClient, Endpoint
 from trainer.data import TaskLine
 from trainer.data_prep import boxes as box_filter
@@ -23,7 +23,7 @@ from trainer.data_prep import mix as mixing
 from trainer.data_prep import rationality as judging
 from trainer.data_prep import redbox as red_boxes
 from trainer.data_prep import text_edit as text_edits
-from trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine
+from trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine, renamed
 from trainer.data_prep.lists import Examined, InputList, as_model
 from trainer.data_prep.pictures import Renaming
 from trainer.data_prep.shapes import ShapesSet
@@ -257,7 +257,7 @@ def check(
             if finding.fault is None:
                 sample.add(finding.line.value)
                 if file:
-                    file.write(f"{mixing.renamed(finding.line.value, rename)}\n".encode())
+                    file.write(f"{renamed(finding.line.value, rename)}\n".encode())
             elif (num_told := num_told + 1) <= _FAULTS_SHOWN:
                 display.say(f"{source}:{finding.line.number}: {finding.fault}")
     if sheet is not None:
@@ -298,10 +298,10 @@ def _job(command: str, out: Path, inputs: Mapping[Path, Examined], options: Mapp
 
 
 def _some_of(option: str, names: Sequence[str] | None, known: tuple[L, ...]) -> tuple[L, ...]:
-    """The named ones, in their usual order; all when none is named. Raises DataError."""
+    """The named ones, in their usual order; all when none is named. Raises ConfigError."""
     strange = [name for name in names or () if name not in known]
     if strange:
-        raise DataError(f"{option} {strange[0]}: one of {', '.join(known)}")
+        raise ConfigError(f"{option} {strange[0]}: one of {', '.join(known)}")
     return tuple(name for name in known if name in names) if names else known
 
 

@@ -21,8 +21,8 @@ from shared.errors import DataError
 from trainer.chat_client import ChatClient, Part, picture_part, text_part
 from trainer.data import TaskLine
 from trainer.data_prep import pictures
+from trainer.data_prep.formats import renamed
 from trainer.data_prep.lists import Line
-from trainer.data_prep.mix import renamed
 from trainer.data_prep.pictures import Renaming
 from trainer.data_prep.streaming import Outcome, Say
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared.errors import ConfigError, DataError
+from shared.errors import ConfigError
 from trainer.chat_client import ChatClient, Endpoint
 from trainer.evaluation import evaluating
 from trainer.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
@@ -86,7 +86,7 @@ class _Order:
     gallery: int
 
     def check(self) -> None:
-        """What can be told wrong without a look at any file. Raises ConfigError or DataError."""
+        """What can be told wrong without a look at any file. Raises ConfigError."""
         if (self.model is None) == (self.pictures is None):
             raise ConfigError("give either --model (edit and judge) or --pictures (judge what is there)")
         if self.pictures is not None and (self.adapter or self.base or self.step is not None or self.overrides):
@@ -98,7 +98,7 @@ class _Order:
         if self.pictures is not None and self.judge_url is None:
             raise ConfigError("--pictures needs a judge: --judge-url and --judge-model")
         if self.weights not in _WEIGHTS:
-            raise DataError(f"--weights {self.weights}: one of {', '.join(_WEIGHTS)}")
+            raise ConfigError(f"--weights {self.weights}: one of {', '.join(_WEIGHTS)}")
 
     def judge(self) -> Endpoint | None:
         """Where the judge is; None: only pictures are made. Raises ConfigError when its key's variable is not set."""
@@ -189,7 +189,7 @@ def evaluate(
         if origin is not None:
             raise ConfigError("--origin belongs to imgedit; GEdit-Bench has its pictures in its files")
         if (language or "en") not in _LANGUAGES:
-            raise DataError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
+            raise ConfigError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
         benchmark = read_gedit(directory, _LANGUAGES[language or "en"], evaluating.cache_directory(out) / "sources")
     texts = load_prompts(name, prompts)
     _evaluate(benchmark if limit is None else benchmark.first_of_each_type(limit), texts, order)

@@ -115,7 +115,7 @@ def mime_type(data: bytes) -> str:
 
 
 def data_url(data: bytes) -> str:
-    """Encoded bytes as a `data:` URL, for pages that hold their pictures and for chat APIs."""
+    """Encoded bytes as a `data:` URL with base64, as chat endpoints and pages of HTML take them."""
     return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 

@@ -5,9 +5,28 @@ Everything else in the document is written by people and stays as it is.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 _BLOCK = re.compile(r"(?P<head><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<foot><!-- end of figures -->)", re.DOTALL)
+
+
+@contextmanager
+def stdout_for_figures() -> Iterator[TextIO]:
+    """Yields stdout; what engines and servers in this process and its children write there goes to stderr meanwhile."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w") as stdout:
+        os.dup2(2, 1)
+        try:
+            yield stdout
+        finally:
+            sys.stdout.flush()
+            stdout.flush()
+            os.dup2(stdout.fileno(), 1)
 
 
 def names(document: str) -> list[str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import statistics
 import sys
@@ -32,6 +31,7 @@ from typing import Any
 import psutil
 import uvicorn
 
+from benchmarks.figures import stdout_for_figures
 from benchmarks.judges import SIZES, save_random_judge
 from benchmarks.reference import reference_app
 from benchmarks.workload import ClientSettings, Workload, client_loop, direct_messages
@@ -191,9 +191,8 @@ def main() -> None:
     parser.add_argument("--codec", choices=["raw", "webp"], default="raw")
     parser.add_argument("--in-flight", type=int, default=16, help="requests on the wire at once")
     parser.add_argument("--max-batch", type=int, default=32)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench-serving.json"))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with stdout_for_figures() as stdout, tempfile.TemporaryDirectory() as scratch:
         model = arguments.model or save_random_judge(Path(scratch), arguments.judge)
         settings = Settings(
             model=str(model), engine=arguments.engine, max_batch=arguments.max_batch, max_model_len=4096
@@ -203,9 +202,7 @@ def main() -> None:
             found = measure(bench, arguments)
         finally:
             bench.close()
-    print(table(found))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({arm: [vars(run) for run in runs] for arm, runs in found.items()}, indent=1))
+        print(table(found), file=stdout)
 
 
 if __name__ == "__main__":

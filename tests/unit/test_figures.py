@@ -1,5 +1,7 @@
 """The figures of the documents: written by programs into their blocks, and nowhere else."""
 
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +57,21 @@ def test_the_machine_is_described_with_what_each_benchmark_took():
     described = machine({"demo": 12.4, "scale": None}, 20.0)
     assert "torch 2." in described
     assert "| demo | 12 |\n| scale | failed |\n| all | 20 |" in described
+
+
+def test_only_figures_reach_stdout():
+    program = """
+import subprocess
+from benchmarks.figures import stdout_for_figures
+with stdout_for_figures() as stdout:
+    print("an engine's log")
+    subprocess.run(["echo", "its child's"])
+    print("figures", file=stdout)
+print("afterwards")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "figures\nafterwards\n"
+    assert ended.stderr == "an engine's log\nits child's\n"
 
 
 def test_a_table_refuses_a_row_that_does_not_fit_its_headings():

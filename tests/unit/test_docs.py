@@ -45,22 +45,6 @@ def test_the_threat_model_names_tests_that_exist():
     assert named - there == set()
 
 
-def table_rows(page: str, heading: str) -> dict[str, list[str]]:
-    """The other cells of the table after a heading, by the code in the first; of two tables, the first counts."""
-    text = (ROOT / page).read_text()
-    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text[text.index(heading) :], re.MULTILINE)
-    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in reversed(rows)}
-
-
-def test_the_alignment_table_has_the_figures_of_the_benchmark():
-    measured = table_rows("BENCHMARKS.md", "### The same as an alignment study")
-    shown = table_rows("docs/choose-a-method.md", "## Which agrees with people")
-    assert len(shown) == 9
-    for method, (_, strict, half) in shown.items():
-        figures = [f"{100 * float(cell.split()[0]):.1f} %" for cell in measured[method][:2]]
-        assert [strict, half] == figures, method
-
-
 def test_every_alarm_and_its_key_is_listed():
     for name in ALARMS:
         assert f"| `{name}` |" in TRAINING

@@ -13,6 +13,7 @@ from reward_service.engines.base import build_engine
 from reward_service.settings import Settings
 from reward_service.training.judge import Asked, LearningJudge
 from reward_service.types import JudgeImage, Message, Question, SamplingSpec
+from tests.support.tiny_judge import save_tiny_judge
 from worlds.shapes.judge_data import SEEN, draw
 from worlds.shapes.preferences import write
 from worlds.shapes.scenes import render, to_image
@@ -71,6 +72,20 @@ def test_what_is_learnt_is_what_the_engine_will_say(shapes_dir):
             likeliest = torch.tensor(one.label_logprobs).amax(1)
             assert (row[: len(likeliest)] >= likeliest - 2e-5).all()
     engine.close()
+
+
+def test_chains_are_drawn_from_what_is_learnt_whatever_the_checkpoint_prefers(tmp_path):
+    """A checkpoint's penalty would draw chains from another distribution than the one whose gradient is taken."""
+    directory = save_tiny_judge(tmp_path)
+    question = Question((Message("user", ("say something",)),), SamplingSpec(max_tokens=12))
+    settings = directory / "generation_config.json"
+    drawn = []
+    for penalty in (1.0, 30.0):
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), "repetition_penalty": penalty}))
+        judge = LearningJudge(str(directory), rank=2)
+        torch.manual_seed(0)
+        drawn.append(judge.sample([question], 4, max_tokens=12))
+    assert drawn[0] == drawn[1]
 
 
 def test_both_stages_learn_and_the_service_takes_the_adapter(files, shapes_dir, tmp_path):

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
 from shared.images import content_hash, mime_type
 from shared.replicas import Replicas
-from shared.schemas import EditGroup, GroupScores, MethodInfo, Problem, PromptResponse, ScoreOptions, ServiceInfo
+from shared.schemas import EditGroup, MethodInfo, Problem, PromptResponse, ScoreOptions, ScoreResponse, ServiceInfo
 
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _NOT_OURS = "not_a_problem_document"
@@ -135,7 +135,7 @@ class RewardClient:
                     on_wait(f"going on without the replica at {url}: {missing}")
         return await self._common_info(ready)
 
-    async def score(self, group: EditGroup) -> GroupScores:
+    async def score(self, group: EditGroup) -> ScoreResponse:
         """Score one group; `results` are in the order of `group.candidates`, failed ones included as errors.
 
         Raises:
@@ -145,7 +145,7 @@ class RewardClient:
 
         """
         answer = await self._post("/v1/score", group)
-        scores = GroupScores.model_validate_json(answer.content)
+        scores = ScoreResponse.model_validate_json(answer.content)
         if self._model is not None and scores.model != self._model:
             raise RewardServiceError(f"{answer.url} scores with {scores.model}; the others with {self._model}")
         return scores

@@ -218,9 +218,6 @@ class ScoreResponse(WireModel):
     timing_ms: Timing
 
 
-GroupScores = ScoreResponse
-
-
 class PromptPart(WireModel):
     """A piece of a message: text, or where an image stands."""
 

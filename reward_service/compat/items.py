@@ -81,7 +81,7 @@ async def score_items(
     for indices, answer in zip(places, answers, strict=True):
         if isinstance(answer, Problem):
             if answer.status >= 500:
-                raise ProblemError(answer.status, answer.code, answer.detail, retry_after_seconds=1)
+                raise ProblemError(answer.status, answer.code, answer.detail)
             outcomes.update(dict.fromkeys(indices, f"{answer.code}: {answer.detail}"))
         else:
             outcomes.update(zip(indices, map(_outcome, answer.results), strict=True))

@@ -31,7 +31,8 @@ from shared.images import content_hash, mime_type
 from shared.replicas import Replicas
 from shared.schemas import EditGroup, MethodInfo, Problem, PromptResponse, ScoreOptions, ScoreResponse, ServiceInfo
 
-_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+"""A server, or a proxy before it, says: later."""
 _NOT_OURS = "not_a_problem_document"
 _POLL_SECONDS = 0.5
 
@@ -223,7 +224,7 @@ class RewardClient:
             answer = await self._http.get(f"{url}/readyz")
         except httpx.TransportError as error:
             return _reason(error)
-        if answer.status_code in _TRANSIENT_STATUSES:
+        if answer.status_code in TRANSIENT_STATUSES:
             return _problem(answer).detail
         _checked(answer)
         return None
@@ -246,7 +247,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         return answer
     problem = _problem(answer)
     # A 500 of the service itself is a problem document; any other is a proxy's, which lost the replica behind it.
-    if answer.status_code in _TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
+    if answer.status_code in TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
         raise _TryAgainLaterError(problem, _retry_after(answer))
     raise RewardRequestRejected(problem)
 

@@ -5,7 +5,6 @@ Enters: metrics, evaluations and rollouts with their pictures. Leaves: RUN_DIR/r
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -235,5 +234,4 @@ def _card(directory: Path, group: ShownGroup) -> GroupCard:
 
 def _picture(path: Path) -> str:
     """A data: URL."""
-    data = path.read_bytes()
-    return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return images.data_url(path.read_bytes())

@@ -8,7 +8,6 @@ Source: arXiv:2510.16888, Section 3.1 (it asks Qwen2.5-VL-32B); the question is 
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 import re
 from collections.abc import Iterable
@@ -128,8 +127,7 @@ class Judge:
             raise EndpointError(f"{url} answered with no chat completion: {answer.text[:300]}") from error
 
     def _data_url(self, path: Path) -> str:
-        data = images.encode(_shrunk(pictures.load(path), self._endpoint.max_pixels))
-        return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
+        return images.data_url(images.encode(_shrunk(pictures.load(path), self._endpoint.max_pixels)))
 
 
 async def keep(line: Line[TaskLine], judge: Judge, directory: Path, rename: Renaming, say: Say) -> Outcome:

@@ -5,7 +5,6 @@ Enters: cards (an instruction and its pictures with captions) in sections. Leave
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +85,7 @@ def thumbnail(path: Path) -> str | None:
         return None
     image = images.decode(path.read_bytes())
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    data = images.encode(image)
-    return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return images.data_url(images.encode(image))
 
 
 def verdict_line(item: JudgedItem) -> str:

@@ -8,7 +8,6 @@ answer too; a judge that is away is not, and ends the evaluation.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
 import time
@@ -22,7 +21,7 @@ import httpx
 import stamina
 
 from shared.errors import ConfigError, RewardServiceUnavailable
-from shared.images import content_hash, encode_png
+from shared.images import content_hash, data_url, encode_png
 from trainer.evaluation.files import open_picture
 
 _BUSY = frozenset({408, 425, 429, 502, 503, 504})
@@ -49,7 +48,7 @@ class Shown:
         image = open_picture(self.path)
         if self.like is not None and image.size != (size := open_picture(self.like).size):
             image = image.resize(size)  # Pillow's default filter, as the authors' script
-        return f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
+        return data_url(encode_png(image))
 
 
 @dataclass(frozen=True)

@@ -132,5 +132,5 @@ class RewardRequestRejected(RewardServiceError):  # noqa: N818 - the event is th
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """How a message about an unknown name ends: the one that was probably meant, else all that there are."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"

@@ -23,6 +23,8 @@ A message names the field or item, the value found, and what would be right.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -126,3 +128,9 @@ class RewardRequestRejected(RewardServiceError):  # noqa: N818 - the event is th
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"reward service answered {problem.status} {problem.code}: {problem.detail}")
         self.problem = problem
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """How a message about an unknown name ends: the one that was probably meant, else all that there are."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"

@@ -180,8 +180,9 @@ def test_sources_are_as_many_as_the_family_takes(family_path, family):
         )
         assert not torch.allclose(one, two, atol=1e-5)
         assert not torch.allclose(two, swapped, atol=1e-5)
-    with pytest.raises(DataError, match="source"):
-        family.encode(TEXTS[:1], [SOURCES[0] * (limit + 1)])
+    for number in (0, limit + 1):
+        with pytest.raises(DataError, match=f"has {number} source images; {type(family).__name__} takes 1 to {limit}"):
+            family.encode(TEXTS[:1], [SOURCES[0] * number])
 
 
 def test_an_instruction_that_is_cut_off_is_known(family_path, family):

@@ -17,9 +17,9 @@ from rich.table import Table
 
 from shared.client import RewardClient
 from shared.errors import ConfigError, DataError
+from shared.options import DEFAULT_URL, ApiKey, Url
 from shared.preferences import PreferenceItem
 from shared.schemas import ServiceInfo
-from shared.score_cli import DEFAULT_URL
 from trainer.alignment import report
 from trainer.alignment.readers import FORMATS, read_preferences
 from trainer.alignment.results import ALL, Evidence, Scores, gather
@@ -41,7 +41,7 @@ def align(arguments: Sequence[str]) -> None:
 def _align(
     data: Annotated[Path, typer.Argument(help="Preference data: a file, or a directory of a published set's files.")],
     *,
-    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     methods: Annotated[
         str, typer.Option(help="Scoring methods, comma separated, or `all` of the service's.")
     ] = _ALL_METHODS,
@@ -50,7 +50,7 @@ def _align(
         "runs/align"
     ),
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows only.")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+    api_key: ApiKey = None,
     in_flight: Annotated[int, typer.Option(min=1, help="Groups on the wire at once.")] = 16,
 ) -> None:
     """Compare a judge's scores with what people chose: accuracy with intervals, tests, distributions, cost."""

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
+from shared.files import write_text
 from shared.markdown import table
+from trainer import pages
 from trainer.alignment.agreement import PairAgreement, ScoreAgreement
 from trainer.alignment.results import (
     ALL,
@@ -121,13 +122,12 @@ def markdown(found: Alignment) -> str:
 
 def write(found: Alignment, out: Path) -> None:
     """Write the report, the figures, and the tables in Markdown."""
-    (out / TABLE_NAME).write_text(markdown(found) + "\n", encoding="utf-8")
-    (out / JSON_NAME).write_text(json.dumps(_as_json(found), indent=2) + "\n", encoding="utf-8")
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=select_autoescape()
-    )
-    templates.filters |= {"figure": figure, "interval": interval}
-    page = templates.get_template("alignment.html").render(
+    write_text(out / TABLE_NAME, markdown(found) + "\n")
+    write_text(out / JSON_NAME, json.dumps(_as_json(found), indent=2) + "\n")
+    page = pages.render(
+        "alignment.html",
+        figure=figure,
+        interval=interval,
         found=found,
         headings=HEADINGS,
         rows=rows(found),
@@ -135,7 +135,7 @@ def write(found: Alignment, out: Path) -> None:
         dimensions=list(found.dimensions[found.ranked[0]]),
         charts=_charts(found),
     )
-    (out / HTML_NAME).write_text(page, encoding="utf-8")
+    write_text(out / HTML_NAME, page)
 
 
 def figure(value: float | None, digits: int = 3) -> str:

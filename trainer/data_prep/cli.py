@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import ConfigError, DataError
+from shared.files import whole_file
 from trainer.chat_client import ChatClient, Endpoint
 from trainer.data import TaskLine
 from trainer.data_prep import boxes as box_filter
@@ -28,7 +29,7 @@ from trainer.data_prep.lists import Examined, InputList, as_model
 from trainer.data_prep.pictures import Renaming
 from trainer.data_prep.shapes import ShapesSet
 from trainer.data_prep.sheet import SheetSample
-from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order, whole_file
+from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order
 from trainer.progress import Display
 from worlds.shapes.tasks import Split
 

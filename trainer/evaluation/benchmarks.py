@@ -21,9 +21,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import DataError
+from shared.files import write_bytes
 from shared.images import content_hash
 from shared.jsonl import read_objects
-from trainer.evaluation.files import write_bytes
 from trainer.evaluation.published import IMGEDIT_COLUMNS
 
 BenchmarkName = Literal["imgedit", "gedit"]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DataError, EndpointError
+from shared.files import place, write_text
 from trainer.chat_client import ChatClient, Endpoint
 from trainer.evaluation import gallery, results
 from trainer.evaluation.benchmarks import Benchmark, Item, find_picture
-from trainer.evaluation.files import place, write_text
 from trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
 from trainer.evaluation.results import JudgedItem, JudgeInfo, Results
 from trainer.evaluation.rubrics import Prompts, Verdict, questions, read

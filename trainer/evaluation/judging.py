@@ -19,7 +19,7 @@ from shared.errors import EndpointFailed, EndpointRefused
 from shared.images import content_hash, encode_png
 from shared.jsonl import append_rows, cut_torn_end, read_objects
 from trainer.chat_client import ChatClient, Part, picture_part, text_part
-from trainer.evaluation.files import open_picture
+from trainer.data import open_picture
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import DataError
+from shared.files import write_text
 from trainer.evaluation.aggregation import GEditScores, GEditSummary, Sample, Summary, summarise, summarise_gedit
 from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language
-from trainer.evaluation.files import write_text
 from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
 from trainer.evaluation.tables import Report, Table, number
 

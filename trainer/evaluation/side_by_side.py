@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from shared.errors import DataError
+from shared.files import write_text
 from trainer.evaluation import gallery
 from trainer.evaluation.comparing import Outcome, Paired, compare, pair
-from trainer.evaluation.files import write_text
 from trainer.evaluation.gallery import Card, Cell, Section, verdict_line
 from trainer.evaluation.results import LANGUAGES, JudgedItem, Results, read_results
 from trainer.evaluation.tables import Report, Table, number

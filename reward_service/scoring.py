@@ -18,7 +18,6 @@ from reward_service.engines.base import Engine
 from reward_service.expectation import normalise
 from reward_service.methods import composite
 from reward_service.methods.base import Method
-from reward_service.methods.templates import task_key
 from reward_service.passes import PassOptions, Scored, score_edit
 from reward_service.principles import Principles
 from reward_service.problems import ProblemError, engine_died
@@ -38,6 +37,7 @@ from shared.schemas import (
     PromptResponse,
     ScoreResponse,
     Timing,
+    task_key,
 )
 
 _SOURCE_ERROR_STATUS = {"invalid_image": 422, "unsupported_image_type": 415, "image_too_large": 413}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,11 @@ from shared.fields import Names, OneOrMore
 API_VERSION = "1"
 DEFAULT_METHOD = "score_logit"
 DEFAULT_TASK = "default"
+
+
+def task_key(name: str) -> str:
+    """The one spelling of a task's name: `Text Edit` and `text-edit` are `text_edit`."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 class WireModel(BaseModel):

@@ -13,6 +13,7 @@ from pathlib import Path
 from reward_service.methods.base import Ask, Templates
 from reward_service.types import Brief, Edit, JudgeImage, Message, Messages, Question, SamplingSpec
 from shared.errors import ConfigError
+from shared.schemas import task_key
 
 PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"
@@ -62,11 +63,6 @@ def load_by_task(directory: Path, what: str) -> dict[str, str]:
     if "default" not in texts:
         raise ConfigError(f"{what} in {directory}: no default.txt (found: {', '.join(texts) or 'nothing'})")
     return texts
-
-
-def task_key(name: str) -> str:
-    """The one spelling of a task's name: `Text Edit` and `text-edit` are `text_edit`."""
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def placeholders(template: str) -> set[str]:

@@ -325,6 +325,10 @@ def test_two_editors_are_compared_pair_by_pair(tmp_path, asked):
     (tmp_path / "c/results.json").write_text(json.dumps(same))
     with pytest.raises(DataError, match="the judge of one is red-judge, of the other another"):
         call("compare", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "compared")
+    del same["items"][3]["value"]
+    (tmp_path / "c/results.json").write_text(json.dumps(same))
+    with pytest.raises(DataError, match=r"c holds no results of edit-r1 evaluate: items\.3\.value: Field required"):
+        call("compare", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "compared")
 
 
 def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):

@@ -48,9 +48,12 @@ class ScorerOptions:
     """The scorer's share of the settings."""
 
     model_name: str
+    """The judge's, in answers."""
     image_limits: ImageLimits
     max_reasoning_tokens: int
+    """Of the answers of methods that reason."""
     min_score_mass: float
+    """Label probability below which a score is flagged."""
     max_in_engine: int = 64
     """Candidates that the engine works on at once; the others wait their turn."""
 

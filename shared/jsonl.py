@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import DataError
+from shared.errors import DataError, fault_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,5 +28,4 @@ def read_objects(path: Path, model: type[Model]) -> Iterator[tuple[str, Model]]:
             except json.JSONDecodeError as error:
                 raise DataError(f"{place}: not JSON: {error}") from error
             except ValidationError as error:
-                fault = error.errors()[0]
-                raise DataError(f"{place}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from error
+                raise DataError(f"{place}: {fault_line(error.errors()[0], 'line')}") from error

@@ -84,6 +84,10 @@ class Scorer:
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
+    def close(self) -> None:
+        """Let its threads go; they finish what they decode."""
+        self._decoders.shutdown(wait=False)
+
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
         """Score every candidate of a group.
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 from reward_service.aggregation import category_means, verifier_reward
 from reward_service.methods.answers import read_expectation
 from reward_service.methods.base import Method, Templates
 from reward_service.methods.templates import before_and_after, conversation, fill_brief
 from reward_service.methods.yes_no_logit import LABELS, SPEC, VALUES
-from reward_service.types import Answer, Category, Edit, Principle, Question, Score
+from reward_service.types import Answer, Edit, Principle, Question, Score
+from shared.schemas import Category
 
-PARTS: tuple[Category, ...] = ("follow", "keep", "quality")
+PARTS: tuple[Category, ...] = get_args(Category)
 
 
 def checked(principles: Sequence[Principle], scores: Sequence[float]) -> Score:

@@ -69,6 +69,7 @@ def test_the_deadline_takes_the_work_with_it(tiny_judge):
     with reward_service(tiny_judge, max_batch=2, request_seconds=0.5, max_reasoning_tokens=100) as url:
         answer = post(url, body_of(60, **SLOW))
         assert (answer.status_code, answer.json()["code"]) == (503, "deadline_exceeded")
+        assert answer.headers["Retry-After"]
         wait_for(lambda: metric(url, "reward_candidates_in_flight") == 0, 2)
         wait_for(lambda: metric(url, "reward_engine_waiting") == 0, 2)
 

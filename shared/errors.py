@@ -10,7 +10,10 @@
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
     │       └── EngineDiedError       the engine failed for good
-    ├── EndpointError             a chat endpoint that prepares data gave no answer
+    ├── EndpointError             seen from the client of a chat endpoint, in `edit-r1 evaluate` and `edit-r1 data`
+    │   ├── EndpointUnavailable     not reachable, or too busy, until the limit
+    │   ├── EndpointRefused         it will not take this question
+    │   └── EndpointFailed          it broke down over this question
     └── RewardServiceError        seen from the client's side
         ├── RewardServiceUnavailable  not reachable or not ready within the limit
         └── RewardRequestRejected     the service refused the request (`problem` says why)
@@ -93,7 +96,19 @@ class EngineDiedError(EngineError):
 
 
 class EndpointError(EditR1Error):
-    """A chat endpoint that `edit-r1 data` asked gave no answer, or none that can be read."""
+    """A chat endpoint that `edit-r1 evaluate` or `edit-r1 data` asked could not give what it was asked for."""
+
+
+class EndpointUnavailable(EndpointError):  # noqa: N818 - the state is the name
+    """The endpoint is not reachable, or too busy, and stayed so until the limit."""
+
+
+class EndpointRefused(EndpointError):  # noqa: N818 - the event is the name
+    """The endpoint will not take this question; sending it again would not help, another question may pass."""
+
+
+class EndpointFailed(EndpointError):  # noqa: N818 - the event is the name
+    """The endpoint broke down over this question, or answered with what is no chat completion."""
 
 
 class RewardServiceError(EditR1Error):

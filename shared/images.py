@@ -12,9 +12,10 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from shared.errors import ImageError
 
@@ -37,6 +38,8 @@ _REFUSED_MAGIC = {
     b"\x00\x00\x01\x00": "ICO",
 }
 _WEBP_MAX_SIDE = 16_383
+_TURNED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,24 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     except Exception as error:
         # Decoders of hostile bytes fail in many ways (OSError, struct.error, zlib.error, ...): all mean unreadable.
         raise _unreadable(data, error) from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the image that `decode` makes of a file, by its header alone.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ImageError: it is no image that we accept.
+
+    """
+    with path.open("rb") as file:
+        try:
+            with Image.open(file, formats=ACCEPTED_FORMATS) as image:
+                width, height = image.size
+                turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+        except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+            raise ImageError("invalid_image", f"not a readable image: {error}") from error
+    return (height, width) if turned else (width, height)
 
 
 def content_hash(data: bytes) -> str:

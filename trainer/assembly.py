@@ -16,6 +16,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
+from shared.files import write_text
 from shared.schemas import Combination
 from trainer import checkpoint, records, sizes
 from trainer.checkpoint import RunState
@@ -176,7 +177,7 @@ def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> Metr
     """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     records.forget_after(config.run_dir, start_epoch)
-    (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    write_text(config.run_dir / "config.yaml", dump_config(config))
     records.save_versions(config.run_dir, inputs.service)
     return MetricsLog(
         config.run_dir,

@@ -12,6 +12,7 @@ from pathlib import Path
 from shared import packaged
 from shared.config import load_config
 from shared.errors import ConfigError, EditR1Error
+from shared.hushing import hush
 
 USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 
@@ -36,6 +37,7 @@ def train(args: list[str]) -> None:
 
 def main() -> None:
     """Entry point of `python -m trainer`, once a process under `accelerate launch`; only the first one talks."""
+    hush()
     try:
         train(sys.argv[1:])
     except EditR1Error as error:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from PIL import Image
 
-from shared import images, packaged
-from shared.errors import CheckpointError, ConfigError, DataError, ImageError
+from shared import packaged
+from shared.errors import CheckpointError, ConfigError, DataError
 from shared.options import DEFAULT_URL, ApiKey
 from shared.schemas import DEFAULT_METHOD
 
@@ -78,10 +77,11 @@ def edit(
     api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
+    from trainer.data import open_picture  # noqa: PLC0415
     from trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
     from trainer.reranking import check_judge, rank  # noqa: PLC0415
 
-    sources = [_open(path) for path in image]
+    sources = [open_picture(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
     if best_of > 1:
         check_judge(url, api_key, method)
@@ -131,10 +131,3 @@ def _weights(name: str) -> WeightsName:
     if name not in _WEIGHTS:
         raise DataError(f"--weights {name}: one of {', '.join(_WEIGHTS)}")
     return cast("WeightsName", name)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return images.decode(path.read_bytes())
-    except (OSError, ImageError) as error:
-        raise DataError(f"cannot read image {path}: {error}") from error

@@ -1,7 +1,6 @@
 """The launch files of examples/, run on this machine: a tiny editor, processes for GPUs, ports for nodes."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.color_judge import ColorJudge, serving
+from tests.support.serving import free_port
 from tests.support.tiny_run import ROOT, metrics
 
 LAUNCH = ROOT / "examples" / "launch"
@@ -24,12 +24,6 @@ wait
 SCONTROL = """#!/usr/bin/env bash
 printf '127.0.0.1\\n127.0.0.1\\n127.0.0.1\\n'
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def start(name, tiny, *arguments, **variables):
@@ -59,9 +53,9 @@ def test_one_gpu_one_node_and_several_train_alike(tiny, tmp_path):
             return f"reward.url={url}", f"run_dir={tmp_path / name}"
 
         alone = start("one_gpu.sh", tiny, *arguments("one"))
-        together = start("one_node.sh", tiny, *arguments("node"), NUM_GPUS="2", PORT=free_port())
+        together = start("one_node.sh", tiny, *arguments("node"), NUM_GPUS="2", PORT=str(free_port()))
         assert "2 processes" in finish(alone, together)[1]
-        shared = {"NODES": "2", "HEAD": "127.0.0.1", "GPUS_PER_NODE": "1", "PORT": free_port()}
+        shared = {"NODES": "2", "HEAD": "127.0.0.1", "GPUS_PER_NODE": "1", "PORT": str(free_port())}
         nodes = [start("several_nodes.sh", tiny, *arguments("nodes"), NODE_RANK=rank, **shared) for rank in ("0", "1")]
         assert "2 processes" in finish(*nodes)[0]
     (one,) = metrics(tmp_path / "one")
@@ -81,9 +75,9 @@ def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others(tiny, tmp
         SLURM_JOB_NODELIST="three",
         JUDGE=str(JUDGE),
         ENGINE="transformers",
-        JUDGE_PORT=free_port(),
+        JUDGE_PORT=str(free_port()),
         GPUS_PER_NODE="1",
-        PORT=free_port(),
+        PORT=str(free_port()),
         PATH=f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
     )
     (output,) = finish(process)

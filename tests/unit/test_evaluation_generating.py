@@ -7,8 +7,8 @@ import time
 import pytest
 
 from shared.errors import ConfigError, DataError
+from shared.files import place, write_text
 from trainer.evaluation.benchmarks import Item
-from trainer.evaluation.files import place, write_text
 from trainer.evaluation.generating import picture_path, wait_for
 from trainer.evaluation.rubrics import CRITERIA, load_prompts, questions
 from trainer.evaluation.sharing import Share

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from PIL import Image
 
 from shared import images
+from trainer import pages
 from trainer.evaluation.results import JudgedItem, Results, missing_kind
 from trainer.evaluation.tables import Report, number
 
@@ -70,13 +70,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 def render(report: Report, sections: Sequence[Section]) -> str:
     """The page: the report, then the pictures."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-    )
-    environment.globals["thumbnail"] = thumbnail
-    return environment.get_template("gallery.html").render(report=report, sections=sections)
+    return pages.render("gallery.html", report=report, sections=sections, thumbnail=thumbnail)
 
 
 def thumbnail(path: Path) -> str | None:

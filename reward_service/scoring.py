@@ -48,9 +48,12 @@ class ScorerOptions:
     """The scorer's share of the settings."""
 
     model_name: str
+    """The judge's, in answers."""
     image_limits: ImageLimits
     max_reasoning_tokens: int
+    """Of the answers of methods that reason."""
     min_score_mass: float
+    """Label probability below which a score is flagged."""
     max_in_engine: int = 64
     """Candidates that the engine works on at once; the others wait their turn."""
 
@@ -80,6 +83,10 @@ class Scorer:
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Let its threads go; they finish what they decode."""
+        self._decoders.shutdown(wait=False)
 
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
         """Score every candidate of a group.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -109,6 +110,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types
             transformer.compile_repeated_blocks(backend=config.model.compile)
+        sampler = GroupSampler(inputs.train, config.seed)
         run = Run(
             config=config,
             inputs=inputs,
@@ -117,7 +119,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             family=family,
             policy=policy,
             optimizer=build_optimizer(config, policy),
-            sampler=(sampler := GroupSampler(inputs.train, config.seed)),
+            sampler=sampler,
             sampler_state=sampler.state,
             queue=stack.enter_context(build_queue(config, display.say)),
             log=None,
@@ -130,14 +132,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             started_at=started_at,
         )
         if start is not None:
-            state = checkpoint.restore(start, policy, run.optimizer, processes.rank)
-            _continue(run, state)
-            display.say(f"resuming from {start} after {run.epoch} epochs")
-            if state.num_processes != processes.count:
-                display.say(
-                    f"resuming with {processes.count} processes, it was {state.num_processes}: the same groups, noise "
-                    f"and loss, dealt out anew; sums over processes may differ in their last bits"
-                )
+            _resume(run, start)
         if processes.is_main:
             run.log = stack.enter_context(_open_run_dir(config, inputs, run.epoch if start else -1))
         yield run
@@ -165,12 +160,20 @@ def save_checkpoint(run: Run) -> None:
     run.processes.wait()
 
 
-def _continue(run: Run, state: RunState) -> None:
+def _resume(run: Run, start: Path) -> None:
+    """Go on from a checkpoint."""
+    state = checkpoint.restore(start, run.policy, run.optimizer, run.processes.rank)
     run.epoch, run.optimizer_steps = state.epoch, state.optimizer_steps
     run.sampler.restore(state.sampler)
     run.sampler_state = state.sampler
     run.started_at -= state.seconds
     run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
+    run.display.say(f"resuming from {start} after {run.epoch} epochs")
+    if state.num_processes != run.processes.count:
+        run.display.say(
+            f"resuming with {run.processes.count} processes, it was {state.num_processes}: the same groups, noise "
+            f"and loss, dealt out anew; sums over processes may differ in their last bits"
+        )
 
 
 def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> MetricsLog:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared import packaged
-from shared.errors import CheckpointError, ConfigError, DataError
+from shared.errors import CheckpointError, DataError
 from shared.schemas import DEFAULT_METHOD
 from shared.score_cli import DEFAULT_URL
 
@@ -110,16 +109,10 @@ def doctor(
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
 ) -> None:
     """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
-    from shared.config import load_config  # noqa: PLC0415
-    from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.config import read_config  # noqa: PLC0415
     from trainer.doctor import Doctor, this_machine  # noqa: PLC0415
 
-    config = packaged.find_path(config)
-    if not config.is_file():
-        raise ConfigError(f"configuration {config} does not exist")
-    checks = Doctor(
-        load_config(TrainConfig, config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo
-    )
+    checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
     checks.examine()
     if rehearse and not checks.num_failures:
         checks.rehearse()

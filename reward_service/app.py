@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=API_VERSION,
         description="Scores image edits with a multimodal judge.",
         lifespan=lifespan,
-        responses={"default": {"model": Problem, "description": "RFC 9457 problem details"}},
+        responses=openapi.problems(),
     )
     app.state.service = service
     app.include_router(_operation)
@@ -149,8 +149,7 @@ async def healthz(service: ServiceDep) -> dict[str, str]:
 async def readyz(service: ServiceDep) -> dict[str, str]:
     """200 once the judge has loaded and passed its self-test; 503 with the reason before and while draining."""
     _ = service.scorer
-    if service.admission.draining:
-        raise ProblemError(503, "draining", "the service is shutting down", retry_after_seconds=1)
+    service.admission.check_open()
     return {"status": "ready"}
 
 

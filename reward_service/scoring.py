@@ -21,7 +21,7 @@ from reward_service.methods.base import Method
 from reward_service.methods.templates import task_key
 from reward_service.passes import PassOptions, Scored, score_edit
 from reward_service.principles import Principles
-from reward_service.problems import ProblemError
+from reward_service.problems import ProblemError, engine_died
 from reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
 from shared.errors import EngineDiedError, ImageError, JudgeError
 from shared.images import ImageLimits, content_hash, decode
@@ -40,7 +40,6 @@ from shared.schemas import (
     Timing,
 )
 
-_ENGINE_RETRY_SECONDS = 5
 _SOURCE_ERROR_STATUS = {"invalid_image": 422, "unsupported_image_type": 415, "image_too_large": 413}
 
 
@@ -168,7 +167,7 @@ class Scorer:
         try:
             return await self._principles.of(brief)
         except EngineDiedError as error:
-            raise _engine_died(error) from error
+            raise engine_died(str(error)) from error
         except JudgeError as error:
             return error
 
@@ -251,7 +250,7 @@ def _raise_if_dead(outcomes: Sequence[_Outcome]) -> None:
     """503 for the whole group when the engine died under it: another replica may score it, and this one ends."""
     for outcome in outcomes:
         if isinstance(outcome, EngineDiedError):
-            raise _engine_died(outcome)
+            raise engine_died(str(outcome))
 
 
 def _decode_one(data: bytes, limits: ImageLimits) -> JudgeImage | ImageError:
@@ -259,10 +258,6 @@ def _decode_one(data: bytes, limits: ImageLimits) -> JudgeImage | ImageError:
         return JudgeImage(decode(data, limits), content_hash(data))
     except ImageError as error:
         return error
-
-
-def _engine_died(error: EngineDiedError) -> ProblemError:
-    return ProblemError(503, "engine_died", str(error), retry_after_seconds=_ENGINE_RETRY_SECONDS)
 
 
 def _image_problem(which: str, error: ImageError) -> ProblemError:

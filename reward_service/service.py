@@ -91,7 +91,7 @@ class Service:
         if self.failure is None and self._scorer is not None:
             return self._scorer
         code = "loading" if self.failure is None else "failed"
-        raise ProblemError(503, code, self.failure or self._phase, retry_after_seconds=1)
+        raise ProblemError(503, code, self.failure or self._phase)
 
     def observe(self, scores: ScoreResponse) -> None:
         """Count and log one scored group."""

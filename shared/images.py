@@ -7,6 +7,7 @@ PPM: ten times the bytes for a tenth of the time (BENCHMARKS.md), for a trainer 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import warnings
@@ -132,6 +133,11 @@ def mime_type(data: bytes) -> str:
     """The media type that encoded bytes announce; `application/octet-stream` when unknown."""
     found = (mime for magic, mime in _MIME_OF_MAGIC.items() if data.startswith(magic))
     return next(found, "application/octet-stream")
+
+
+def data_url(data: bytes) -> str:
+    """Encoded bytes as a `data:` URL with base64, as chat endpoints and pages of HTML take them."""
+    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
 def _check_size(image: Image.Image, limits: ImageLimits) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from shared import images
 from shared.files import write_text
 from trainer import pages
 from trainer.charts import Series, line_chart
@@ -259,4 +260,4 @@ def _card(directory: Path, group: ShownGroup) -> GroupCard:
 
 
 def _picture(path: Path) -> str:
-    return pages.data_url(path.read_bytes())
+    return images.data_url(path.read_bytes())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from shared.errors import CheckpointError, DataError
+from shared.options import DEFAULT_URL, ApiKey
 from shared.schemas import DEFAULT_METHOD
-from shared.score_cli import DEFAULT_URL
 
 if TYPE_CHECKING:
     from trainer.editor import WeightsName
@@ -73,7 +73,7 @@ def edit(
     url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, for --best-of.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Edit type, for --best-of.")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
     from trainer.data import open_picture  # noqa: PLC0415

@@ -7,7 +7,6 @@ exact is an EngineError, never a guess. Needs vLLM 0.30 or newer at the other en
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -22,8 +21,9 @@ from transformers import AutoProcessor
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.chat import Chat
 from reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
+from shared.client import TRANSIENT_STATUSES
 from shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
-from shared.images import encode, mime_type
+from shared.images import data_url, encode
 
 _TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 15.0
@@ -182,10 +182,9 @@ def _label_logprobs(row: dict[str, Any], ids: Sequence[int], labels: Sequence[st
 
 
 def _passing(error: Exception) -> bool:
-    busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (429, 502, 503, 504)
+    busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in TRANSIENT_STATUSES
     return busy or isinstance(error, httpx.TransportError)
 
 
 def _data_url(image: JudgeImage) -> str:
-    data = encode(image.pixels)
-    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return data_url(encode(image.pixels))

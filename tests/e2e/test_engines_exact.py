@@ -19,7 +19,7 @@ from reward_service.passes import answer_to_the_end
 from reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
 from shared.errors import UnparsableAnswerError
 from tests.support.tiny_judge import save_random_adapter, save_tiny_qwen3_judge
-from worlds.shapes.judge_table import corruption_set
+from worlds.shapes.edit_sets import corruption_set
 from worlds.shapes.scenes import Pixels, render, to_image
 
 TOLERANCE = 1e-5

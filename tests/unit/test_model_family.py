@@ -11,7 +11,7 @@ from PIL import Image
 from shared.errors import ConfigError, DataError
 from tests.support.tiny_editor import NUM_TEXT_TOKENS, build_tiny_editor
 from tests.support.tiny_families import build_tiny_flux2, build_tiny_qwen, build_tiny_qwen_plus, build_tiny_uniworld
-from trainer.models import FAMILIES, family_class, max_sources
+from trainer.models import FAMILIES, family_class, family_of_pipeline, max_sources
 from trainer.models.base import Conditioning, LoadOptions
 from trainer.rollout import velocity_given
 from trainer.solvers import euler
@@ -47,6 +47,13 @@ def noise(family, *seeds):
 def test_every_family_is_here_and_its_entry_says_what_its_class_says():
     assert set(FAMILIES) <= set(BUILDERS)
     assert all(entry.max_sources == family_class(name).max_sources for name, entry in FAMILIES.items())
+
+
+def test_a_pipeline_of_diffusers_tells_its_family(family_path):
+    name, path = family_path
+    if name in FAMILIES:
+        assert family_of_pipeline(DiffusionPipeline.load_config(path)["_class_name"]) == name
+    assert family_of_pipeline("SomebodyElsesPipeline") is None
 
 
 def test_all_weights_are_frozen(family):

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import DataError
+from shared.errors import ConfigError
 from trainer.data import TaskLine
-from trainer.data_prep.formats import moved, to_text
+from trainer.data_prep.formats import renamed
 from trainer.data_prep.lists import InputList
 from trainer.data_prep.pictures import Renaming
 
@@ -73,18 +73,13 @@ def fetch(lists: Sequence[InputList[TaskLine]], places: Sequence[Place], out_dir
         yield renamed(lists[place.source].at(place.offset), renames[place.source])
 
 
-def renamed(line: TaskLine, rename: Renaming) -> str:
-    """A task as the mixture has it."""
-    return to_text(moved(line, {name: rename(name) for name in line.names}))
-
-
 def read_caps(given: Sequence[str]) -> dict[str, int]:
-    """The paper's caps, and those of `TASK=N` in their place; `TASK=all` lifts one. Raises DataError."""
+    """The paper's caps, and those of `TASK=N` in their place; `TASK=all` lifts one. Raises ConfigError."""
     caps = dict(PAPER_CAPS)
     for text in given:
         task, equals, number = text.partition("=")
         if not equals or not task.strip() or not (number == "all" or number.isdecimal()):
-            raise DataError(f"--cap {text!r} must read TASK=N or TASK=all")
+            raise ConfigError(f"--cap {text!r} must read TASK=N or TASK=all")
         if number == "all":
             caps.pop(task_key(task), None)
         else:

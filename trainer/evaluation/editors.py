@@ -23,13 +23,10 @@ from trainer.config import TrainConfig
 from trainer.editor import WeightsName, find_weights
 from trainer.export import WEIGHTS_NAME
 from trainer.full_policy import FullPolicy
+from trainer.models import family_of_pipeline
 
-_FAMILY_OF_PIPELINE = {
-    "FluxKontextPipeline": "flux_kontext",
-    "QwenImageEditPipeline": "qwen_image_edit",
-    "QwenImageEditPlusPipeline": "qwen_image_edit_plus",
-    "Flux2KleinPipeline": "flux2_klein",
-}
+# Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
+_KEEP_SHAPES = "model.aspect=buckets"
 _CONFIG, _CHECKPOINTS = "config.yaml", "checkpoints"
 _SAMPLE_BYTES = 2**20
 
@@ -72,10 +69,6 @@ def find_subject(
     return Subject(config, trained, _identity(config, trained))
 
 
-# Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
-_KEEP_SHAPES = "model.aspect=buckets"
-
-
 def _trained(path: Path, weights: WeightsName, step: int | None) -> Path:
     if (path / _CHECKPOINTS).is_dir() or not (path / "manifest.json").is_file():
         return find_weights(path, weights, step)
@@ -99,9 +92,10 @@ def _family_of(model: str) -> str:
             f"--model {model} is neither a run ({_CONFIG}), nor a checkpoint of one, nor a pipeline of diffusers: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if name not in _FAMILY_OF_PIPELINE:
+    family = family_of_pipeline(name)
+    if family is None:
         raise ConfigError(f"--model {model} is a {name}; name its family: model.family=package.module:Class")
-    return _FAMILY_OF_PIPELINE[name]
+    return family
 
 
 def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def thumbnail(path: Path) -> str | None:
         return None
     image = images.decode(path.read_bytes())
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return pages.data_url(images.encode(image))
+    return images.data_url(images.encode(image))
 
 
 def verdict_line(item: JudgedItem) -> str:

@@ -21,7 +21,7 @@ from shared.files import write_text
 from shared.schemas import Combination
 from trainer import checkpoint, records, sizes
 from trainer.checkpoint import RunState
-from trainer.config import TrainConfig, check_world_size
+from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size
 from trainer.data import GroupSampler, SamplerState
 from trainer.filtering import FilterThresholds
 from trainer.full_policy import FullPolicy
@@ -142,7 +142,7 @@ def save_checkpoint(run: Run) -> None:
     """Write step-N for the epochs finished so far; every process has to call this."""
     states = run.processes.gather([(run.processes.rank, torch.get_rng_state())])
     checkpoint.save(
-        run.config.run_dir / "checkpoints",
+        run.config.run_dir / CHECKPOINTS_NAME,
         run.policy,
         run.optimizer,
         RunState(
@@ -180,7 +180,7 @@ def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> Metr
     """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     records.forget_after(config.run_dir, start_epoch)
-    write_text(config.run_dir / "config.yaml", dump_config(config))
+    write_text(config.run_dir / CONFIG_NAME, dump_config(config))
     records.save_versions(config.run_dir, inputs.service)
     return MetricsLog(
         config.run_dir,

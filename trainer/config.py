@@ -31,6 +31,10 @@ from shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
 from trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
+CONFIG_NAME = "config.yaml"
+"""File of the resolved configuration, in a run directory and in each of its checkpoints."""
+CHECKPOINTS_NAME = "checkpoints"
+"""Directory of a run's checkpoints."""
 
 
 class RewardConfig(ConfigModel):

@@ -67,7 +67,9 @@ def edit(
     step: Step = None,
     weights: Weights = "ema",
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Euler steps; by default those of the run's evaluation.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Euler steps; by default those of the run's evaluation.")
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
     best_of: Annotated[int, typer.Option(min=1, help="Make so many, let the judge at --url choose.")] = 1,
     url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
@@ -102,7 +104,7 @@ def doctor(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
     *,
     gpus: Annotated[
-        int | None, typer.Option(help="How many the run will have; by default those of this machine.")
+        int | None, typer.Option(min=1, help="How many the run will have; by default those of this machine.")
     ] = None,
     gpu_memory: Annotated[float | None, typer.Option(help="GB of each; by default this machine's, or 80.")] = None,
     tflops: Annotated[float | None, typer.Option(help="What each sustains; by default 400 (an H100).")] = None,

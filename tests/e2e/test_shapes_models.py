@@ -18,10 +18,8 @@ from worlds.shapes.judge_table import make_scorer, score_set, untouched_set
 from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
 from worlds.shapes.scenes import render, to_image, to_pixels
 from worlds.shapes.tasks import sample_task
-from worlds.shapes.train_editor import Recipe as EditorRecipe
-from worlds.shapes.train_editor import train_editor
-from worlds.shapes.train_judge import Recipe as JudgeRecipe
-from worlds.shapes.train_judge import train_judge
+from worlds.shapes.train_editor import EditorRecipe, train_editor
+from worlds.shapes.train_judge import JudgeRecipe, train_judge
 from worlds.shapes.train_reviews import Recipe as ReviewRecipe
 from worlds.shapes.train_reviews import make_reviews, prepare_judge, train_adapter
 

@@ -49,7 +49,8 @@ def server(judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         '{"image": 4, "video": 0}',
         "--no-enable-chunked-prefill",
     ]
-    line = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments, *limits, "--port", str(port)]
+    program = [sys.executable, "-m", "tests.support.forked_vllm", "vllm.entrypoints.openai.api_server"]
+    line = [*program, *arguments, *limits, "--port", str(port)]
     with log.open("w") as out:
         running = subprocess.Popen(line, stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT})
     try:

@@ -15,6 +15,7 @@ import pytest
 from shared.editscore_adapter import EditR1Scorer
 from shared.errors import DataError, RewardServiceError
 from shared.images import encode
+from tests.support.forked_vllm import forking
 from tests.support.serving import metric, picture, png, reward_service, wait_for
 
 KEY = "sesame"
@@ -26,7 +27,7 @@ EDITS = [(number % 3, 100 + number) for number in range(9)]
 @pytest.fixture(scope="module")
 def vllm_url(shapes_dir: Path) -> Iterator[str]:
     """The embedded judge on vLLM, with a key."""
-    with reward_service(shapes_dir / "judge", engine="vllm", model_name="the-judge", api_key=KEY) as url:
+    with forking(), reward_service(shapes_dir / "judge", engine="vllm", model_name="the-judge", api_key=KEY) as url:
         yield url
 
 

@@ -111,16 +111,7 @@ async def prompt(request: Request, service: ServiceDep) -> PromptResponse:
 async def methods(service: ServiceDep) -> list[MethodInfo]:
     """The scoring methods."""
     return [
-        MethodInfo(
-            name=method.name,
-            description=method.description,
-            raw_score_min=method.raw_score_min,
-            raw_score_max=method.raw_score_max,
-            labels=method.labels,
-            parts=method.parts,
-            sampled=method.sampled,
-            reasoning=method.reasoning,
-        )
+        MethodInfo(**{name: getattr(method, name) for name in MethodInfo.model_fields})
         for method in service.methods.values()
     ]
 

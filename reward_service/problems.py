@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from shared.errors import EditR1Error
+from shared.errors import EditR1Error, fault_line
 from shared.schemas import Problem
 
 log = structlog.get_logger(__name__)
@@ -41,8 +41,7 @@ def too_large(what: str, found: str, limit: str) -> ProblemError:
 
 def validation_problem(faults: Sequence[Any]) -> ProblemError:
     """422 that lists every faulty field of a pydantic validation."""
-    lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
-    return ProblemError(422, "invalid_field", "; ".join(lines))
+    return ProblemError(422, "invalid_field", "; ".join(map(fault_line, faults)))
 
 
 def engine_died(reason: str) -> ProblemError:

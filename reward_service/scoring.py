@@ -18,7 +18,6 @@ from reward_service.engines.base import Engine
 from reward_service.expectation import normalise
 from reward_service.methods import composite
 from reward_service.methods.base import Method
-from reward_service.methods.templates import task_key
 from reward_service.passes import PassOptions, Scored, score_edit
 from reward_service.principles import Principles
 from reward_service.problems import ProblemError, engine_died
@@ -38,6 +37,7 @@ from shared.schemas import (
     PromptResponse,
     ScoreResponse,
     Timing,
+    task_key,
 )
 
 _SOURCE_ERROR_STATUS = {"invalid_image": 422, "unsupported_image_type": 415, "image_too_large": 413}
@@ -48,9 +48,12 @@ class ScorerOptions:
     """The scorer's share of the settings."""
 
     model_name: str
+    """The judge's, in answers."""
     image_limits: ImageLimits
     max_reasoning_tokens: int
+    """Of the answers of methods that reason."""
     min_score_mass: float
+    """Label probability below which a score is flagged."""
     max_in_engine: int = 64
     """Candidates that the engine works on at once; the others wait their turn."""
 
@@ -80,6 +83,10 @@ class Scorer:
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Let its threads go; they finish what they decode."""
+        self._decoders.shutdown(wait=False)
 
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
         """Score every candidate of a group.

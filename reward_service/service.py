@@ -73,10 +73,12 @@ class Service:
         self._life = asyncio.create_task(self._live())
 
     async def stop(self) -> None:
-        """Release the model."""
+        """Release the model and the threads around it."""
         if self._life:
             self._life.cancel()
             await asyncio.gather(self._life, return_exceptions=True)
+        if self._scorer:
+            self._scorer.close()
         if self._engine:
             await asyncio.to_thread(self._engine.close)
 

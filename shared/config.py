@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.errors import ConfigError, suggest
+from shared.errors import ConfigError, fault_line, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,9 +104,8 @@ def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
         return f"{name}: unknown key; {suggest(str(fault['loc'][-1]), _names_at(model, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"{name}: required, but not given"
-    message = fault["msg"].removeprefix("Value error, ")
     found = f" (found {fault['input']!r})" if not isinstance(fault["input"], dict) else ""
-    return f"{name}: {message}{found}"
+    return f"{fault_line(fault)}{found}"
 
 
 def _names_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from shared.schemas import Problem
 
 ImageErrorCode = Literal["invalid_image", "unsupported_image_type", "image_too_large"]
@@ -134,3 +136,9 @@ def suggest(name: str, known: Sequence[str]) -> str:
     """How a message about an unknown name ends: the one that was probably meant, else all that there are."""
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+
+
+def fault_line(fault: ErrorDetails, whole: str = "(whole)") -> str:
+    """One fault of a pydantic validation: the field, or `whole` where it is no single field's, and what is wrong."""
+    where = ".".join(map(str, fault["loc"])) or whole
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import DataError
+from shared.errors import DataError, fault_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -21,8 +21,7 @@ def read_objects(path: Path, model: type[Model]) -> Iterator[tuple[str, Model]]:
         try:
             yield place, model.model_validate(row)
         except ValidationError as error:
-            fault = error.errors()[0]
-            raise DataError(f"{place}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from error
+            raise DataError(f"{place}: {fault_line(error.errors()[0], 'line')}") from error
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

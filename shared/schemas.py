@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,13 @@ from shared.fields import Names, OneOrMore
 API_VERSION = "1"
 DEFAULT_METHOD = "score_logit"
 DEFAULT_TASK = "default"
+Category = Literal["follow", "keep", "quality"]
+"""Of a thing to check about an edit: what must change as asked, what must stay, or how the picture must look."""
+
+
+def task_key(name: str) -> str:
+    """The one spelling of a task's name: `Text Edit` and `text-edit` are `text_edit`."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 class WireModel(BaseModel):
@@ -47,7 +55,7 @@ class PrincipleSpec(RequestModel):
     """One thing that the verifier methods check."""
 
     question: str = Field(min_length=1, max_length=2000, description="A question whose good answer is yes.")
-    category: Literal["follow", "keep", "quality"] = Field("follow", description="Following gates the other two.")
+    category: Category = Field("follow", description="Following gates the other two.")
     weight: float = Field(1.0, gt=0, le=1000, description="Against the other principles.")
 
 

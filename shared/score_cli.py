@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.client import RewardClient
-from shared.errors import DataError
+from shared.errors import DataError, fault_line
 from shared.options import DEFAULT_URL, ApiKey, Url
 from shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, ScoreResponse
 
@@ -74,7 +74,7 @@ def _score(
             }
         )
     except ValidationError as error:
-        raise DataError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
+        raise DataError("; ".join(map(fault_line, error.errors()))) from error
     scores = asyncio.run(_ask(url, api_key, group))
     _print(scores, candidate)
     if any(isinstance(result, CandidateError) for result in scores.results):

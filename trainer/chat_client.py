@@ -22,10 +22,11 @@ import httpx
 import stamina
 from pydantic import BaseModel, Field, ValidationError
 
+from shared.client import TRANSIENT_STATUSES
 from shared.errors import ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
 from shared.images import data_url
 
-_BUSY = frozenset({408, 425, 429, 502, 503, 504})
+_BUSY = TRANSIENT_STATUSES | {408, 425}
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405})
 _WRONG_KEY = frozenset({401, 403})
 _MAX_FAILURES = 4

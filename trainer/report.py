@@ -18,6 +18,7 @@ from shared import images
 from shared.files import write_text
 from trainer import pages
 from trainer.charts import Series, line_chart
+from trainer.config import CONFIG_NAME
 from trainer.metrics_log import read_metrics
 from trainer.monitors import ALARMS
 from trainer.records import (
@@ -169,7 +170,7 @@ def render(record: RunRecord, seconds: float) -> str:
         rollouts=[(rollout.epoch, _cards(directory, rollout)) for directory, rollout in record.rollouts],
         alarms=_alarms(record.metrics),
         versions=read_versions(record.run_dir),
-        config=(record.run_dir / "config.yaml").read_text(encoding="utf-8"),
+        config=(record.run_dir / CONFIG_NAME).read_text(encoding="utf-8"),
     )
 
 

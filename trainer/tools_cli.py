@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared import packaged
-from shared.errors import CheckpointError, ConfigError, DataError
+from shared.errors import CheckpointError, DataError
 from shared.options import DEFAULT_URL, ApiKey
 from shared.schemas import DEFAULT_METHOD
 
@@ -68,7 +67,9 @@ def edit(
     step: Step = None,
     weights: Weights = "ema",
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Euler steps; by default those of the run's evaluation.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Euler steps; by default those of the run's evaluation.")
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
     best_of: Annotated[int, typer.Option(min=1, help="Make so many, let the judge at --url choose.")] = 1,
     url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
@@ -103,23 +104,17 @@ def doctor(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
     *,
     gpus: Annotated[
-        int | None, typer.Option(help="How many the run will have; by default those of this machine.")
+        int | None, typer.Option(min=1, help="How many the run will have; by default those of this machine.")
     ] = None,
     gpu_memory: Annotated[float | None, typer.Option(help="GB of each; by default this machine's, or 80.")] = None,
     tflops: Annotated[float | None, typer.Option(help="What each sustains; by default 400 (an H100).")] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
 ) -> None:
     """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
-    from shared.config import load_config  # noqa: PLC0415
-    from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.config import read_config  # noqa: PLC0415
     from trainer.doctor import Doctor, this_machine  # noqa: PLC0415
 
-    config = packaged.find_path(config)
-    if not config.is_file():
-        raise ConfigError(f"configuration {config} does not exist")
-    checks = Doctor(
-        load_config(TrainConfig, config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo
-    )
+    checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
     checks.examine()
     if rehearse and not checks.num_failures:
         checks.rehearse()

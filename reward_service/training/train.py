@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from reward_service.methods.base import Method
-from reward_service.methods.templates import task_key
 from reward_service.principles import Principles
 from reward_service.training.data import PreferredPair, SeenEdit, Trace
 from reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages
 from reward_service.training.judge import Asked, LearningJudge, Tokens
 from reward_service.types import Answer, Brief, Edit, Question
 from shared.errors import DataError, UnparsableAnswerError
-from shared.schemas import DEFAULT_TASK
+from shared.schemas import DEFAULT_TASK, task_key
 
 _WARMUP = 20
 

@@ -18,6 +18,7 @@ from reward_service.methods.base import SCORE_LABELS
 from reward_service.passes import answer_to_the_end
 from reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
 from shared.errors import UnparsableAnswerError
+from tests.support.forked_vllm import forking
 from tests.support.tiny_judge import save_random_adapter, save_tiny_qwen3_judge
 from worlds.shapes.edit_sets import corruption_set
 from worlds.shapes.scenes import Pixels, render, to_image
@@ -73,7 +74,10 @@ def judges(shapes_dir, tmp_path_factory) -> dict[str, Judge]:
 @pytest.fixture(scope="module")
 def observed(judges) -> dict[tuple[str, str], Observed]:
     """(family, engine) -> what it answered; each engine is started once."""
-    return {(family, engine): asyncio.run(observe(engine, judges[family])) for family in FAMILIES for engine in ENGINES}
+    with forking():
+        return {
+            (family, engine): asyncio.run(observe(engine, judges[family])) for family in FAMILIES for engine in ENGINES
+        }
 
 
 @pytest.fixture(scope="module")

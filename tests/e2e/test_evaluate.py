@@ -15,15 +15,15 @@ from tests.support.color_judge import ColorJudge
 from tests.support.color_judge import serving as serving_rewards
 from tests.support.forked import Forked
 from tests.support.openai_judge import OpenAIJudge
-from tests.support.tiny_editor import NUM_TEXT_TOKENS
 from trainer.evaluation.benchmarks import GEDIT_TASKS, read_gedit
 from trainer.evaluation.published import IMGEDIT_COLUMNS
+from worlds.shapes.editor_model import MAX_TEXT_TOKENS
 
 SIZES = ((32, 32), (48, 32), (64, 40))
 SETTINGS = (
     "model.width=32",
     "model.height=32",
-    f"model.max_text_tokens={NUM_TEXT_TOKENS}",
+    f"model.max_text_tokens={MAX_TEXT_TOKENS}",
     "evaluation.steps=2",
     "cpu_threads=1",
 )
@@ -324,6 +324,10 @@ def test_two_editors_are_compared_pair_by_pair(tmp_path, asked):
     (tmp_path / "c").mkdir()
     (tmp_path / "c/results.json").write_text(json.dumps(same))
     with pytest.raises(DataError, match="the judge of one is red-judge, of the other another"):
+        call("compare", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "compared")
+    del same["items"][3]["value"]
+    (tmp_path / "c/results.json").write_text(json.dumps(same))
+    with pytest.raises(DataError, match=r"c holds no results of edit-r1 evaluate: items\.3\.value: Field required"):
         call("compare", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "compared")
 
 

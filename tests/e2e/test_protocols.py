@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import pytest
 from shared.editscore_adapter import EditR1Scorer
 from shared.errors import DataError, RewardServiceError
 from shared.images import encode
-from tests.support.serving import picture, png, reward_service
+from tests.support.forked_vllm import forking
+from tests.support.serving import metric, picture, png, reward_service, wait_for
 
 KEY = "sesame"
 INSTRUCTION = "make the circle blue"
@@ -27,7 +27,7 @@ EDITS = [(number % 3, 100 + number) for number in range(9)]
 @pytest.fixture(scope="module")
 def vllm_url(shapes_dir: Path) -> Iterator[str]:
     """The embedded judge on vLLM, with a key."""
-    with reward_service(shapes_dir / "judge", engine="vllm", model_name="the-judge", api_key=KEY) as url:
+    with forking(), reward_service(shapes_dir / "judge", engine="vllm", model_name="the-judge", api_key=KEY) as url:
         yield url
 
 
@@ -133,8 +133,7 @@ def test_scores_are_the_same_beside_chats(vllm_url, chat):
     for talker in talkers:
         talker.start()
     try:
-        while not written:
-            time.sleep(0.01)
+        wait_for(lambda: written, 60)
         for _ in range(3):
             for method in methods:
                 assert scores(vllm_url, method, KEY) == pytest.approx(alone[method], abs=1e-5)
@@ -144,9 +143,8 @@ def test_scores_are_the_same_beside_chats(vllm_url, chat):
             talker.join()
     assert len(written) > 8
     assert max(alone["score_logit"]) - min(alone["score_logit"]) > 1e-3
-    metrics = httpx.get(f"{vllm_url}/metrics", headers=headers()).text
-    assert "reward_candidates_in_flight 0.0" in metrics
-    assert "reward_chats_total" in metrics
+    assert metric(vllm_url, "reward_candidates_in_flight", **headers()) == 0
+    assert metric(vllm_url, "reward_chats_total", **headers()) >= len(written)
 
 
 def test_what_is_allowed_does_not_hurt_the_engine(vllm_url, chat):
@@ -171,13 +169,9 @@ def test_what_is_allowed_does_not_hurt_the_engine(vllm_url, chat):
 
 def test_a_client_that_leaves_its_stream_frees_its_place(vllm_url):
     body = {"messages": conversation(0, 1, "Reason."), "stream": True, "max_tokens": 2000, "temperature": 2.0}
-    in_flight = lambda: httpx.get(f"{vllm_url}/metrics", headers=headers()).text  # noqa: E731
     with httpx.stream("POST", f"{vllm_url}/v1/chat/completions", json=body, headers=headers()) as answer:
         assert next(answer.iter_lines()).startswith("data: ")
-    deadline = time.monotonic() + 20
-    while "candidates_in_flight 0.0" not in in_flight():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: metric(vllm_url, "reward_candidates_in_flight", **headers()) == 0, 20)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +233,10 @@ def test_the_laptops_engine_answers_plain_chats(service_url):
     asked = {"messages": conversation(0, 1), "max_tokens": 6, "temperature": 0.7, "seed": 5}
     with openai.OpenAI(base_url=f"{service_url}/v1", api_key="none", max_retries=0) as client:
         name = next(iter(client.models.list())).id
-        ask = lambda **more: client.chat.completions.create(model=name, **{**asked, **more}).choices[0]  # noqa: E731
+
+        def ask(**more: Any) -> Any:
+            return client.chat.completions.create(model=name, **{**asked, **more}).choices[0]
+
         assert ask().message.content == ask().message.content
         assert {ask(seed=seed).message.content for seed in range(4)} != {ask().message.content}
         assert ask(messages=[{"role": "user", "content": "no picture"}], temperature=0.0).finish_reason == "length"
@@ -400,8 +397,7 @@ def test_a_full_queue_is_full_for_every_protocol(strict_url):
 
     talker = threading.Thread(target=talk)
     talker.start()
-    while "candidates_in_flight 1.0" not in http.get("/metrics").text:
-        time.sleep(0.01)
+    wait_for(lambda: metric(strict_url, "reward_candidates_in_flight", **headers()) == 1)
     refused = {path: http.post(path, json=body) for path, body in BODIES.items()}
     talker.join()
     assert answers[0].status_code == 200

@@ -18,19 +18,17 @@ from worlds.shapes.judge_data import SEEN, draw
 from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
 from worlds.shapes.scenes import render, to_image, to_pixels
 from worlds.shapes.tasks import sample_task
-from worlds.shapes.train_editor import Recipe as EditorRecipe
-from worlds.shapes.train_editor import train_editor
-from worlds.shapes.train_judge import Recipe as JudgeRecipe
-from worlds.shapes.train_judge import train_judge
+from worlds.shapes.train_editor import EditorRecipe, train_editor
+from worlds.shapes.train_judge import JudgeRecipe, train_judge
 from worlds.shapes.train_reviews import Recipe as ReviewRecipe
 from worlds.shapes.train_reviews import make_reviews, prepare_judge, train_adapter
 
 
 def test_both_are_rebuilt_small_and_used(tmp_path: Path, shapes_dir: Path) -> None:
     editor, judge, work = tmp_path / "editor", tmp_path / "judge", tmp_path / "work"
-    record = train_editor(editor, EditorRecipe().scaled(0.01), seed=3, work=work, num_tasks=12)
+    record = train_editor(editor, EditorRecipe(vae_batch=8, batch=8).scaled(0.001), seed=3, work=work, num_tasks=6)
     assert record == json.loads((editor / "recipe.json").read_text())
-    train_judge(judge, JudgeRecipe().scaled(0.01), seed=3, work=work, sparring=[editor])
+    train_judge(judge, JudgeRecipe(batch=8).scaled(0.001), seed=3, work=work, sparring=[editor])
     edited = _edit(
         FluxKontextPipeline.from_pretrained(editor), Image.new("RGB", (32, 32)), "add a red star at the top left"
     )

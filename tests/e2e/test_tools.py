@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from edit_r1 import app
 from shared.errors import CheckpointError, ConfigError, DataError
 from tests.support.color_judge import ColorJudge, redness, serving
-from tests.support.tiny_editor import NUM_TEXT_TOKENS
+from worlds.shapes.editor_model import MAX_TEXT_TOKENS
 
 INSTRUCTION = "make it red"
 
@@ -55,7 +55,7 @@ def in_plain_diffusers(pipeline, source):
         _auto_resize=False,
         num_inference_steps=3,
         guidance_scale=2.5,
-        max_sequence_length=NUM_TEXT_TOKENS,
+        max_sequence_length=MAX_TEXT_TOKENS,
         generator=torch.Generator().manual_seed(0),
     ).images[0]
     return np.asarray(image, int)
@@ -122,6 +122,13 @@ def test_a_report_is_written_anew(run_dir):
     (run_dir / "report.html").unlink()
     assert call("report", run_dir) == str(run_dir / "report.html")
     assert "make it red" in (run_dir / "report.html").read_text()
+
+
+@pytest.mark.parametrize("arguments", [("doctor", "x.yaml", "--gpus", "0"), ("edit", "run", "--steps", "0")])
+def test_a_number_that_means_nothing_is_refused(arguments):
+    ended = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert ended.exit_code == 2
+    assert f"Invalid value for '{arguments[-2]}'" in ended.output
 
 
 @pytest.mark.parametrize(

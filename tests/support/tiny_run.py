@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.support.forked import Forked
-from tests.support.tiny_editor import NUM_TEXT_TOKENS, build_tiny_editor
+from tests.support.tiny_editor import build_tiny_editor
+from worlds.shapes.editor_model import MAX_TEXT_TOKENS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG: dict[str, Any] = {
@@ -24,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "optimizer_steps_per_epoch": 2,
     "micro_batch_size": 7,
     "cpu_threads": 1,
-    "model": {"width": 32, "height": 32, "max_text_tokens": NUM_TEXT_TOKENS},
+    "model": {"width": 32, "height": 32, "max_text_tokens": MAX_TEXT_TOKENS},
     "rollout": {"steps": 3, "batch_groups": 2},
     "optimizer": {"learning_rate": 3e-3},
     "lora": {"rank": 8, "alpha": 16},

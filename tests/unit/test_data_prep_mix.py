@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts, task_key
+from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
 from shared.errors import ConfigError
 from tests.support.data_commands import data, read, row, save, write
-from trainer.data import read_task_list
+from trainer.data import TaskLine, read_task_list
 from trainer.data_prep import mix
 from trainer.data_prep.formats import TASK_TYPES
 
@@ -43,8 +43,8 @@ def test_a_mixture_honours_caps_and_does_not_depend_on_order(tmp_path_factory, l
     assert written[0] == written[1]
     lines = [json.loads(line) for line in written[0].splitlines()]
     distinct = {json.dumps(line, sort_keys=True): line for one in lists for line in one}
-    available = Counter(mix.task_key(line.get("task")) for line in distinct.values())
-    kept = Counter(mix.task_key(line.get("task")) for line in lines)
+    available = Counter(mix.task_name(TaskLine(**line)) for line in distinct.values())
+    kept = Counter(mix.task_name(TaskLine(**line)) for line in lines)
     limits = {"extract": cap, "text_edit": cap}
     assert kept == +Counter({task: min(number, limits.get(task, number)) for task, number in available.items()})
     assert len({json.dumps(line, sort_keys=True) for line in lines}) == len(lines)
@@ -77,5 +77,3 @@ def test_a_mixture_of_lists_in_other_folders_finds_its_pictures(tmp_path):
 
 def test_task_names_are_those_of_the_service():
     assert set(TASK_TYPES) == set(load_task_prompts(TASKS_DIRECTORY)) - {"default"}
-    for name in ("Text Edit", "text-edit", " redbox_control"):
-        assert mix.task_key(name) == task_key(name)

@@ -162,7 +162,7 @@ def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_pat
     model.refusals, model.status = 1, 400
     with pytest.raises(EndpointRefused, match=r"/v1/chat/completions answered 400: busy"):
         ask(source, url, "--in-flight", 1)
-    with pytest.raises(EndpointUnavailable, match=r"gave no answer in 0\.\d s: .*connection"):
+    with pytest.raises(EndpointUnavailable, match=r"gave no answer in \d\.\d s: .*connection"):
         ask(source, f"http://127.0.0.1:{free_port()}/v1", "--retry", 0.3)
     with pytest.raises(ConfigError, match=r"url must be the root of an API .*, found 'localhost:8000'"):
         ask(source, "localhost:8000")

@@ -9,12 +9,13 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from shared.errors import ConfigError, DataError
-from tests.support.tiny_editor import NUM_TEXT_TOKENS, build_tiny_editor
+from tests.support.tiny_editor import build_tiny_editor
 from tests.support.tiny_families import build_tiny_flux2, build_tiny_qwen, build_tiny_qwen_plus, build_tiny_uniworld
 from trainer.models import FAMILIES, family_class, family_of_pipeline, max_sources
 from trainer.models.base import Conditioning, LoadOptions
 from trainer.rollout import velocity_given
 from trainer.solvers import euler
+from worlds.shapes.editor_model import MAX_TEXT_TOKENS
 
 BUILDERS = {
     "flux_kontext": build_tiny_editor,
@@ -141,7 +142,7 @@ def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch):
         name, {}
     )
     if name == "flux_kontext":
-        arguments["max_sequence_length"] = NUM_TEXT_TOKENS
+        arguments["max_sequence_length"] = MAX_TEXT_TOKENS
     if name.startswith("qwen"):
         # Its sources are always encoded at 1024x1024 pixels' worth; ours at the size of the run.
         module = importlib.import_module(type(family).pipeline_class.__module__)

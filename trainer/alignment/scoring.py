@@ -18,7 +18,7 @@ from shared.client import RewardClient
 from shared.images import content_hash
 from shared.jsonl import append_rows, cut_torn_end, read_rows
 from shared.preferences import PreferenceItem
-from shared.schemas import CandidateScore, EditGroup, ServiceInfo
+from shared.schemas import CandidateScore, EditGroup, ServiceInfo, task_key
 
 Value = TypeVar("Value")
 _ITEMS_AT_ONCE = 32
@@ -142,10 +142,11 @@ def _chunks(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
 
 def _group(item: PreferenceItem, method: str, info: ServiceInfo, edits: Sequence[bytes]) -> EditGroup:
     """A request; a task that the service has no text for is judged without one."""
+    known = item.task is not None and task_key(item.task) in info.tasks
     return EditGroup(
         instruction=item.instruction,
         requirement=item.requirement,
-        task=item.task if item.task in info.tasks else None,
+        task=item.task if known else None,
         method=method,
         sources=item.sources,
         candidates=tuple(edits),

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from shared.errors import ConfigError, DataError
 from shared.files import whole_file
+from shared.images import content_hash
 from trainer.chat_client import ChatClient, Endpoint
 from trainer.data import TaskLine
 from trainer.data_prep import boxes as box_filter
@@ -29,7 +30,7 @@ from trainer.data_prep.lists import Examined, InputList, as_model
 from trainer.data_prep.pictures import Renaming
 from trainer.data_prep.shapes import ShapesSet
 from trainer.data_prep.sheet import SheetSample
-from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order
+from trainer.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
 from trainer.progress import Display
 from worlds.shapes.tasks import Split
 
@@ -110,7 +111,7 @@ def redbox(
     options = {
         "images": _name(pictures, out),
         "kinds": list(kinds),
-        "nouns": digest("\n".join(words)),
+        "nouns": content_hash("\n".join(words).encode()),
         "per_picture": per_picture,
         "line_width": line_width,
         "seed": seed,
@@ -180,7 +181,7 @@ def rationality(
         retry_seconds=retry,
         timeout_seconds=timeout,
     )
-    options = {"model": model, "question": digest(asked.text), "max_pixels": max_pixels}
+    options = {"model": model, "question": content_hash(asked.text.encode()), "max_pixels": max_pixels}
     job = _job("rationality", out, {source: examined}, options, restart)
     display = Display(visible=True)
 

@@ -8,13 +8,13 @@ lines matters. Source: arXiv:2510.16888, Section 3.1 (600 each for reference and
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ConfigError
+from shared.schemas import task_key
 from trainer.data import TaskLine
 from trainer.data_prep.formats import renamed
 from trainer.data_prep.lists import InputList
@@ -55,7 +55,7 @@ def choose(lists: Sequence[InputList[TaskLine]], caps: Mapping[str, int], seed: 
         for line in one.lines():
             num_read += 1
             rank = _rank(seed, renamed(line.value, rename))
-            same_type = by_task.setdefault(task_key(line.value.task), {})
+            same_type = by_task.setdefault(task_name(line.value), {})
             dropped[DUPLICATE] += rank in same_type
             same_type.setdefault(rank, Place(rank, source, line.offset))
     chosen: list[Place] = []
@@ -87,9 +87,9 @@ def read_caps(given: Sequence[str]) -> dict[str, int]:
     return caps
 
 
-def task_key(name: str | None) -> str:
-    """The one spelling of a task's name, as the reward service has it: `Text Edit` is `text_edit`."""
-    return NO_TASK if name is None else re.sub(r"[\s-]+", "_", name.strip().lower())
+def task_name(task: TaskLine) -> str:
+    """The task's type in its one spelling, for counts and caps."""
+    return NO_TASK if task.task is None else task_key(task.task)
 
 
 def _rank(seed: int, text: str) -> bytes:

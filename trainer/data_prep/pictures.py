@@ -17,17 +17,11 @@ MISSING, UNREADABLE = "picture missing", "picture unreadable"
 def load(path: Path) -> Image.Image:
     """The upright RGB picture. Raises DataError whose message is the reason that is counted: MISSING or UNREADABLE."""
     try:
-        return images.decode(read(path))
-    except ImageError as error:
-        raise DataError(UNREADABLE) from error
-
-
-def read(path: Path) -> bytes:
-    """A picture's bytes. Raises DataError like `load`."""
-    try:
-        return path.read_bytes()
+        return images.decode(path.read_bytes())
     except OSError as error:
         raise DataError(MISSING) from error
+    except ImageError as error:
+        raise DataError(UNREADABLE) from error
 
 
 def upright_size(path: Path) -> Size:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import random
 import time
@@ -237,11 +236,6 @@ async def process_in_order(
 def progress_path(out: Path) -> Path:
     """Where an output's progress stands."""
     return out.with_name(f"{out.name}.progress.json")
-
-
-def digest(text: str) -> str:
-    """A short name for a text, the same on every machine."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def rng_of(seed: int, text: str) -> random.Random:

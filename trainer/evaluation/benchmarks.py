@@ -132,7 +132,7 @@ def read_imgedit(directory: Path, origin: Path | None = None) -> Benchmark:
     try:
         lines = TypeAdapter(dict[str, _ImgEditLine]).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise DataError(f"{path} is not ImgEdit's list of edits: {_first_fault(error)}") from error
+        raise DataError(f"{path} is not ImgEdit's list of edits: {first_fault(error)}") from error
     if not lines:
         raise DataError(f"{path} holds no edit")
     folder = origin or _folder_of([line.id for line in lines.values()], path.parent)
@@ -237,7 +237,7 @@ def _arrow_rows(paths: Sequence[Path]) -> Iterator[_GEditRow]:
                 for row in batch.select(list(_ARROW_COLUMNS)).to_pylist():
                     yield _GEditRow.model_validate(row)
         except (OSError, KeyError, pa.ArrowException, ValidationError) as error:
-            raise DataError(f"{path} holds no rows of GEdit-Bench: {_first_fault(error)}") from error
+            raise DataError(f"{path} holds no rows of GEdit-Bench: {first_fault(error)}") from error
 
 
 def _arrow_batches(path: Path) -> Iterator[Any]:
@@ -259,7 +259,8 @@ def _plain(key: str, path: Path) -> str:
     return key
 
 
-def _first_fault(error: Exception) -> str:
+def first_fault(error: Exception) -> str:
+    """For people: of a ValidationError the first field at fault, and how many more there are."""
     if not isinstance(error, ValidationError):
         return str(error)
     faults = error.errors()

@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from shared.errors import DataError
 from shared.files import write_text
 from trainer.evaluation.aggregation import GEditScores, GEditSummary, Sample, Summary, summarise, summarise_gedit
-from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language
+from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language, first_fault
 from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
 from trainer.evaluation.tables import Report, Table, number
 
@@ -89,8 +89,7 @@ def read_results(directory: Path) -> Results:
         values.pop("summary", None)
         return Results.model_validate(values)
     except (OSError, ValueError, AttributeError) as error:
-        fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise DataError(f"{directory} holds no results of edit-r1 evaluate: {fault}") from error
+        raise DataError(f"{directory} holds no results of edit-r1 evaluate: {first_fault(error)}") from error
 
 
 def write(out: Path, results: Results) -> Report:

@@ -6,7 +6,8 @@ Legend: N tasks, K samples a task, B rows, S latent tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +64,34 @@ def build_vae() -> AutoencoderKL:
     )
 
 
-def build_pipeline(vae: AutoencoderKL) -> FluxKontextPipeline:
+@dataclass(frozen=True)
+class Sizes:
+    """Of transformer and text encoders; the defaults are the editor's."""
+
+    pooled: int = 64
+    """Width of the CLIP text encoder."""
+    joint: int = 128
+    """Width of the T5 encoder."""
+    t5_layers: int = 2
+    t5_heads: int = 4
+    double_blocks: int = 2
+    single_blocks: int = 4
+    heads: int = 3
+    """Of the transformer, 32 channels each."""
+
+
+def build_pipeline(
+    vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, sizes: Sizes | None = None
+) -> FluxKontextPipeline:
     """The pipeline with an untrained transformer and text encoders; draws from torch's global generator."""
-    tokenizer = build_tokenizer()
+    sizes = sizes or Sizes()
     text = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1}
     clip = CLIPTextModel(
         CLIPTextConfig(
             **text,
             bos_token_id=3,
-            hidden_size=64,
-            intermediate_size=128,
+            hidden_size=sizes.pooled,
+            intermediate_size=2 * sizes.pooled,
             num_hidden_layers=1,
             num_attention_heads=2,
             max_position_embeddings=MAX_TEXT_TOKENS,
@@ -81,24 +100,24 @@ def build_pipeline(vae: AutoencoderKL) -> FluxKontextPipeline:
     t5 = T5EncoderModel(
         T5Config(
             **text,
-            d_model=128,
-            d_kv=32,
-            d_ff=256,
-            num_layers=2,
-            num_heads=4,
+            d_model=sizes.joint,
+            d_kv=sizes.joint // sizes.t5_heads,
+            d_ff=2 * sizes.joint,
+            num_layers=sizes.t5_layers,
+            num_heads=sizes.t5_heads,
             feed_forward_proj="gated-gelu",
             dropout_rate=0.0,
         )
     )
     transformer = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=4 * LATENT_CHANNELS,
-        num_layers=2,
-        num_single_layers=4,
+        in_channels=4 * vae.config.latent_channels,
+        num_layers=sizes.double_blocks,
+        num_single_layers=sizes.single_blocks,
         attention_head_dim=32,
-        num_attention_heads=3,
-        joint_attention_dim=128,
-        pooled_projection_dim=64,
+        num_attention_heads=sizes.heads,
+        joint_attention_dim=sizes.joint,
+        pooled_projection_dim=sizes.pooled,
         guidance_embeds=True,
         axes_dims_rope=(8, 12, 12),
     )
@@ -121,11 +140,15 @@ def build_pipeline(vae: AutoencoderKL) -> FluxKontextPipeline:
     )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word; the words are those the instructions are made of."""
+def instruction_words() -> set[str]:
+    """What the world's instructions are made of."""
     places = [word for name in CELL_NAMES for word in name.split()]
-    words = sorted({*_FIXED_WORDS, *places, *COLORS, *BACKGROUNDS, *SHAPES})
-    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", "<s>", *words])}
+    return {*_FIXED_WORDS, *places, *COLORS, *BACKGROUNDS, *SHAPES}
+
+
+def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One token a word; other words are unknown."""
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", "<s>", *sorted(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - no password
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])

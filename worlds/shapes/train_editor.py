@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,17 +33,19 @@ from worlds.shapes.editor_model import (
     MAX_TEXT_TOKENS,
     as_family,
     build_pipeline,
+    build_tokenizer,
     build_vae,
     encode_pixels,
+    instruction_words,
     oracle_scores,
     sample_edits,
     summarise,
 )
 from worlds.shapes.optimizing import descend, schedule
 from worlds.shapes.scenes import BACKGROUNDS, COLORS, SHAPES, SIZE, Item, Pixels, Scene, render
+from worlds.shapes.stages import Recipe, keep_stage, read_made_by
 from worlds.shapes.tasks import sample_scene, sample_task, wrong_edit
 
-_T = TypeVar("_T")
 DEFAULT_WORK = Path(".cache/shapes_editor")
 AUXILIARY_WEIGHT = 0.15
 _SHAPE_CLASSES, _COLOR_CLASSES, _BACKGROUND_CLASSES = len(SHAPES) + 1, len(COLORS) + 1, len(BACKGROUNDS)
@@ -51,9 +53,10 @@ _TOKENS_PER_SIDE = 4  # 16 latent tokens a picture, 2x2 of them a cell
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Steps and sizes of the stages; `--scale` multiplies steps and data."""
+class EditorRecipe(Recipe):
+    """Steps and sizes of the three stages."""
 
+    SCALED = ("vae_steps", "clean_steps", "mixture_steps", "num_examples")
     vae_steps: int = 2400
     vae_learning_rate: float = 3e-3
     vae_batch: int = 32
@@ -65,11 +68,6 @@ class Recipe:
     """Share of right targets in the mixture."""
     batch: int = 64
     num_examples: int = 10_000
-
-    def scaled(self, scale: float) -> Recipe:
-        """The same recipe with fewer (or more) steps and examples."""
-        names = ("vae_steps", "clean_steps", "mixture_steps", "num_examples")
-        return Recipe(**{**asdict(self), **{name: max(8, round(getattr(self, name) * scale)) for name in names}})
 
 
 @dataclass(frozen=True)
@@ -86,21 +84,36 @@ class Examples:
     """[N, S, 3] int64: class of shape, colour and background at each token of the target."""
 
 
-def train_editor(out: Path, recipe: Recipe, *, seed: int, work: Path, num_tasks: int = 256) -> dict[str, object]:
-    """Run the stages; writes the pipeline and `recipe.json` to `out`, which is also returned."""
+def train_editor(
+    out: Path, recipe: EditorRecipe, *, seed: int, work: Path, vae: Path | None = None, num_tasks: int = 256
+) -> dict[str, object]:
+    """Run the stages; writes the pipeline and `recipe.json` to `out`, which is also returned.
+
+    Args:
+        out: directory of the pipeline.
+        recipe: steps and sizes.
+        seed: of weights and examples.
+        work: where the first two stages are kept.
+        vae: a kept first stage, of any recipe, instead of one of this recipe and seed.
+        num_tasks: held-out tasks on which the editor is measured.
+
+    """
     torch.set_num_threads(1)
-    work.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    vae = _stage(work / "vae", AutoencoderKL.from_pretrained, lambda: train_vae(recipe, seed), seconds)
-    clean = _stage(
-        work / f"clean-{seed}",
-        FluxKontextPipeline.from_pretrained,
-        lambda: _fine_tune(_seeded_pipeline(vae, seed), recipe, seed, right_share=1.0, with_heads=True),
-        seconds,
+    if vae is None:
+        vae, made_by = work / f"vae-{seed}", recipe.part("vae_steps", "vae_learning_rate", "vae_batch")
+        seconds["vae"] = keep_stage(
+            vae, {"vae_seed": seed, **made_by}, lambda kept: train_vae(recipe, seed).save_pretrained(kept)
+        )
+    clean = work / f"clean-{seed}"
+    made_by = recipe.part("clean_steps", "clean_learning_rate", "batch", "num_examples")
+    seconds["clean"] = keep_stage(
+        clean, {"seed": seed, **made_by, **read_made_by(vae)}, lambda kept: _train_clean(kept, recipe, seed, vae)
     )
-    measured = {"clean": measure(as_family(clean), num_tasks)}
+    pipeline = FluxKontextPipeline.from_pretrained(clean)
+    measured = {"clean": measure(as_family(pipeline), num_tasks)}
     started = time.monotonic()
-    pipeline = _fine_tune(clean, recipe, seed, right_share=recipe.right_share, with_heads=False)
+    _fine_tune(pipeline, recipe, seed, right_share=recipe.right_share, with_heads=False)
     seconds["mixture"] = round(time.monotonic() - started)
     measured["final"] = measure(as_family(pipeline), num_tasks)
     pipeline.save_pretrained(out)
@@ -109,7 +122,7 @@ def train_editor(out: Path, recipe: Recipe, *, seed: int, work: Path, num_tasks:
     return record
 
 
-def train_vae(recipe: Recipe, seed: int) -> AutoencoderKL:
+def train_vae(recipe: EditorRecipe, seed: int) -> AutoencoderKL:
     """Autoencoder of scenes, trained on absolute and squared error with noise on the latents."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
@@ -128,7 +141,9 @@ def train_vae(recipe: Recipe, seed: int) -> AutoencoderKL:
     return vae.eval().requires_grad_(False)
 
 
-def make_examples(family: FluxKontext, tokenizer: object, recipe: Recipe, seed: int, right_share: float) -> Examples:
+def make_examples(
+    family: FluxKontext, tokenizer: object, recipe: EditorRecipe, seed: int, right_share: float
+) -> Examples:
     """Draw training pairs; 1 - right_share of the targets are wrong edits."""
     rng = np.random.default_rng([seed, 2, round(100 * right_share)])
     sources, targets, texts, labels = [], [], [], []
@@ -164,9 +179,17 @@ def measure(family: FluxKontext, num_tasks: int, group_size: int = 12) -> dict[s
     return {name: round(value, 3) for name, value in {**singles, **spread}.items()}
 
 
+def _train_clean(directory: Path, recipe: EditorRecipe, seed: int, vae: Path) -> None:
+    encoder = AutoencoderKL.from_pretrained(vae)
+    torch.manual_seed(seed)
+    pipeline = build_pipeline(encoder, build_tokenizer(instruction_words()))
+    _fine_tune(pipeline, recipe, seed, right_share=1.0, with_heads=True)
+    pipeline.save_pretrained(directory)
+
+
 def _fine_tune(
-    pipeline: FluxKontextPipeline, recipe: Recipe, seed: int, *, right_share: float, with_heads: bool
-) -> FluxKontextPipeline:
+    pipeline: FluxKontextPipeline, recipe: EditorRecipe, seed: int, *, right_share: float, with_heads: bool
+) -> None:
     """Flow matching of transformer and text encoders on drawn pairs."""
     torch.manual_seed(seed + 1)
     family = as_family(pipeline)
@@ -192,7 +215,6 @@ def _fine_tune(
         heads.remove()
     for module in trained:
         module.requires_grad_(False).eval()
-    return pipeline
 
 
 def _flow_matching_loss(
@@ -255,23 +277,6 @@ def _item_classes(item: Item | None) -> tuple[int, int]:
     return (0, 0) if item is None else (1 + SHAPES.index(item.shape), 1 + list(COLORS).index(item.color))
 
 
-def _stage(directory: Path, load: Callable[[Path], _T], make: Callable[[], _T], seconds: dict[str, float]) -> _T:
-    """What a stage made before, or makes now; its seconds are kept beside it."""
-    clock = directory / "seconds.json"
-    if not clock.exists():
-        started = time.monotonic()
-        made = make()
-        made.save_pretrained(directory)  # type: ignore[attr-defined]
-        clock.write_text(json.dumps(round(time.monotonic() - started)))
-    seconds[directory.name] = json.loads(clock.read_text())
-    return load(directory)
-
-
-def _seeded_pipeline(vae: AutoencoderKL, seed: int) -> FluxKontextPipeline:
-    torch.manual_seed(seed)
-    return build_pipeline(vae)
-
-
 def _to_tensor(pictures: Pixels) -> Tensor:
     """uint8 [B, 32, 32, 3] -> float32 [B, 3, 32, 32] in [-1, 1]."""
     x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -284,11 +289,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the finished pipeline")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps and examples")
-    parser.add_argument("--right-share", type=float, default=Recipe.right_share, help="right targets in the mixture")
+    parser.add_argument(
+        "--right-share", type=float, default=EditorRecipe.right_share, help="right targets in the mixture"
+    )
+    parser.add_argument("--vae", type=Path, help="kept VAE to use, WORK/vae-SEED of another run; default: train one")
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
     arguments = parser.parse_args()
-    recipe = Recipe(right_share=arguments.right_share).scaled(arguments.scale)
-    record = train_editor(arguments.out, recipe, seed=arguments.seed, work=arguments.work)
+    recipe = EditorRecipe(right_share=arguments.right_share).scaled(arguments.scale)
+    record = train_editor(arguments.out, recipe, seed=arguments.seed, work=arguments.work, vae=arguments.vae)
     print(json.dumps(record, indent=2))  # noqa: T201
 
 

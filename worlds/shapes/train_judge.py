@@ -23,15 +23,30 @@ from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
 from worlds.shapes.judge_data import SEEN, Example, draw
 from worlds.shapes.judge_model import HIDDEN, build_model, build_processor, save
 from worlds.shapes.judge_training import Heads, JudgeTrainer, Pool, make_pool, train_vision
+from worlds.shapes.stages import Recipe, keep_stage
 from worlds.shapes.tasks import sample_task
 
 DEFAULT_WORK = Path(".cache/shapes_judge")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Steps and sizes of the stages; `--scale` multiplies steps and data."""
+_SCENES = (
+    "hidden",
+    "num_examples",
+    "vision_steps",
+    "vision_learning_rate",
+    "scene_steps",
+    "learning_rate",
+    "auxiliary_weight",
+    "batch",
+)
+"""What the stage that is kept depends on; the others are about sparring."""
 
+
+@dataclass(frozen=True)
+class JudgeRecipe(Recipe):
+    """Steps and sizes of the stages."""
+
+    SCALED = ("num_examples", "vision_steps", "scene_steps", "sparring_tasks", "sparring_steps")
     hidden: int = HIDDEN
     """Width of the judge, a multiple of 64."""
     num_examples: int = 16_000
@@ -48,14 +63,9 @@ class Recipe:
     """Share of a batch that sparring editors made."""
     batch: int = 64
 
-    def scaled(self, scale: float) -> Recipe:
-        """The same recipe with fewer (or more) steps and examples."""
-        names = ("num_examples", "vision_steps", "scene_steps", "sparring_tasks", "sparring_steps")
-        return Recipe(**{**asdict(self), **{name: max(8, round(getattr(self, name) * scale)) for name in names}})
-
 
 def train_judge(
-    out: Path, recipe: Recipe, *, seed: int, work: Path, sparring: Sequence[Path] = ()
+    out: Path, recipe: JudgeRecipe, *, seed: int, work: Path, sparring: Sequence[Path] = ()
 ) -> dict[str, object]:
     """Run the stages; writes the checkpoint and `recipe.json` to `out`, which is also returned."""
     torch.set_num_threads(1)
@@ -63,12 +73,8 @@ def train_judge(
     rng = np.random.default_rng([seed, 3])
     processor = build_processor()
     scenes = make_pool(processor, [draw(rng, "train", SEEN) for _ in range(recipe.num_examples)])
-    clock = first_stage / "seconds.json"
-    if not clock.exists():
-        started = time.monotonic()
-        _train_on_scenes(first_stage, recipe, seed, scenes)
-        clock.write_text(json.dumps(round(time.monotonic() - started)))
-    seconds = {"scenes": json.loads(clock.read_text())}
+    made_by = {"seed": seed, **recipe.part(*_SCENES)}
+    seconds = {"scenes": keep_stage(first_stage, made_by, lambda kept: _train_on_scenes(kept, recipe, seed, scenes))}
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(first_stage, dtype=torch.float32)
     if sparring:
         started = time.monotonic()
@@ -88,7 +94,7 @@ def train_judge(
     return record
 
 
-def sparring_examples(recipe: Recipe, seed: int, editors: Sequence[Path]) -> list[Example]:
+def sparring_examples(recipe: JudgeRecipe, seed: int, editors: Sequence[Path]) -> list[Example]:
     """Edits by the sparring editors, drawn with 4 to 8 steps, with the oracle's opinion of each."""
     examples: list[Example] = []
     for index, directory in enumerate(editors):
@@ -100,7 +106,7 @@ def sparring_examples(recipe: Recipe, seed: int, editors: Sequence[Path]) -> lis
     return examples
 
 
-def _train_on_scenes(directory: Path, recipe: Recipe, seed: int, scenes: Pool) -> None:
+def _train_on_scenes(directory: Path, recipe: JudgeRecipe, seed: int, scenes: Pool) -> None:
     torch.manual_seed(seed)
     processor, generator = build_processor(), torch.Generator().manual_seed(seed)
     model, heads = build_model(processor, hidden=recipe.hidden), Heads(recipe.hidden)
@@ -123,7 +129,7 @@ def main() -> None:
     parser.add_argument("--sparring", type=Path, nargs="*", default=[], help="directories of sparring editors")
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
     arguments = parser.parse_args()
-    recipe = Recipe(hidden=arguments.hidden).scaled(arguments.scale)
+    recipe = JudgeRecipe(hidden=arguments.hidden).scaled(arguments.scale)
     record = train_judge(arguments.out, recipe, seed=arguments.seed, work=arguments.work, sparring=arguments.sparring)
     print(json.dumps(record, indent=2))  # noqa: T201
 

@@ -34,8 +34,7 @@ from worlds.shapes.judge_room import make_room
 from worlds.shapes.optimizing import descend, schedule
 from worlds.shapes.review_data import Facts, answers, facts
 from worlds.shapes.scenes import render
-from worlds.shapes.train_judge import Recipe as JudgeRecipe
-from worlds.shapes.train_judge import sparring_examples
+from worlds.shapes.train_judge import JudgeRecipe, sparring_examples
 
 NUM_EXAMPLES = 12_000
 NUM_LOOKED_AT = 200

@@ -1,0 +1,59 @@
+"""Stages of the world's trainings: kept, used again by the same recipe, refused to another."""
+
+import pytest
+
+from shared.errors import CheckpointError
+from worlds.shapes.stages import keep_stage, read_made_by
+from worlds.shapes.train_editor import EditorRecipe
+from worlds.shapes.train_judge import JudgeRecipe
+
+MADE_BY = {"seed": 3, "steps": 8, "rate": 0.002}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A stage, and the calls of what makes it."""
+    calls = []
+
+    def keep(made_by):
+        return keep_stage(tmp_path / "clean-3", made_by, make)
+
+    def make(directory):
+        calls.append(directory)
+        directory.mkdir(exist_ok=True)
+        (directory / "weights").write_text("trained")
+
+    keep(MADE_BY)
+    return tmp_path / "clean-3", calls, keep
+
+
+def test_a_kept_stage_is_not_made_again(kept):
+    directory, calls, keep = kept
+    keep(MADE_BY)
+    assert calls == [directory]
+    assert read_made_by(directory) == MADE_BY
+
+
+def test_a_stage_of_another_recipe_is_refused_with_what_differs(kept):
+    directory, calls, keep = kept
+    with pytest.raises(CheckpointError, match=r"clean-3 holds a stage of another recipe: .*; delete it") as refused:
+        keep({"seed": 3, "steps": 9, "batch": 64})
+    assert "batch was None, it is 64; rate was 0.002, it is None; steps was 8, it is 9" in str(refused.value)
+    assert calls == [directory]
+
+
+def test_a_stage_that_was_cut_off_is_no_stage_and_is_made_again(kept):
+    directory, calls, keep = kept
+    (directory / "stage.json").unlink()
+    with pytest.raises(CheckpointError, match=r"clean-3 holds no finished stage: stage\.json is missing"):
+        read_made_by(directory)
+    keep(MADE_BY)
+    assert calls == [directory, directory]
+
+
+@pytest.mark.parametrize("recipe", [EditorRecipe(), JudgeRecipe()])
+def test_a_scale_multiplies_steps_and_examples_alone(recipe):
+    half, least = recipe.scaled(0.5), recipe.scaled(0)
+    assert half.num_examples == recipe.num_examples / 2
+    assert {getattr(least, name) for name in recipe.SCALED} == {8}
+    assert least.batch == recipe.batch

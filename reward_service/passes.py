@@ -28,7 +28,8 @@ class PassOptions:
     seed: int
     temperature: float | None
     """Of written answers; None: the method's own. A question of one token is read, not sampled."""
-    max_reasoning_tokens: int
+    max_reasoning_tokens: int | None
+    """Of an answer in methods that reason; None: the method's own."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _planned(question: Question, method: Method, options: PassOptions, seed: int
     spec = question.spec
     if spec.max_tokens == 1:
         return question
-    if method.reasoning:
+    if method.reasoning and options.max_reasoning_tokens is not None:
         spec = replace(spec, max_tokens=options.max_reasoning_tokens)
     if options.temperature is not None:
         spec = replace(spec, temperature=options.temperature)

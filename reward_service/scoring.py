@@ -50,7 +50,7 @@ class ScorerOptions:
     model_name: str
     """The judge's, in answers."""
     image_limits: ImageLimits
-    max_reasoning_tokens: int
+    max_reasoning_tokens: int | None
     """Of the answers of methods that reason."""
     min_score_mass: float
     """Label probability below which a score is flagged."""

@@ -61,7 +61,11 @@ class Settings(BaseSettings):
     calibration: Path | None = Field(
         None, description="Directory of NN/{source,done,untouched,wrong}.png + instruction.txt, scored before ready."
     )
-    max_reasoning_tokens: int = Field(256, ge=1, description="Tokens a judge may reason for, in CoT methods.")
+    max_reasoning_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens an answer may have in methods that reason; None: each method's own, 256 to 1024.",
+    )
     min_score_mass: float = Field(
         0.5, ge=0, le=1, description="Label probability below which a score is flagged and counted."
     )

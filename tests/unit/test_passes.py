@@ -1,0 +1,47 @@
+"""How a method's questions go to the engine: what the request and the settings change about them."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from PIL import Image
+
+from reward_service.engines.base import Engine
+from reward_service.methods import METHODS
+from reward_service.passes import PassOptions, score_edit
+from reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, Principle, SamplingSpec
+from shared.errors import EngineError
+
+REASONING = {"score_sampling_cot": 256, "editscore": 512, "unified_reward": 512, "verifier_cot": 1024}
+PICTURES = [JudgeImage(Image.new("RGB", (4, 4)), name) for name in ("source", "edited")]
+EDIT = Edit(Brief("make it red", "None", "adjust", (PICTURES[0],)), PICTURES[1], (Principle("Is it red?", "follow"),))
+
+
+class Recorder:
+    """An engine that notes how it is asked, and fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[SamplingSpec] = []
+
+    async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:  # noqa: ARG002 - an engine's
+        self.asked.append(spec)
+        raise EngineError("no judge")
+
+
+def lengths(method: str, limit: int | None) -> set[int]:
+    """The most tokens that each answer may have."""
+    engine, options = Recorder(), PassOptions(1, seed=0, temperature=None, max_reasoning_tokens=limit)
+    with pytest.raises(EngineError, match="no judge"):
+        asyncio.run(score_edit(cast("Engine", engine), METHODS[method], EDIT, options))
+    return {spec.max_tokens for spec in engine.asked}
+
+
+@pytest.mark.parametrize("method", REASONING)
+def test_what_reasons_may_write_as_much_as_its_format_takes_or_as_the_setting_says(method):
+    assert lengths(method, None) == {REASONING[method]}
+    assert lengths(method, 77) == {77}
+
+
+def test_the_setting_leaves_methods_alone_that_do_not_reason():
+    assert lengths("score_sampling", 77) == {16}
+    assert lengths("score_logit", 77) == lengths("verifier", 77) == {1}

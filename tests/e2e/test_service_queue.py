@@ -23,11 +23,3 @@ async def test_a_full_queue_is_said_and_waited_for(tiny_judge: Path):
             found = await asyncio.gather(*(client.score(GROUP) for _ in range(3)))
         assert all(result.status == "ok" for scores in found for result in scores.results)
         assert 'refusals_total{code="queue_full"}' in httpx.get(f"{url}/metrics").text
-
-
-async def test_a_request_over_its_time_is_given_up(tiny_judge: Path):
-    with reward_service(tiny_judge, request_seconds=0.05, max_reasoning_tokens=400) as url:
-        files = [("source", png(0)), *(("candidates", png(i)) for i in range(30))]
-        answer = httpx.post(f"{url}/v1/score", data={"instruction": "x", "method": "score_logit_cot"}, files=files)
-        assert (answer.status_code, answer.json()["code"]) == (503, "deadline_exceeded")
-        assert answer.headers["Retry-After"]

@@ -46,6 +46,6 @@ def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service_url(tiny_judge: Path) -> Iterator[str]:
-    """One running service with that judge for all tests."""
-    with reward_service(tiny_judge) as url:
+    """One running service with that judge for all tests; it babbles until it is stopped, so that is soon."""
+    with reward_service(tiny_judge, max_reasoning_tokens=64) as url:
         yield url

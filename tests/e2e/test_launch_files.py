@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.color_judge import ColorJudge, serving
-from tests.support.serving import free_port
+from tests.support.serving import free_port, reward_service
 from tests.support.tiny_run import ROOT, metrics
 
 LAUNCH = ROOT / "examples" / "launch"
@@ -46,7 +46,7 @@ def finish(*processes):
     return outputs
 
 
-def test_one_gpu_one_node_and_several_train_alike(tiny, tmp_path):
+def test_one_gpu_and_one_node_train_alike(tiny, tmp_path):
     with serving(ColorJudge()) as url:
 
         def arguments(name):
@@ -55,15 +55,12 @@ def test_one_gpu_one_node_and_several_train_alike(tiny, tmp_path):
         alone = start("one_gpu.sh", tiny, *arguments("one"))
         together = start("one_node.sh", tiny, *arguments("node"), NUM_GPUS="2", PORT=str(free_port()))
         assert "2 processes" in finish(alone, together)[1]
-        shared = {"NODES": "2", "HEAD": "127.0.0.1", "GPUS_PER_NODE": "1", "PORT": str(free_port())}
-        nodes = [start("several_nodes.sh", tiny, *arguments("nodes"), NODE_RANK=rank, **shared) for rank in ("0", "1")]
-        assert "2 processes" in finish(*nodes)[0]
-    (one,) = metrics(tmp_path / "one")
-    for name in ("node", "nodes"):
-        assert metrics(tmp_path / name)[0] == pytest.approx(one, abs=1e-4)
+    (one,), (node,) = metrics(tmp_path / "one"), metrics(tmp_path / "node")
+    assert node == pytest.approx(one, abs=1e-4)
 
 
-def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others(tiny, tmp_path):
+def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others_as_one_process_does(tiny, tmp_path):
+    """Each of the others runs several_nodes.sh."""
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -82,5 +79,8 @@ def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others(tiny, tmp
     )
     (output,) = finish(process)
     assert "2 processes" in output
-    (line,) = metrics(tmp_path / "run")
-    assert line["reward/missing_fraction"] == 0
+    with reward_service(JUDGE) as url:
+        tiny.train(url, tmp_path / "one", "epochs=1", "data.held_out=null")
+    (one,), (nodes,) = metrics(tmp_path / "one"), metrics(tmp_path / "run")
+    assert nodes == pytest.approx(one, abs=1e-4)
+    assert nodes["reward/missing_fraction"] == 0

@@ -23,7 +23,7 @@ def scores(url: str, source: bytes, candidates: list[bytes], **data: str) -> lis
     return [result["score"] for result in answer.json()["results"]]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     method=st.sampled_from(["score_logit", "yes_no_logit"]),
     candidates=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(SIDES)), min_size=2, max_size=12),

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.support.serving import answers, free_port, metric, png, reward_service, wait_for, wait_until_ready
+from tests.support.typist import running_service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW = {"instruction": "x", "method": "score_logit_cot"}
@@ -137,9 +138,10 @@ def test_metrics_show_every_stage(url):
 
 
 @contextmanager
-def process(judge: Path, engine: str, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def on_vllm(judge: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`edit-r1 serve` with vLLM, in processes that nobody forked: the service and its address, not ready yet."""
     port = free_port()
-    line = [sys.executable, "-m", "edit_r1", "serve", "--model", judge, "--engine", engine, "--port", port, *arguments]
+    line = [sys.executable, "-m", "edit_r1", "serve", "--model", judge, "--engine", "vllm", "--port", port]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
         list(map(str, line)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
@@ -153,7 +155,7 @@ def process(judge: Path, engine: str, *arguments: object) -> Iterator[tuple[subp
 
 def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge):
     """kill -9 of vLLM's engine process under load: clients are told, the process ends within seconds."""
-    with process(tiny_judge, "vllm") as (running, url):
+    with on_vllm(tiny_judge) as (running, url):
         drain = threading.Thread(target=lambda: running.stderr.read() if running.stderr else None, daemon=True)
         drain.start()
         wait_for(lambda: answers(url), 120)
@@ -189,16 +191,12 @@ def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge):
 
 
 def test_the_json_log_names_the_clients_request(tiny_judge):
-    with process(tiny_judge, "transformers", "--log-format", "json") as (running, url):
-        wait_for(lambda: answers(url), 60)
-        wait_until_ready(url)
+    with running_service("--model", tiny_judge, "--engine", "transformers", "--log-format", "json") as (running, url):
         answer = post(url, body_of(2), **{"X-Request-ID": "my-step-7"})
         assert answer.headers["X-Request-ID"] == answer.json()["id"] == "my-step-7"
         refused = httpx.post(f"{url}/v1/score", content=b"{", headers={"Content-Type": "application/json"})
         assert refused.headers["X-Request-ID"]
-        running.send_signal(signal.SIGTERM)
-        _, log = running.communicate(timeout=30)
-    lines = [json.loads(line) for line in log.splitlines()]
+    lines = [json.loads(line) for line in running.output.splitlines()]
     (scored,) = [line for line in lines if line["event"] == "scored"]
     assert (scored["request_id"], scored["candidates"], scored["failed"]) == ("my-step-7", 2, {})
     (said,) = [line for line in lines if line["event"] == "refused"]

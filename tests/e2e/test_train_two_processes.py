@@ -1,3 +1,5 @@
+"""A run on two processes is the run on one (that accelerate and torchrun start such: test_launch_files)."""
+
 import os
 import re
 import subprocess
@@ -10,33 +12,7 @@ from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import ROOT, metrics, train_on_two, weights
 
 EPOCHS = 2
-
-
-LAUNCH = (
-    "--num_machines=1",
-    "--num_processes=2",
-    "--mixed_precision=no",
-    "--dynamo_backend=no",
-    "--main_process_port=0",
-)
-
-
-def accelerate(tiny, url, run_dir, *overrides, how="--multi_gpu"):
-    """`accelerate launch -m trainer`, as the README says; (exit status, output)."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", how, *LAUNCH, "-m", "trainer"]
-    command += tiny.arguments(url, run_dir, *overrides)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=280,
-        check=False,
-    )
-    return ended.returncode, ended.stdout
+LAUNCH = ("--num_machines=1", "--num_processes=2", "--mixed_precision=no", "--dynamo_backend=no")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +26,7 @@ def runs(tiny, tmp_path_factory):
     with serving(judge) as url:
         overrides = (f"epochs={EPOCHS}", "model.aspect=buckets")
         tiny.train(url, folder / "one", *overrides)
-        status, output = accelerate(tiny, url, folder / "two", *overrides)
+        status, output = train_on_two(tiny.arguments(url, folder / "two", *overrides))
     assert status == 0, output
     return folder / "one", folder / "two", output
 
@@ -77,10 +53,20 @@ def test_there_were_two_processes(runs):
 
 def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):
     # `accelerate launch --cpu --num_processes 2` runs a single process and does not say so.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", *LAUNCH, "-m", "trainer"]
     with serving(ColorJudge()) as url:
-        status, output = accelerate(tiny, url, tmp_path / "run", "epochs=1", "data.held_out=null", how="--cpu")
-    assert status == 0
-    assert "1 process on cpu; WARNING: accelerate launch was asked for more" in output
+        ended = subprocess.run(
+            [*command, *tiny.arguments(url, tmp_path / "run", "epochs=1", "data.held_out=null")],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=280,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stdout
+    assert "1 process on cpu; WARNING: accelerate launch was asked for more" in ended.stdout
 
 
 def test_only_one_of_two_processes_talks(runs):

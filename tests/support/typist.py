@@ -181,7 +181,7 @@ def _serve(options: list[str], folder: Path, variables: dict[str, str]) -> tuple
 
 
 @contextmanager
-def running_service(*options: str, folder: Path = ROOT, **variables: str) -> Iterator[tuple[Forked, str]]:
+def running_service(*options: object, folder: Path = ROOT, **variables: str) -> Iterator[tuple[Forked, str]]:
     """`edit-r1 serve` on a free port, ready: the process and its address. It is asked to end afterwards."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"

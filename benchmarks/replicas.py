@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from benchmarks.judges import save_random_judge
 from benchmarks.workload import ClientSettings, Workload, by_group
 from shared.client import RewardClient
 from shared.markdown import table
+from worlds.shapes.demo import free_port
 
 HEADINGS = ("services", "one: candidates/s", "two", "two / one")
 
@@ -53,9 +53,7 @@ CASES: Mapping[str, Case] = {
 @contextmanager
 def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -> Iterator[str]:
     """A service of its own, on one core when one is given; yields its URL at once, before it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {"model": model, "engine": engine, "port": port, "max_judge_pixels": max_judge_pixels}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     with subprocess.Popen(  # noqa: S603
@@ -69,11 +67,16 @@ def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -
             process.terminate()
 
 
-async def measure(urls: Sequence[str], arguments: argparse.Namespace) -> dict[int, list[float]]:
-    """Number of replicas -> candidates a second in each round."""
+async def all_ready(urls: Sequence[str]) -> None:
+    """Return when all services have loaded their judges."""
     for url in urls:
         async with RewardClient(url) as client:
             await client.wait_ready(300)
+
+
+async def measure(urls: Sequence[str], arguments: argparse.Namespace) -> dict[int, list[float]]:
+    """Number of replicas -> candidates a second in each round."""
+    await all_ready(urls)
     settings = ClientSettings("raw", arguments.in_flight)
     found: dict[int, list[float]] = {1: [], 2: []}
     seed = 0

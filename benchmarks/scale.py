@@ -27,9 +27,8 @@ import numpy as np
 import psutil
 
 from benchmarks.judges import save_random_judge
-from benchmarks.replicas import replica
+from benchmarks.replicas import all_ready, replica
 from benchmarks.workload import ClientSettings, Workload, by_group
-from shared.client import RewardClient
 from shared.markdown import table
 from trainer.charts import Series, line_chart, standalone
 from trainer.metrics_log import read_metrics
@@ -135,8 +134,7 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
     with ExitStack() as stack:
         model = save_random_judge(out, "small")
         urls = [stack.enter_context(replica(model, "transformers", 224 * 224, core)) for core in cores]
-        for url in urls:
-            asyncio.run(_ready(url))
+        asyncio.run(all_ready(urls))
         seed = iter(range(1, 1000))
 
         def score(groups: int, candidates: int, count: int = 1) -> tuple[float, float]:
@@ -152,11 +150,6 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
         yield Sweep("groups, service (of 4)", tuple(Point(size, *score(size, 4)) for size in SIZES))
         yield Sweep("candidates, service (one group)", tuple(Point(size, *score(1, size)) for size in SIZES))
         yield Sweep("replicas (32 groups between them)", tuple(Point(size, *score(32, 4, size)) for size in (1, 2)))
-
-
-async def _ready(url: str) -> None:
-    async with RewardClient(url) as client:
-        await client.wait_ready(300)
 
 
 def peak_megabytes(command: Sequence[str], log: Path) -> float:

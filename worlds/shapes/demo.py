@@ -67,7 +67,7 @@ def _set_aside(run_dir: Path) -> None:
 @contextmanager
 def reward_service(log: Path, judge: Path) -> Iterator[str]:
     """A ready reward service with a judge's checkpoint on a free port; yields its URL and stops it at the end."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as stream:
         command = _edit_r1("serve", "--model", judge, "--engine", "transformers", "--port", port)
@@ -116,7 +116,8 @@ def _edit_r1(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "edit_r1", *map(str, arguments)]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

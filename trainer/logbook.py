@@ -68,7 +68,7 @@ def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: 
 
     seconds: wall time by stage, of this process. scored: this process's groups.
     """
-    failures = run.processes.gather([failure for group in scored for failure in group.failures])
+    failures = run.processes.gather([failure for group in scored for failure in group.rewards.failures])
     metrics = {
         **epoch_metrics(log, run),
         **{f"time/{stage}_seconds": value for stage, value in seconds.items()},
@@ -171,7 +171,7 @@ def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> t
         task=rollout.group.task.task,
         source=f"{index:03d}-source.webp",
         candidates=tuple(f"{index:03d}-{candidate:02d}.webp" for candidate in range(len(rollout.candidates))),
-        rewards=group.rewards,
+        rewards=group.rewards.values,
         dropped_because=keep.reasons[index],
         standing=standing.get(index),
     )

@@ -22,7 +22,9 @@ def observe(run: Run, epoch: int, scores: Scores) -> Mapping[str, float]:
     """Metrics of one epoch, the same on every process; NaN where there is nothing to see."""
     rollouts = [group.rollout for group in scores.scored]
     signs = {
-        "reward/score_mass": _mean(run, [mass for group in scores.scored for mass in group.masses if mass is not None]),
+        "reward/score_mass": _mean(
+            run, [mass for group in scores.scored for mass in group.rewards.masses if mass is not None]
+        ),
         "edit/unedited_distance": _mean(run, _distances(scores.scored)),
         "policy/kl_to_base": _mean(run, [_divergence(run, epoch, rollouts[0])]),
     }

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass
 from types import TracebackType
 
 from PIL import Image
@@ -22,25 +21,10 @@ from shared.client import RewardClient
 from shared.errors import RewardServiceError, RewardServiceUnavailable
 from shared.schemas import CandidateError, CompositeRecipe, EditGroup, ScoreResponse
 from trainer.processes import Processes
-from trainer.types import EditTask
+from trainer.types import EditTask, Rewards
 
 _SHUTDOWN_SECONDS = 5.0
 _LOOK_SECONDS, _TELL_SECONDS = 1.0, 30.0
-
-
-@dataclass(frozen=True)
-class Rewards:
-    """What came back for one group."""
-
-    values: tuple[float | None, ...]
-    """One a candidate, in [0, 1]; None where missing."""
-    failures: tuple[str, ...]
-    """One sentence for each missing score."""
-    parts: tuple[Mapping[str, float], ...]
-    """One a candidate: sub-scores by name, of methods that have them; empty where missing."""
-    masses: tuple[float | None, ...]
-    """One a candidate: the judge's probability of all score tokens together; None where the method has none."""
-
 
 Ticket = Future[Rewards]
 """For a group on its way."""

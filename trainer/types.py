@@ -74,18 +74,25 @@ class RolloutGroup:
 
 
 @dataclass(frozen=True)
-class ScoredGroup:
-    """A rollout and its rewards."""
+class Rewards:
+    """What the reward service said of one group of G candidates."""
 
-    rollout: RolloutGroup
-    rewards: tuple[float | None, ...]
-    """G rewards in [0, 1]; None where the score is missing, which is not 0."""
+    values: tuple[float | None, ...]
+    """G times, in [0, 1]; None where the score is missing, which is not 0."""
     failures: tuple[str, ...]
     """One sentence for each missing score."""
     parts: tuple[Mapping[str, float], ...]
     """G times the sub-scores by name, of methods that have them; empty where missing."""
     masses: tuple[float | None, ...]
     """G times the judge's probability of all score tokens together; None where the method has none."""
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """A rollout and its rewards."""
+
+    rollout: RolloutGroup
+    rewards: Rewards
 
 
 @dataclass(frozen=True)

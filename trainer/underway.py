@@ -119,17 +119,18 @@ def _collect(run: Run, underway: Underway) -> Scores:
         first, second = underway.tickets, underway.second_tickets
         collected = collect_together(run.queue, [*first, *second.values()], run.processes)
     scored = [
-        ScoredGroup(rollout, one.values, one.failures, one.parts, one.masses)
-        for rollout, one in zip(underway.rollouts, collected[: len(first)], strict=True)
+        ScoredGroup(rollout, one) for rollout, one in zip(underway.rollouts, collected[: len(first)], strict=True)
     ]
     num_groups = len(underway.groups)
     seconds = {index: one.values for index, one in zip(second, collected[len(first) :], strict=True)}
     return Scores(
         scored,
-        _gather(run, num_groups, {group.rollout.group.index: group.rewards for group in scored}),
+        _gather(run, num_groups, {group.rollout.group.index: group.rewards.values for group in scored}),
         {
             name: _gather(
-                run, num_groups, {one.rollout.group.index: [part.get(name) for part in one.parts] for one in scored}
+                run,
+                num_groups,
+                {one.rollout.group.index: [part.get(name) for part in one.rewards.parts] for one in scored},
             )
             for name in run.component_weights
         },
@@ -157,7 +158,7 @@ def _break_circuit(run: Run, scores: Scores) -> None:
     """Raises RewardServiceUnavailable when too many scores are missing for the rest to be trusted."""
     missing, limit = float(scores.rewards_P_G.isnan().double().mean()), run.config.reward.max_missing_fraction
     if missing > limit:
-        failures = run.processes.gather([failure for group in scores.scored for failure in group.failures])
+        failures = run.processes.gather([failure for group in scores.scored for failure in group.rewards.failures])
         raise RewardServiceUnavailable(
             f"{missing:.0%} of {scores.rewards_P_G.numel()} candidates got no score, more than "
             f"reward.max_missing_fraction = {limit:g}; the first: {failures[0]}"

@@ -74,18 +74,14 @@ align: setup ## every scoring method beside the oracle as the human (edit-r1 ali
 judge-table: setup ## accuracy of every scoring method against the oracle (README, BENCHMARKS.md)
 	$(BIN)/python -m worlds.shapes.judge_table
 
-bench-demo: setup ## the demo over three seeds, for BENCHMARKS.md
-	$(BIN)/python -m benchmarks.demo_seeds
+bench: setup-dev ## measure all figures of BENCHMARKS.md and write them there (under 30 minutes on two cores)
+	$(BIN)/python -m benchmarks
 
-bench: setup-dev ## speed: the service against its engine and other ways to serve, replicas, codecs; the loop of the trainer
-	$(BIN)/python -m benchmarks.serving
-	$(BIN)/python -m benchmarks.serving --engine transformers
-	$(BIN)/python -m benchmarks.replicas
-	$(BIN)/python -m benchmarks.codecs
-	$(BIN)/python -m benchmarks.trainer
+bench-demo: setup ## the demo over three seeds, for docs/studies.md (12 minutes)
+	$(BIN)/python -m benchmarks demo-seeds
 
-bench-ablation: setup ## the paper's findings on shapes: eight variants, three seeds each (about an hour)
-	$(BIN)/python -m benchmarks.shapes_ablation
+bench-ablation: setup ## the paper's findings on shapes, for docs/studies.md: eight variants, three seeds each (about two hours)
+	$(BIN)/python -m benchmarks ablation
 
 docs: $(VENV)/.docs ## build the site of docs/ into site/; a warning is an error
 	$(MKDOCS) build --strict --clean

@@ -6,12 +6,12 @@ So `edit-r1 score` needs neither torch nor vllm, and a trainer node needs nothin
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 
 import typer
 
 from shared.errors import ConfigError, EditR1Error
+from shared.hushing import hush
 
 app = typer.Typer(
     name="edit-r1",
@@ -21,9 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-# Where torchao is installed these complain of it at import, whatever is done; a JSON log would not be one any more.
-_COMPLAINERS = ("torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer")
 
 _TRAINER_PACKAGES, _TRAINER_EXTRA = ("accelerate", "diffusers", "peft", "tensorboard"), "`trainer` (or `cpu`)"
 
@@ -127,8 +124,7 @@ def selftest(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: our own errors end in one line on stderr and exit status 1, never in a traceback."""
-    for name in _COMPLAINERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    hush()
     try:
         app()
     except EditR1Error as error:

@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared.markdown import table
 from trainer.charts import Series, line_chart, standalone
 from trainer.editor import Editor, find_weights, run_config
 from trainer.models.flux_kontext import FluxKontext
 from worlds.shapes.demo import HERE
+from worlds.shapes.edit_sets import EditSet, make_scorer, score_set
 from worlds.shapes.editor_model import oracle_scores, sample_edits
-from worlds.shapes.judge_table import EditSet, make_scorer, score_set
 from worlds.shapes.oracle import SUCCESS_THRESHOLD
 from worlds.shapes.tasks import sample_task
 
@@ -51,17 +52,14 @@ def main() -> int:
         chosen_by = asyncio.run(score_all(edits, arguments.methods))
         for name, scores in {**chosen_by, "oracle": edits.oracle}.items():
             curves[f"{name}, {when}"] = [best_of(scores, success, size) for size in SIZES]
-    heading = " | ".join(f"N = {size}" for size in SIZES)
-    print(f"\n| chosen by | {heading} |")
-    print("| --- " * (len(SIZES) + 1) + "|")
-    for name, values in curves.items():
-        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    rows = [(name, *(f"{value:.3f}" for value in values)) for name, values in curves.items()]
+    print(table(("chosen by", *(f"N = {size}" for size in SIZES)), rows))
     series = [
         Series(name, tuple(zip(map(float, SIZES), values, strict=True)), marked=True) for name, values in curves.items()
     ]
     chart = standalone(line_chart(series, "N"), "oracle success of the chosen edit")
     arguments.out.write_text(chart, encoding="utf-8")
-    print(arguments.out)
+    print(arguments.out, file=sys.stderr)
     return 0
 
 

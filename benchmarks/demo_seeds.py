@@ -3,20 +3,48 @@
     python -m benchmarks.demo_seeds [--seeds 0 1 2] [--out runs/bench-demo]
 
 Runs `python -m worlds.shapes.demo` once a seed, one after another, each with its own reward service, and prints the
-table of BENCHMARKS.md. Exit status 1 when a run failed.
+tables of BENCHMARKS.md and docs/studies.md. Exit status 1 when a run failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+
+from shared.markdown import table
+from trainer.records import Evaluation, read_evaluations
+
+HEADINGS = ("reward before", "after", "oracle success before", "after")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One seed's run."""
+
+    before: Evaluation
+    after: Evaluation
+    seconds: float
+
+    @classmethod
+    def read(cls, run_dir: Path) -> Demo:
+        """What a finished run left."""
+        evaluations = [evaluation for _, evaluation in read_evaluations(run_dir)]
+        seconds = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["seconds"]
+        return cls(evaluations[0], evaluations[-1], seconds)
+
+    def figures(self, task: str | None = None) -> tuple[float, ...]:
+        """As in HEADINGS, over the held-out tasks of one type or over all."""
+        before, after = (
+            Evaluation(epoch=one.epoch, tasks=tuple(t for t in one.tasks if task in (None, t.task))).means()
+            for one in (self.before, self.after)
+        )
+        return tuple(moment[name] or 0.0 for name in ("reward", "oracle_success") for moment in (before, after))
 
 
 def main() -> int:
@@ -24,44 +52,35 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/bench-demo"))
     arguments = parser.parse_args()
-    summaries: dict[int, dict[str, Any]] = {}
+    demos: dict[int, Demo] = {}
     for seed in arguments.seeds:
         run_dir = arguments.out / f"seed-{seed}"
         command = [sys.executable, "-m", "worlds.shapes.demo", f"run_dir={run_dir}", f"seed={seed}"]
-        if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - our own command
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:  # noqa: S603 - our own command
             print(f"seed {seed} failed; see {run_dir}", file=sys.stderr)
             return 1
-        summaries[seed] = json.loads((run_dir / "summary.json").read_text())
-    print(markdown(summaries))
+        demos[seed] = Demo.read(run_dir)
+    print(f"{by_seed(demos)}\n\n{by_type(demos)}")
     return 0
 
 
-def markdown(summaries: dict[int, dict[str, Any]]) -> str:
-    """The table: one row a seed, then the mean."""
-    lines = [
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "",
-        "| seed | reward before | after | oracle success before | after | change | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    rows = [(str(seed), _figures(summary)) for seed, summary in summaries.items()]
-    rows.append(("mean", [mean(column) for column in zip(*(figures for _, figures in rows), strict=True)]))
-    for name, (*shares, seconds) in rows:
-        lines.append(f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + f" | {seconds:.0f} |")
-    return "\n".join(lines)
+def by_seed(demos: Mapping[int, Demo]) -> str:
+    """A row a seed, and their mean."""
+    rows = [(str(seed), *demo.figures(), demo.seconds) for seed, demo in demos.items()]
+    if len(rows) > 1:
+        rows.append(("mean", *(mean(column) for column in list(zip(*rows, strict=True))[1:])))
+    shown = [(name, *map("{:.3f}".format, shares), f"{seconds:.0f}") for name, *shares, seconds in rows]
+    return table(("seed", *HEADINGS, "seconds"), shown)
 
 
-def _figures(summary: dict[str, Any]) -> list[float]:
-    before, after = summary["before"], summary["after"]
-    gain = after["oracle_success"] - before["oracle_success"]
-    return [
-        before["reward"],
-        after["reward"],
-        before["oracle_success"],
-        after["oracle_success"],
-        gain,
-        summary["seconds"],
+def by_type(demos: Mapping[int, Demo]) -> str:
+    """A row an edit type, means over the seeds."""
+    types = sorted({task.task or "" for demo in demos.values() for task in demo.before.tasks})
+    rows = [
+        (name, *(f"{mean(seeds):.3f}" for seeds in zip(*(demo.figures(name) for demo in demos.values()), strict=True)))
+        for name in types
     ]
+    return table(("task", *HEADINGS), rows)
 
 
 if __name__ == "__main__":

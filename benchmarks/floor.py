@@ -17,10 +17,23 @@ from dataclasses import dataclass
 import torch
 
 from reward_service.methods.templates import base_prompts
+from shared.markdown import table
 
 GROUPS, GROUP_SIZE = 24, 12
 SIDES = (512, 1024)
 ASSUMED_TFLOPS = 790.0
+HEADINGS = (
+    "judge",
+    "side",
+    "weights GB",
+    "tokens",
+    "TFLOP alone",
+    "TFLOP in a group",
+    "KV MB",
+    "wire MB",
+    "least seconds",
+    "share of the rate",
+)
 _BYTES = 2  # of a bfloat16
 _CHARACTERS_PER_TOKEN = 4.2  # English in Qwen's vocabulary
 _OWN_TEXT = 250  # characters of an instruction and its requirement
@@ -168,27 +181,32 @@ def floor(judge: Judge, side: int, text_tokens: int) -> Floor:
     )
 
 
-def table(seconds: float, tflops: float, measured: bool) -> str:
-    """The floor as text for people and BENCHMARKS.md."""
+def report(seconds: float, tflops: float, *, measured: bool) -> str:
+    """The floor as Markdown."""
     text_tokens = round((len(base_prompts(None)("score")) + _OWN_TEXT) / _CHARACTERS_PER_TOKEN)
     origin = f"measured on {torch.cuda.get_device_name()}" if measured else "assumed for an H200"
-    rows = [
-        f"Floor: {GROUPS} groups x {GROUP_SIZE} in {seconds:g} s; {tflops:.0f} TFLOP/s ({origin}); "
-        f"{text_tokens} tokens of text",
-        "| judge | side | weights GB | tokens | TFLOP alone | TFLOP in a group | KV MB | wire MB | least seconds | "
-        "share of the rate |",
-        "| --- |" + " --- |" * 9,
-    ]
-    for judge in JUDGES:
-        for side in SIDES:
-            one = floor(judge, side, text_tokens)
-            least = one.seconds(1e12 * tflops)
-            rows.append(
-                f"| {judge.name} | {side} | {_BYTES * judge.weights / 1e9:.1f} | {one.tokens:,} | "
-                f"{one.alone_flops / 1e12:.1f} | {one.shared_flops / 1e12:.1f} | {one.kv_bytes / 1e6:.0f} | "
-                f"{one.wire_bytes / 1e6:.2f} | {least:.1f} | {least / seconds:.0%} |"
-            )
-    return "\n".join(rows)
+    rows = [_row(judge, side, text_tokens, seconds, 1e12 * tflops) for judge in JUDGES for side in SIDES]
+    return (
+        f"{GROUPS} groups x {GROUP_SIZE} in {seconds:g} s; {tflops:.0f} TFLOP/s ({origin}); "
+        f"{text_tokens} tokens of text.\n\n{table(HEADINGS, rows)}"
+    )
+
+
+def _row(judge: Judge, side: int, text_tokens: int, seconds: float, flops_per_second: float) -> tuple[str, ...]:
+    one = floor(judge, side, text_tokens)
+    least = one.seconds(flops_per_second)
+    return (
+        judge.name,
+        f"{side}",
+        f"{_BYTES * judge.weights / 1e9:.1f}",
+        f"{one.tokens:,}",
+        f"{one.alone_flops / 1e12:.1f}",
+        f"{one.shared_flops / 1e12:.1f}",
+        f"{one.kv_bytes / 1e6:.0f}",
+        f"{one.wire_bytes / 1e6:.2f}",
+        f"{least:.1f}",
+        f"{least / seconds:.0%}",
+    )
 
 
 def measured_tflops(size: int = 8192, repeats: int = 50) -> float | None:
@@ -206,18 +224,14 @@ def measured_tflops(size: int = 8192, repeats: int = 50) -> float | None:
     return repeats * 2 * size**3 / (time.perf_counter() - started) / 1e12
 
 
-def report(seconds: float = 10.0, tflops: float | None = None) -> str:
-    """The table at the rate given, else at the one measured here, else at the one assumed."""
-    measured = None if tflops else measured_tflops()
-    return table(seconds, tflops or measured or ASSUMED_TFLOPS, measured is not None)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="time given to the whole workload")
     parser.add_argument("--tflops", type=float, help="matrix rate instead of the measured or assumed one")
     arguments = parser.parse_args()
-    print(report(arguments.seconds, arguments.tflops))
+    found = None if arguments.tflops else measured_tflops()
+    tflops = arguments.tflops or found or ASSUMED_TFLOPS
+    print(report(arguments.seconds, tflops, measured=found is not None))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Whether a second replica helps where one is bound by preparing pictures, as a fast GPU's front end is.
 
-    python -m benchmarks.replicas [--engine vllm|transformers] [--rounds 5] [--pin]
+    python -m benchmarks.replicas [--cases vllm-pinned vllm transformers] [--rounds 5]
 
 vLLM prepares pictures in one thread of each front-end process. Here the judge is small and sees little
 (`--max-judge-pixels`) of large pictures, so that decoding, scaling and cutting them is most of the work. Two services
 run all the time; each round sends the same amount of fresh work to one of them and to both, in changing order.
 Where engine and front end compete for the same few cores, as on a laptop, a second replica has nothing to run on:
-`--pin` gives each service one core of its own, front end and engine together, as if it were a machine of its own.
+`vllm-pinned` gives each service one core of its own, front end and engine together, as if it were a machine of its own.
 """
 
 from __future__ import annotations
@@ -20,13 +20,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.judges import save_random_judge
 from benchmarks.workload import ClientSettings, Workload, by_group
 from shared.client import RewardClient
+from shared.markdown import table
+
+HEADINGS = ("services", "one: candidates/s", "two", "two / one")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What serves."""
+
+    what: str
+    engine: str
+    pinned: bool
+    """Each service has a core of its own."""
+
+
+CASES: Mapping[str, Case] = {
+    "vllm-pinned": Case("vLLM, one core each", "vllm", pinned=True),
+    "vllm": Case("vLLM, both cores for all", "vllm", pinned=False),
+    "transformers": Case("transformers, both cores for all", "transformers", pinned=False),
+}
 
 
 @contextmanager
@@ -66,36 +87,37 @@ async def measure(urls: Sequence[str], arguments: argparse.Namespace) -> dict[in
             rate = work.num_candidates / (time.perf_counter() - started)
             if number:
                 found[count].append(rate)
-                print(f"round {number} {count} replica(s) {rate:8.2f} candidates/s", flush=True)
+                print(f"round {number} {count} replica(s) {rate:8.2f} candidates/s", file=sys.stderr)
     return found
+
+
+def row(name: str, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """One case, as in HEADINGS."""
+    case = CASES[name]
+    cores = sorted(os.sched_getaffinity(0))[:2] if case.pinned else [None, None]
+    with tempfile.TemporaryDirectory() as scratch:
+        model = save_random_judge(Path(scratch), "small")
+        with (
+            replica(model, case.engine, arguments.max_judge_pixels, cores[0]) as one,
+            replica(model, case.engine, arguments.max_judge_pixels, cores[1]) as two,
+        ):
+            found = asyncio.run(measure((one, two), arguments))
+    ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]
+    rates = (f"{statistics.median(rates):.1f}" for rates in found.values())
+    return (case.what, *rates, f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--groups", type=int, default=24)
     parser.add_argument("--group-size", type=int, default=6)
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--max-judge-pixels", type=int, default=112 * 112)
     parser.add_argument("--in-flight", type=int, default=8)
-    parser.add_argument("--pin", action="store_true", help="one core for each service")
     arguments = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))[:2] if arguments.pin else [None, None]
-    with tempfile.TemporaryDirectory() as scratch:
-        model = save_random_judge(Path(scratch), "small")
-        with (
-            replica(model, arguments.engine, arguments.max_judge_pixels, cores[0]) as one,
-            replica(model, arguments.engine, arguments.max_judge_pixels, cores[1]) as two,
-        ):
-            found = asyncio.run(measure((one, two), arguments))
-    ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]
-    pinned = ", one core each" if arguments.pin else ""
-    print(f"\n{arguments.engine}{pinned}, {arguments.side} pixels, judged at {arguments.max_judge_pixels:,} in all")
-    print("| replicas | candidates/s |\n| --- | --- |")
-    for count, rates in found.items():
-        print(f"| {count} | {statistics.median(rates):.1f} |")
-    print(f"two over one: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+    print(table(HEADINGS, [row(name, arguments) for name in arguments.cases]))
 
 
 if __name__ == "__main__":

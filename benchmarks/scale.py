@@ -30,6 +30,7 @@ from benchmarks.judges import save_random_judge
 from benchmarks.replicas import replica
 from benchmarks.workload import ClientSettings, Workload, by_group
 from shared.client import RewardClient
+from shared.markdown import table
 from trainer.charts import Series, line_chart, standalone
 from trainer.metrics_log import read_metrics
 from worlds.shapes.demo import HERE, reward_service
@@ -38,6 +39,7 @@ CONFIG = HERE / "nft.yaml"
 PICTURE = Path("docs/images/scale.svg")
 BARE = ("data.held_out=null", "checkpoint.every=0", "filter.rule=none")
 SIZES = (4, 8, 16, 32)
+HEADINGS = ("what grows", "size", "seconds: first", "last", "exponent", "MB: first", "last", "MB each")
 SEND = ClientSettings("raw", in_flight=8)
 
 
@@ -64,13 +66,19 @@ class Sweep:
         size, seconds = np.log([[point.size, point.seconds] for point in self.points]).T
         return float(np.polyfit(size, seconds, 1)[0])
 
-    def row(self) -> str:
-        """Of the table."""
+    def row(self) -> tuple[str, ...]:
+        """Of the table, as in HEADINGS."""
         first, last = self.points[0], self.points[-1]
         per_size = (last.megabytes - first.megabytes) / (last.size - first.size)
         return (
-            f"| {self.what} | {first.size} to {last.size} | {first.seconds:.2f} | {last.seconds:.2f} | "
-            f"{self.exponent:.2f} | {first.megabytes:.0f} | {last.megabytes:.0f} | {per_size:.1f} |"
+            self.what,
+            f"{first.size} to {last.size}",
+            f"{first.seconds:.2f}",
+            f"{last.seconds:.2f}",
+            f"{self.exponent:.2f}",
+            f"{first.megabytes:.0f}",
+            f"{last.megabytes:.0f}",
+            f"{per_size:.1f}",
         )
 
 
@@ -81,14 +89,11 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     sweeps = [*trainer_sweeps(arguments.out / str(os.getpid()), arguments.epochs), *service_sweeps(arguments.out)]
-    print("\n| what grows | size | seconds: first | last | exponent | MB: first | last | MB each |")
-    print("| --- " * 8 + "|")
-    for sweep in sweeps:
-        print(sweep.row())
+    print(table(HEADINGS, [sweep.row() for sweep in sweeps]))
     PICTURE.write_text(
         standalone(picture(sweeps), "seconds against size, as multiples of the smallest's"), encoding="utf-8"
     )
-    print(PICTURE)
+    print(PICTURE, file=sys.stderr)
     return 0
 
 

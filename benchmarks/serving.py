@@ -10,18 +10,16 @@ another and on fresh pictures, the same 24 groups x 12 candidates
     reference    the way of released reward servers: JSON, one chat call a candidate, one at a time, the source again
                  with each of them; as JPEG, which is cheap and changes the reward
     reference-png  the same without loss
-and prints throughput and CPU time (server, engine and client together) as medians of the rounds' ratios; then the
-floor under real judges (`benchmarks/floor.py`).
+and prints throughput and CPU time (server, engine and client together) as medians of the rounds and of their ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
-import platform
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -31,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 import uvicorn
 
-from benchmarks import floor
+from benchmarks.figures import stdout_for_figures
 from benchmarks.judges import SIZES, save_random_judge
 from benchmarks.reference import reference_app
 from benchmarks.workload import ClientSettings, Workload, client_loop, direct_messages
@@ -42,8 +39,10 @@ from reward_service.app import create_app
 from reward_service.service import Service
 from reward_service.settings import Settings
 from reward_service.types import SamplingSpec
+from shared import markdown
 
 ARMS = ("direct", "group", "candidate", "reference", "reference-png")
+HEADINGS = ("way", "candidates/s", "CPU ms a candidate", "rate / direct", "CPU / direct", "group's rate / its")
 LABELS = ("0", "1", "2", "3", "4", "5")
 
 
@@ -153,21 +152,20 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> dict[str, list[Run]]
             run = bench.run(arm, Workload(groups, arguments.group_size, arguments.side, seed))
             if number:
                 found[arm].append(run)
-                print(f"round {number} {arm:13} {run.rate:8.2f} candidates/s {run.cpu_ms:8.2f} ms CPU", flush=True)
+                print(f"round {number} {arm:13} {run.rate:8.2f} candidates/s {run.cpu_ms:8.2f} ms CPU", file=sys.stderr)
     return found
 
 
 def table(found: dict[str, list[Run]]) -> str:
     """Medians of rates and CPU times, and of each round's ratios to `direct` and to `group`."""
-    rows = ["| way | candidates/s | CPU ms a candidate | rate / direct | CPU / direct | group's rate / its |"]
-    rows.append("| --- | --- | --- | --- | --- | --- |")
+    rows = []
     for arm, runs in found.items():
         rate, cpu = (_median(getattr(run, name) for run in runs) for name in ("rate", "cpu_ms"))
         to_direct = _ratio(runs, found.get("direct"), "rate")
         cpu_to_direct = _ratio(runs, found.get("direct"), "cpu_ms")
         of_group = _ratio(found["group"], runs, "rate") if "group" in found else "-"
-        rows.append(f"| {arm} | {rate:.1f} | {cpu:.1f} | {to_direct} | {cpu_to_direct} | {of_group} |")
-    return "\n".join(rows)
+        rows.append((arm, f"{rate:.1f}", f"{cpu:.1f}", to_direct, cpu_to_direct, of_group))
+    return markdown.table(HEADINGS, rows)
 
 
 def _ratio(runs: list[Run], base: list[Run] | None, name: str) -> str:
@@ -193,9 +191,8 @@ def main() -> None:
     parser.add_argument("--codec", choices=["raw", "webp"], default="raw")
     parser.add_argument("--in-flight", type=int, default=16, help="requests on the wire at once")
     parser.add_argument("--max-batch", type=int, default=32)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench-serving.json"))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with stdout_for_figures() as stdout, tempfile.TemporaryDirectory() as scratch:
         model = arguments.model or save_random_judge(Path(scratch), arguments.judge)
         settings = Settings(
             model=str(model), engine=arguments.engine, max_batch=arguments.max_batch, max_model_len=4096
@@ -205,11 +202,7 @@ def main() -> None:
             found = measure(bench, arguments)
         finally:
             bench.close()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    print(f"\n{arguments.engine}, {arguments.judge} judge, {arguments.codec}, {device}\n{table(found)}")
-    print(f"\n{floor.report()}")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({arm: [vars(run) for run in runs] for arm, runs in found.items()}, indent=1))
+        print(table(found), file=stdout)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m benchmarks.shapes_ablation [--seeds 0 1 2] [--epochs 30] [--only NAME ...] [--small-judge DIRECTORY]
 
 Trains every variant with every seed, one after another, by `edit-r1 train` against running reward services. What is
-finished in --out is not done again, so it can be stopped at any time. Prints the table of BENCHMARKS.md and writes its
-curves to docs/images/. The small judge has half the width and the larger one's recipe; it is trained by
+finished in --out is not done again, so it can be stopped at any time. Prints the table of docs/studies.md and writes
+its curves to docs/images/. The small judge has half the width and the larger one's recipe; it is trained by
 
     python -m worlds.shapes.train_judge --hidden 64 --out .cache/small_judge --sparring ...   (CONTRIBUTING.md)
 """
@@ -21,12 +21,24 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from shared import markdown
 from trainer.charts import Series, line_chart, standalone
 from trainer.metrics_log import read_metrics
 from worlds.shapes.demo import HERE, reward_service
 
 CONFIG = HERE / "nft.yaml"
 PICTURES = Path("docs/images")
+HEADINGS = (
+    "variant",
+    "what",
+    "reward before",
+    "after",
+    "oracle success before",
+    "after",
+    "std within groups, first epoch",
+    "last",
+    "seconds an epoch",
+)
 GRPO = ("algorithm=flow_grpo", "filter.rule=none")
 
 
@@ -96,7 +108,7 @@ def main() -> int:
         if drawn := [Series(name, curve(results[name], metric), marked=True) for name in names if name in results]:
             path = PICTURES / f"{picture}.svg"
             path.write_text(standalone(line_chart(drawn, "epoch"), what), encoding="utf-8")
-            print(path)
+            print(path, file=sys.stderr)
     return 0
 
 
@@ -105,16 +117,12 @@ def _train(run_dir: Path, url: str, variant: Variant, seed: int, epochs: int) ->
         return
     settings = (f"epochs={epochs}", f"seed={seed}", "evaluation.every=5", "checkpoint.every=0", f"run_dir={run_dir}")
     command = ("train", str(CONFIG), f"reward.url={url}", *settings, *variant.overrides)
-    subprocess.run([sys.executable, "-m", "edit_r1", *command], check=True)  # noqa: S603 - our own command
+    subprocess.run([sys.executable, "-m", "edit_r1", *command], stdout=sys.stderr, check=True)  # noqa: S603 - our own command
 
 
 def table(results: Results) -> str:
     """One row a variant: means over the seeds, the oracle's with the seeds' standard deviation."""
-    lines = [
-        "| variant | what | reward before | after | oracle success before | after | "
-        "std within groups, first epoch | last | seconds an epoch |",
-        "| --- " * 9 + "|",
-    ]
+    rows = []
     for name, seeds in results.items():
         reward, success, spread = (
             [_values(lines, metric) for lines in seeds]
@@ -130,8 +138,8 @@ def table(results: Results) -> str:
             _mean(spread, -1),
             f"{seconds:.1f}",
         )
-        lines.append(f"| `{name}` | {VARIANTS[name].what} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append((f"`{name}`", VARIANTS[name].what, *cells))
+    return markdown.table(HEADINGS, rows)
 
 
 def curve(seeds: Sequence[Lines], metric: str) -> tuple[tuple[float, float], ...]:

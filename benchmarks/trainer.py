@@ -22,6 +22,7 @@ from statistics import median
 
 import torch
 
+from shared import markdown
 from shared.config import load_config
 from trainer.assembly import Run, assemble
 from trainer.config import TrainConfig
@@ -125,17 +126,17 @@ def _generate(run: Run, groups: tuple[TaskGroup, ...]) -> list[RolloutGroup]:
 
 def table(seconds: Mapping[str, list[Mapping[str, float]]]) -> str:
     """Medians of each stage; idle is the time that nothing was computed because rewards were not there."""
-    lines = ["| loop | " + " | ".join(f"{stage.replace('_', ' ')} s" for stage in STAGES) + " | epoch s | idle |"]
-    lines.append("| --- " * (len(STAGES) + 3) + "|")
+    rows, ratios = [], []
     totals = {name: [sum(epoch.values()) for epoch in epochs] for name, epochs in seconds.items()}
     for name, epochs in seconds.items():
         idle = median(epoch["reward_wait"] / total for epoch, total in zip(epochs, totals[name], strict=True))
         cells = [f"{median(epoch.get(stage, 0.0) for epoch in epochs):.2f}" for stage in STAGES]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {median(totals[name]):.2f} | {idle:.1%} |")
+        rows.append((name, *cells, f"{median(totals[name]):.2f}", f"{idle:.1%}"))
     for name in ("ours", "ahead"):
-        ratios = [slow / fast for slow, fast in zip(totals["reference"], totals[name], strict=True)]
-        lines.append(f"\nreference / {name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    return "\n".join(lines)
+        found = [slow / fast for slow, fast in zip(totals["reference"], totals[name], strict=True)]
+        ratios.append(f"reference / {name}: {median(found):.2f} ({min(found):.2f} to {max(found):.2f})")
+    headings = ("loop", *(f"{stage.replace('_', ' ')} s" for stage in STAGES), "epoch s", "idle")
+    return f"{markdown.table(headings, rows)}\n\n{'; '.join(ratios)}."
 
 
 if __name__ == "__main__":

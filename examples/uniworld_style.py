@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from shared.errors import ConfigError, DataError
+from shared.errors import ConfigError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
 from trainer.models.shifting import shifted_sigmas
@@ -52,7 +52,8 @@ class UniWorldStyle(ModelFamily):
         self._options, self.dtype = options, options.dtype
         weights = torch.float32 if options.trains_all else options.dtype
         self.transformer = FluxTransformer2DModel.from_pretrained(directory / "transformer", torch_dtype=weights)
-        self.vae = AutoencoderKL.from_pretrained(directory / "vae")
+        self._vae: Any = AutoencoderKL.from_pretrained(directory / "vae")
+        self.vae = self._vae
         self._language: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             directory / "language_model", dtype=options.dtype
         )
@@ -68,7 +69,7 @@ class UniWorldStyle(ModelFamily):
                 "connector": self._connector,
             }
         )
-        scale: int = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        scale: int = 2 ** (len(self._vae.config.block_out_channels) - 1)
         self._images = VaeImageProcessor(vae_scale_factor=scale)
         self.size_multiple = 2 * scale
 
@@ -86,8 +87,6 @@ class UniWorldStyle(ModelFamily):
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Row by row through the language model, so that rows of several lengths need no padding inside it."""
-        if several := [text for text, images in zip(instructions, sources, strict=True) if len(images) != 1]:
-            raise DataError(f"this editor takes exactly one source image; not so for the task {several[0]!r}")
         rows = [self._read(text, images[0]) for text, images in zip(instructions, sources, strict=True)]
         source = self._latents([images[0] for images in sources])
         ids = [self._position_ids(index, sources[0][0].size) for index in (0, 1)]
@@ -100,7 +99,7 @@ class UniWorldStyle(ModelFamily):
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
         """Noise in the VAE's layout, packed."""
         rows, columns = self.grid(size)
-        shape = (1, self.vae.config.latent_channels, 2 * rows, 2 * columns)
+        shape = (1, self._vae.config.latent_channels, 2 * rows, 2 * columns)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         return pack(noise).to(self._options.device)
 
@@ -127,8 +126,8 @@ class UniWorldStyle(ModelFamily):
     @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Latents to images through the VAE."""
-        latents = unpack(x0.float(), *self.grid(size)) / self.vae.config.scaling_factor + self.vae.config.shift_factor
-        pixels = self.vae.decode(latents, return_dict=False)[0]
+        latents = unpack(x0.float(), *self.grid(size)) / self._vae.config.scaling_factor + self._vae.config.shift_factor
+        pixels = self._vae.decode(latents, return_dict=False)[0]
         images: list[Image.Image] = self._images.postprocess(pixels, output_type="pil")
         return images
 
@@ -144,8 +143,8 @@ class UniWorldStyle(ModelFamily):
     def _latents(self, images: Sequence[Image.Image]) -> Tensor:
         width, height = images[0].size
         pixels = self._images.preprocess(list(images), height, width).to(self._options.device, torch.float32)
-        latents = self.vae.encode(pixels).latent_dist.mode()
-        return pack((latents - self.vae.config.shift_factor) * self.vae.config.scaling_factor)
+        latents = self._vae.encode(pixels).latent_dist.mode()
+        return pack((latents - self._vae.config.shift_factor) * self._vae.config.scaling_factor)
 
     def _position_ids(self, image: int, size: ImageSize) -> Tensor:
         rows, columns = self.grid(size)

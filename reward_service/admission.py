@@ -1,4 +1,4 @@
-"""Who may come in: a bound on candidates in the house, and a door that closes for loading and draining."""
+"""Who may come in: a bound on candidates in the house, and a door that closes for draining."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reward_service.problems import ProblemError
-
-_RETRY_SECONDS = 1
 
 
 class Admission:
@@ -20,6 +18,11 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
         self.num_candidates = 0
+
+    def check_open(self) -> None:
+        """Raise ProblemError 503 when the door is closed for good."""
+        if self._draining:
+            raise ProblemError(503, "draining", "the service is shutting down")
 
     def check(self) -> None:
         """Refuse before a body is read what would be refused afterwards anyway.
@@ -57,11 +60,9 @@ class Admission:
         return self._draining
 
     def _check(self, more: int) -> None:
-        if self._draining:
-            detail = "the service is shutting down"
-            raise ProblemError(503, "draining", detail, retry_after_seconds=_RETRY_SECONDS)
+        self.check_open()
         # One group larger than the bound is let into an empty house: its own limit is max_candidates.
         full = self.num_candidates >= self._max_candidates
         if full or (self.num_candidates and self.num_candidates + more > self._max_candidates):
             detail = f"{self.num_candidates} candidates are waiting; the limit is {self._max_candidates}"
-            raise ProblemError(429, "queue_full", detail, retry_after_seconds=_RETRY_SECONDS)
+            raise ProblemError(429, "queue_full", detail)

@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=API_VERSION,
         description="Scores image edits with a multimodal judge.",
         lifespan=lifespan,
-        responses={"default": {"model": Problem, "description": "RFC 9457 problem details"}},
+        responses=openapi.problems(),
     )
     app.state.service = service
     app.include_router(_operation)
@@ -111,16 +111,7 @@ async def prompt(request: Request, service: ServiceDep) -> PromptResponse:
 async def methods(service: ServiceDep) -> list[MethodInfo]:
     """The scoring methods."""
     return [
-        MethodInfo(
-            name=method.name,
-            description=method.description,
-            raw_score_min=method.raw_score_min,
-            raw_score_max=method.raw_score_max,
-            labels=method.labels,
-            parts=method.parts,
-            sampled=method.sampled,
-            reasoning=method.reasoning,
-        )
+        MethodInfo(**{name: getattr(method, name) for name in MethodInfo.model_fields})
         for method in service.methods.values()
     ]
 
@@ -149,8 +140,7 @@ async def healthz(service: ServiceDep) -> dict[str, str]:
 async def readyz(service: ServiceDep) -> dict[str, str]:
     """200 once the judge has loaded and passed its self-test; 503 with the reason before and while draining."""
     _ = service.scorer
-    if service.admission.draining:
-        raise ProblemError(503, "draining", "the service is shutting down", retry_after_seconds=1)
+    service.admission.check_open()
     return {"status": "ready"}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,17 +35,18 @@ async def read_batch(request: Request, limits: Limits) -> list[GroupOrProblem]:
     if content_type == "application/json":
         listed = _listed(await read_json(request), limits)
         # Off the event loop: megabytes of base64 take a while.
-        return await asyncio.to_thread(lambda: [_group(one, limits, _from_json) for one in listed])
+        return await asyncio.to_thread(lambda: [group_or_problem(partial(_from_json, one), limits) for one in listed])
     if content_type == "multipart/form-data":
         files, text = await _read_parts(request, limits)
         listed = _listed({"groups": _parsed(text)}, limits)
-        return [_group(one, limits, lambda item: _from_names(item, files)) for one in listed]
+        return [group_or_problem(partial(_from_names, one, files), limits) for one in listed]
     raise wrong_content_type(content_type)
 
 
-def _group(item: Any, limits: Limits, read: Callable[[Any], EditGroup]) -> GroupOrProblem:
+def group_or_problem(read: Callable[[], EditGroup], limits: Limits) -> GroupOrProblem:
+    """What `read` makes of one group of several; its problem where that is wrong or over a limit."""
     try:
-        group = read(item)
+        group = read()
         check_group(group, limits)
     except ValidationError as error:
         return validation_problem(error.errors())

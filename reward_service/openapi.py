@@ -9,27 +9,34 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared.schemas import BatchGroup, JsonScoreRequest, ScoreOptions
+from reward_service.problems import MEDIA_TYPE
+from shared.schemas import BatchGroup, EditGroup, JsonScoreRequest, Problem, ScoreOptions
 
 _REFERENCE = "#/components/schemas/{model}"
 _FILE = {"type": "string", "format": "binary"}
 _MODELS, _DEFINITIONS = models_json_schema(
-    [(model, "validation") for model in (ScoreOptions, JsonScoreRequest, BatchGroup)], ref_template=_REFERENCE
+    [*((model, "validation") for model in (ScoreOptions, JsonScoreRequest, BatchGroup)), (Problem, "serialization")],
+    ref_template=_REFERENCE,
 )
+_JSON_TEXTS = ("principles", "composite")
+"""Options that a form holds as JSON text; in a JSON body they stand as themselves."""
 
 
 def score_body() -> dict[str, Any]:
     """The body of a scoring request: a form with files, or JSON."""
     options = _DEFINITIONS["$defs"][ScoreOptions.__name__]
-    files = {name: {"type": "array", "items": _FILE, "minItems": 1} for name in ("source", "candidates")}
-    form = {**options, "properties": {**files, **options["properties"]}, "required": [*files, *options["required"]]}
+    files = {name: _files(inner) for name, inner in (("source", "sources"), ("candidates", "candidates"))}
+    structured = {name: _json_text(options["properties"][name]["description"]) for name in _JSON_TEXTS}
+    properties = {**files, **options["properties"], **structured}
+    form = {**options, "properties": properties, "required": [*files, *options["required"]]}
     return _body({"multipart/form-data": form, "application/json": _reference(JsonScoreRequest)})
 
 
 def batch_body() -> dict[str, Any]:
     """The same for several groups."""
-    groups = {"type": "array", "items": _reference(JsonScoreRequest), "minItems": 1}
-    named = {"type": "string", "description": "JSON list of groups that name file parts: BatchGroup"}
+    described = {"description": "The groups; answered in their order."}
+    groups = {"type": "array", "items": _reference(JsonScoreRequest), "minItems": 1, **described}
+    named = _json_text("JSON list of groups that name file parts: BatchGroup")
     form = {"type": "object", "properties": {"groups": named}, "required": ["groups"], "additionalProperties": _FILE}
     body = {"type": "object", "properties": {"groups": groups}, "required": ["groups"]}
     return _body({"multipart/form-data": form, "application/json": body})
@@ -42,6 +49,12 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
     return _body({"application/json": schema})
 
 
+def problems() -> dict[int | str, dict[str, Any]]:
+    """What every operation answers when it refuses."""
+    content = {MEDIA_TYPE: {"schema": _reference(Problem)}}
+    return {"default": {"description": "RFC 9457 problem details", "content": content}}
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The application's OpenAPI document with the models that those bodies refer to."""
     if app.openapi_schema is None:
@@ -50,6 +63,15 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         app.openapi_schema["components"]["schemas"] |= _DEFINITIONS["$defs"]
     return app.openapi_schema
+
+
+def _files(inner: str) -> dict[str, Any]:
+    """At least one file, described as the field of `EditGroup` that they become."""
+    return {"type": "array", "items": _FILE, "minItems": 1, "description": EditGroup.model_fields[inner].description}
+
+
+def _json_text(description: str) -> dict[str, str]:
+    return {"type": "string", "contentMediaType": "application/json", "description": description}
 
 
 def _reference(model: type) -> dict[str, str]:

@@ -16,7 +16,7 @@ from statistics import fmean
 from reward_service.engines.base import Engine
 from reward_service.methods.answers import closing_text, score_position
 from reward_service.methods.base import Method
-from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+from reward_service.types import Answer, Edit, Question, Score
 from shared.errors import UnparsableAnswerError
 
 
@@ -62,16 +62,16 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
     written = 0
     for attempt in range(method.max_tries):
         planned = [
-            (question.messages, _planned(question, method, options, _seed(options.seed, edit, number, index, attempt)))
+            _planned(question, method, options, _seed(options.seed, edit, number, index, attempt))
             for index, question in enumerate(questions)
         ]
-        answers = await asyncio.gather(*(answer_to_the_end(engine, Question(*one)) for one in planned))
+        answers = await asyncio.gather(*(answer_to_the_end(engine, question) for question in planned))
         written += sum(len(answer.token_ids) for answer in answers)
         try:
             return Scored(method.read(edit, answers), fmean(answer.queue_seconds for answer in answers), written)
         except UnparsableAnswerError as error:
             failure = error
-            if not any(spec.temperature > 0 for _, spec in planned):
+            if not any(question.spec.temperature > 0 for question in planned):
                 break  # the same question gets the same answer
     raise failure
 
@@ -126,16 +126,16 @@ def _mean(tables: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: fmean(one[name] for one in tables) for name in tables[0]} if tables else {}
 
 
-def _planned(question: Question, method: Method, options: PassOptions, seed: int) -> SamplingSpec:
-    """A question's own spec with what the request and the settings say about written answers."""
+def _planned(question: Question, method: Method, options: PassOptions, seed: int) -> Question:
+    """A question with what the request and the settings say about written answers."""
     spec = question.spec
     if spec.max_tokens == 1:
-        return spec
+        return question
     if method.reasoning:
         spec = replace(spec, max_tokens=options.max_reasoning_tokens)
     if options.temperature is not None:
         spec = replace(spec, temperature=options.temperature)
-    return replace(spec, seed=seed)
+    return replace(question, spec=replace(spec, seed=seed))
 
 
 def _seed(request_seed: int, edit: Edit, *numbers: int) -> int:

@@ -22,7 +22,7 @@ async def deadline(limit_seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         detail = f"not scored within {limit_seconds:g} s (request_seconds)"
-        raise ProblemError(503, "deadline_exceeded", detail, retry_after_seconds=1) from error
+        raise ProblemError(503, "deadline_exceeded", detail) from error
 
 
 @asynccontextmanager

@@ -17,9 +17,9 @@ from typing import Protocol, get_args
 from reward_service.engines.base import Engine
 from reward_service.methods.answers import parse_entries
 from reward_service.methods.templates import conversation, fill_brief, load_by_task, placeholders
-from reward_service.types import Brief, Category, Principle, SamplingSpec
+from reward_service.types import Brief, Principle, SamplingSpec
 from shared.errors import ConfigError, UnparsableAnswerError
-from shared.schemas import DEFAULT_TASK
+from shared.schemas import DEFAULT_TASK, Category
 
 _CATEGORIES = get_args(Category)
 _LINE = re.compile(rf"({'|'.join(_CATEGORIES)})(?:\s+(\d+(?:\.\d+)?))?\s*:\s*(.+)")

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from shared.errors import EditR1Error
+from shared.errors import EditR1Error, fault_line
 from shared.schemas import Problem
 
 log = structlog.get_logger(__name__)
@@ -20,13 +20,18 @@ MEDIA_TYPE = "application/problem+json"
 _JUDGING_PATHS = ("/v1/score", "/v1/chat", "/compute", "/score")
 
 
-class ProblemError(EditR1Error):
-    """A refusal on its way to the client."""
+_PASSING = (429, 503)
+"""Statuses that say when to come back."""
+_ENGINE_RETRY_SECONDS = 5
 
-    def __init__(self, status: int, code: str, detail: str, *, retry_after_seconds: int | None = None) -> None:
+
+class ProblemError(EditR1Error):
+    """A refusal on its way to the client; one that passes brings `Retry-After`."""
+
+    def __init__(self, status: int, code: str, detail: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail)
         self.problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code)
-        self.headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+        self.headers = {"Retry-After": str(retry_after_seconds)} if status in _PASSING else {}
 
 
 def too_large(what: str, found: str, limit: str) -> ProblemError:
@@ -36,8 +41,12 @@ def too_large(what: str, found: str, limit: str) -> ProblemError:
 
 def validation_problem(faults: Sequence[Any]) -> ProblemError:
     """422 that lists every faulty field of a pydantic validation."""
-    lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
-    return ProblemError(422, "invalid_field", "; ".join(lines))
+    return ProblemError(422, "invalid_field", "; ".join(map(fault_line, faults)))
+
+
+def engine_died(reason: str) -> ProblemError:
+    """503 when the engine died under a request: another replica may answer it, and this one ends."""
+    return ProblemError(503, "engine_died", reason, retry_after_seconds=_ENGINE_RETRY_SECONDS)
 
 
 def install_handlers(app: FastAPI) -> None:

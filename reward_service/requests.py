@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reward_service.problems import ProblemError, too_large, validation_problem
+from shared.errors import suggest
 from shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
 
 _LINGER_SECONDS = 0.25
@@ -176,9 +176,7 @@ def _check_part(name: str, value: str | UploadFile, seen: Mapping[str, str]) -> 
     """Refuse unknown names, repeated texts, and files where texts belong."""
     if name not in _FILES and name not in _TEXTS:
         known = sorted([*_FILES, *_TEXTS])
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
-        raise ProblemError(422, "unknown_field", f"{name}: unknown field; {hint}")
+        raise ProblemError(422, "unknown_field", f"{name}: unknown field; {suggest(name, known)}")
     if isinstance(value, UploadFile) != (name in _FILES):
         kind = "a file" if name in _FILES else "text, not a file"
         raise ProblemError(422, "invalid_field", f"{name}: must be {kind}")

@@ -18,10 +18,9 @@ from reward_service.engines.base import Engine
 from reward_service.expectation import normalise
 from reward_service.methods import composite
 from reward_service.methods.base import Method
-from reward_service.methods.templates import task_key
 from reward_service.passes import PassOptions, Scored, score_edit
 from reward_service.principles import Principles
-from reward_service.problems import ProblemError
+from reward_service.problems import ProblemError, engine_died
 from reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
 from shared.errors import EngineDiedError, ImageError, JudgeError
 from shared.images import ImageLimits, content_hash, decode
@@ -38,9 +37,9 @@ from shared.schemas import (
     PromptResponse,
     ScoreResponse,
     Timing,
+    task_key,
 )
 
-_ENGINE_RETRY_SECONDS = 5
 _SOURCE_ERROR_STATUS = {"invalid_image": 422, "unsupported_image_type": 415, "image_too_large": 413}
 
 
@@ -49,9 +48,12 @@ class ScorerOptions:
     """The scorer's share of the settings."""
 
     model_name: str
+    """The judge's, in answers."""
     image_limits: ImageLimits
     max_reasoning_tokens: int
+    """Of the answers of methods that reason."""
     min_score_mass: float
+    """Label probability below which a score is flagged."""
     max_in_engine: int = 64
     """Candidates that the engine works on at once; the others wait their turn."""
 
@@ -81,6 +83,10 @@ class Scorer:
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Let its threads go; they finish what they decode."""
+        self._decoders.shutdown(wait=False)
 
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
         """Score every candidate of a group.
@@ -168,7 +174,7 @@ class Scorer:
         try:
             return await self._principles.of(brief)
         except EngineDiedError as error:
-            raise _engine_died(error) from error
+            raise engine_died(str(error)) from error
         except JudgeError as error:
             return error
 
@@ -251,7 +257,7 @@ def _raise_if_dead(outcomes: Sequence[_Outcome]) -> None:
     """503 for the whole group when the engine died under it: another replica may score it, and this one ends."""
     for outcome in outcomes:
         if isinstance(outcome, EngineDiedError):
-            raise _engine_died(outcome)
+            raise engine_died(str(outcome))
 
 
 def _decode_one(data: bytes, limits: ImageLimits) -> JudgeImage | ImageError:
@@ -259,10 +265,6 @@ def _decode_one(data: bytes, limits: ImageLimits) -> JudgeImage | ImageError:
         return JudgeImage(decode(data, limits), content_hash(data))
     except ImageError as error:
         return error
-
-
-def _engine_died(error: EngineDiedError) -> ProblemError:
-    return ProblemError(503, "engine_died", str(error), retry_after_seconds=_ENGINE_RETRY_SECONDS)
 
 
 def _image_problem(which: str, error: ImageError) -> ProblemError:

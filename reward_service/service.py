@@ -73,10 +73,12 @@ class Service:
         self._life = asyncio.create_task(self._live())
 
     async def stop(self) -> None:
-        """Release the model."""
+        """Release the model and the threads around it."""
         if self._life:
             self._life.cancel()
             await asyncio.gather(self._life, return_exceptions=True)
+        if self._scorer:
+            self._scorer.close()
         if self._engine:
             await asyncio.to_thread(self._engine.close)
 
@@ -91,7 +93,7 @@ class Service:
         if self.failure is None and self._scorer is not None:
             return self._scorer
         code = "loading" if self.failure is None else "failed"
-        raise ProblemError(503, code, self.failure or self._phase, retry_after_seconds=1)
+        raise ProblemError(503, code, self.failure or self._phase)
 
     def observe(self, scores: ScoreResponse) -> None:
         """Count and log one scored group."""

@@ -14,13 +14,12 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from reward_service.engines.base import DtypeName, EngineName, EngineOptions
 from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
-from shared.errors import ConfigError
-from shared.images import ImageLimits
+from shared.errors import ConfigError, fault_line
+from shared.images import DEFAULT_LIMITS, ImageLimits
 from shared.schemas import Limits
 
 _SHAPES = Path(__file__).parent.parent / "worlds" / "shapes"
 EMBEDDED_JUDGE = _SHAPES / "judge"
-_MIB = 2**20
 
 
 class Settings(BaseSettings):
@@ -82,9 +81,9 @@ class Settings(BaseSettings):
     openai_model: str | None = Field(None, description="The judge's name on that server; by default `model` (openai).")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of GPU memory to use (vllm).")
 
-    max_body_bytes: int = Field(256 * _MIB, ge=1, description="Size of a request.")
-    max_image_bytes: int = Field(32 * _MIB, ge=1, description="Encoded size of one image.")
-    max_image_pixels: int = Field(4096 * 4096, ge=1, description="Width times height of one image.")
+    max_body_bytes: int = Field(256 * 2**20, ge=1, description="Size of a request.")
+    max_image_bytes: int = Field(DEFAULT_LIMITS.max_bytes, ge=1, description="Encoded size of one image.")
+    max_image_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Width times height of one image.")
     max_candidates: int = Field(64, ge=1, description="Candidates in one group.")
     max_groups: int = Field(64, ge=1, description="Groups in one batch request.")
     max_sources: int = Field(4, ge=1, description="Source images of one edit.")
@@ -179,5 +178,5 @@ def settings_from(arguments: Sequence[str]) -> Settings:
     try:
         return CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        faults = [f"  {fault_line(fault)}" for fault in error.errors()]
         raise ConfigError("\n".join(["settings of the reward service are not valid:", *faults])) from error

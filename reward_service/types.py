@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from shared.schemas import Category
+
 
 @dataclass(frozen=True)
 class JudgeImage:
@@ -32,16 +34,12 @@ class Message:
 Messages = tuple[Message, ...]
 
 
-Category = Literal["follow", "keep", "quality"]
-
-
 @dataclass(frozen=True)
 class Principle:
     """One thing to check about an edit, as a question whose good answer is yes."""
 
     question: str
     category: Category
-    """What must change as asked, what must stay, or how the picture must look."""
     weight: float = 1.0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from shared.errors import ConfigError
-from shared.schemas import CandidateError, EditGroup, ScoreResponse
+from shared.schemas import DEFAULT_TASK, CandidateError, EditGroup, ScoreResponse
 
 QUALITIES = ("done", "half", "untouched", "wrong")
 """From best to worst. A wrong edit did something else than asked; most judges give it and an untouched one the same."""
@@ -91,4 +91,4 @@ def _golden(folder: Path) -> Golden:
         sources=((folder / "source.png").read_bytes(),),
         candidates=tuple((folder / f"{quality}.png").read_bytes() for quality in qualities),
     )
-    return Golden(folder.name, name or "default", qualities, group)
+    return Golden(folder.name, name or DEFAULT_TASK, qualities, group)

@@ -29,9 +29,10 @@ from pydantic import ValidationError
 from shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
 from shared.images import content_hash, mime_type
 from shared.replicas import Replicas
-from shared.schemas import EditGroup, GroupScores, MethodInfo, Problem, PromptResponse, ScoreOptions, ServiceInfo
+from shared.schemas import EditGroup, MethodInfo, Problem, PromptResponse, ScoreOptions, ScoreResponse, ServiceInfo
 
-_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+"""A server, or a proxy before it, says: later."""
 _NOT_OURS = "not_a_problem_document"
 _POLL_SECONDS = 0.5
 
@@ -135,7 +136,7 @@ class RewardClient:
                     on_wait(f"going on without the replica at {url}: {missing}")
         return await self._common_info(ready)
 
-    async def score(self, group: EditGroup) -> GroupScores:
+    async def score(self, group: EditGroup) -> ScoreResponse:
         """Score one group; `results` are in the order of `group.candidates`, failed ones included as errors.
 
         Raises:
@@ -145,7 +146,7 @@ class RewardClient:
 
         """
         answer = await self._post("/v1/score", group)
-        scores = GroupScores.model_validate_json(answer.content)
+        scores = ScoreResponse.model_validate_json(answer.content)
         if self._model is not None and scores.model != self._model:
             raise RewardServiceError(f"{answer.url} scores with {scores.model}; the others with {self._model}")
         return scores
@@ -223,7 +224,7 @@ class RewardClient:
             answer = await self._http.get(f"{url}/readyz")
         except httpx.TransportError as error:
             return _reason(error)
-        if answer.status_code in _TRANSIENT_STATUSES:
+        if answer.status_code in TRANSIENT_STATUSES:
             return _problem(answer).detail
         _checked(answer)
         return None
@@ -246,7 +247,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         return answer
     problem = _problem(answer)
     # A 500 of the service itself is a problem document; any other is a proxy's, which lost the replica behind it.
-    if answer.status_code in _TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
+    if answer.status_code in TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
         raise _TryAgainLaterError(problem, _retry_after(answer))
     raise RewardRequestRejected(problem)
 

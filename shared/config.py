@@ -7,7 +7,6 @@ Every program loads its configuration here, so that a typing mistake reads the s
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, fault_line, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -102,17 +101,11 @@ def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
     """One line for one fault, e.g. `reward.ulr: unknown key; did you mean 'url'?`."""
     name = ".".join(str(part) for part in fault["loc"]) or "(whole)"
     if fault["type"] == "extra_forbidden":
-        return f"{name}: unknown key; {_suggest(str(fault['loc'][-1]), _names_at(model, fault['loc'][:-1]))}"
+        return f"{name}: unknown key; {suggest(str(fault['loc'][-1]), _names_at(model, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"{name}: required, but not given"
-    message = fault["msg"].removeprefix("Value error, ")
     found = f" (found {fault['input']!r})" if not isinstance(fault["input"], dict) else ""
-    return f"{name}: {message}{found}"
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+    return f"{fault_line(fault)}{found}"
 
 
 def _names_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -17,7 +17,7 @@ from PIL import Image
 from shared.client import RewardClient
 from shared.errors import DataError, RewardServiceError
 from shared.images import encode
-from shared.schemas import CandidateError, EditGroup, GroupScores
+from shared.schemas import CandidateError, EditGroup, ScoreResponse
 
 _TOP = 10.0
 
@@ -93,6 +93,6 @@ class EditR1Scorer:
             PQ_reasoning=reasoning,
         )
 
-    async def _score(self, group: EditGroup) -> GroupScores:
+    async def _score(self, group: EditGroup) -> ScoreResponse:
         async with RewardClient(self._url, api_key=self._api_key) as client:
             return await client.score(group)

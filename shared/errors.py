@@ -10,7 +10,10 @@
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
     │       └── EngineDiedError       the engine failed for good
-    ├── EndpointError             a chat endpoint that prepares data gave no answer
+    ├── EndpointError             seen from the client of a chat endpoint, in `edit-r1 evaluate` and `edit-r1 data`
+    │   ├── EndpointUnavailable     not reachable, or too busy, until the limit
+    │   ├── EndpointRefused         it will not take this question
+    │   └── EndpointFailed          it broke down over this question
     └── RewardServiceError        seen from the client's side
         ├── RewardServiceUnavailable  not reachable or not ready within the limit
         └── RewardRequestRejected     the service refused the request (`problem` says why)
@@ -20,9 +23,13 @@ A message names the field or item, the value found, and what would be right.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from shared.schemas import Problem
 
 ImageErrorCode = Literal["invalid_image", "unsupported_image_type", "image_too_large"]
@@ -89,7 +96,19 @@ class EngineDiedError(EngineError):
 
 
 class EndpointError(EditR1Error):
-    """A chat endpoint that `edit-r1 data` asked gave no answer, or none that can be read."""
+    """A chat endpoint that `edit-r1 evaluate` or `edit-r1 data` asked could not give what it was asked for."""
+
+
+class EndpointUnavailable(EndpointError):  # noqa: N818 - the state is the name
+    """The endpoint is not reachable, or too busy, and stayed so until the limit."""
+
+
+class EndpointRefused(EndpointError):  # noqa: N818 - the event is the name
+    """The endpoint will not take this question; sending it again would not help, another question may pass."""
+
+
+class EndpointFailed(EndpointError):  # noqa: N818 - the event is the name
+    """The endpoint broke down over this question, or answered with what is no chat completion."""
 
 
 class RewardServiceError(EditR1Error):
@@ -111,3 +130,15 @@ class RewardRequestRejected(RewardServiceError):  # noqa: N818 - the event is th
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"reward service answered {problem.status} {problem.code}: {problem.detail}")
         self.problem = problem
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """How a message about an unknown name ends: the one that was probably meant, else all that there are."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+
+
+def fault_line(fault: ErrorDetails, whole: str = "(whole)") -> str:
+    """One fault of a pydantic validation: the field, or `whole` where it is no single field's, and what is wrong."""
+    where = ".".join(map(str, fault["loc"])) or whole
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

@@ -13,7 +13,7 @@ def _as_tuple(value: object) -> object:
 
 
 OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
-"""Before a tuple of texts."""
+"""Before a list or tuple of texts."""
 
 Names = Annotated[tuple[str, ...], OneOrMore]
 """One name, or several in order."""

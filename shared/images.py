@@ -7,13 +7,15 @@ PPM: ten times the bytes for a tenth of the time (BENCHMARKS.md), for a trainer 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from shared.errors import ImageError
 
@@ -36,6 +38,8 @@ _REFUSED_MAGIC = {
     b"\x00\x00\x01\x00": "ICO",
 }
 _WEBP_MAX_SIDE = 16_383
+_TURNED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,24 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
         raise _unreadable(data, error) from error
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the image that `decode` makes of a file, by its header alone.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ImageError: it is no image that we accept.
+
+    """
+    with path.open("rb") as file:
+        try:
+            with Image.open(file, formats=ACCEPTED_FORMATS) as image:
+                width, height = image.size
+                turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+        except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+            raise ImageError("invalid_image", f"not a readable image: {error}") from error
+    return (height, width) if turned else (width, height)
+
+
 def content_hash(data: bytes) -> str:
     """A short name for encoded bytes, the same on every machine; equal bytes, equal name."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
@@ -111,6 +133,11 @@ def mime_type(data: bytes) -> str:
     """The media type that encoded bytes announce; `application/octet-stream` when unknown."""
     found = (mime for magic, mime in _MIME_OF_MAGIC.items() if data.startswith(magic))
     return next(found, "application/octet-stream")
+
+
+def data_url(data: bytes) -> str:
+    """Encoded bytes as a `data:` URL with base64, as chat endpoints and pages of HTML take them."""
+    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
 def _check_size(image: Image.Image, limits: ImageLimits) -> None:

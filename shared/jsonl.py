@@ -1,32 +1,57 @@
-"""Files of JSON lines, each an object of one model; whatever is wrong is told with file, line and field."""
+"""Files of JSON lines: read line by line, whatever is wrong told with file, line and field; and grown, line by line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import DataError
+from shared.errors import DataError, fault_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_objects(path: Path, model: type[Model]) -> Iterator[tuple[str, Model]]:
     """(`file:line`, object) of every line that is not blank, one after another. Raises DataError."""
+    for place, row in read_rows(path):
+        try:
+            yield place, model.model_validate(row)
+        except ValidationError as error:
+            raise DataError(f"{place}: {fault_line(error.errors()[0], 'line')}") from error
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same where the fields are not known beforehand. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path} does not exist")
-    with path.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, start=1):
-            if not text.strip():
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
                 continue
             place = f"{path}:{number}"
             try:
-                yield place, model.model_validate(json.loads(text))
+                row = json.loads(line.decode())
+            except UnicodeDecodeError as error:
+                raise DataError(f"{place}: not UTF-8: {error}") from error
             except json.JSONDecodeError as error:
                 raise DataError(f"{place}: not JSON: {error}") from error
-            except ValidationError as error:
-                fault = error.errors()[0]
-                raise DataError(f"{place}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{place}: an object is expected, found a {type(row).__name__}")
+            yield place, row
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines to the end of a file."""
+    with path.open("ab") as file:
+        file.write("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
+
+
+def cut_torn_end(path: Path) -> None:
+    """Remove a last line that was being written when its process died, so that the next one has a line of its own."""
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

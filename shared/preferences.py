@@ -98,7 +98,7 @@ class PreferenceLine(_Line):
     pairs: tuple[PairLine, ...] = ()
     ratings: tuple[RatingLine, ...] = ()
     task: str | None = None
-    requirement: str | None = None
+    requirement: str | None = Field(None, min_length=1)
     dimension: str = "overall"
 
     @model_validator(mode="after")

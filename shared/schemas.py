@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,13 @@ from shared.fields import Names, OneOrMore
 API_VERSION = "1"
 DEFAULT_METHOD = "score_logit"
 DEFAULT_TASK = "default"
+Category = Literal["follow", "keep", "quality"]
+"""Of a thing to check about an edit: what must change as asked, what must stay, or how the picture must look."""
+
+
+def task_key(name: str) -> str:
+    """The one spelling of a task's name: `Text Edit` and `text-edit` are `text_edit`."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 class WireModel(BaseModel):
@@ -47,14 +55,14 @@ class PrincipleSpec(RequestModel):
     """One thing that the verifier methods check."""
 
     question: str = Field(min_length=1, max_length=2000, description="A question whose good answer is yes.")
-    category: Literal["follow", "keep", "quality"] = Field("follow", description="Following gates the other two.")
+    category: Category = Field("follow", description="Following gates the other two.")
     weight: float = Field(1.0, gt=0, le=1000, description="Against the other principles.")
 
 
 class Combination(RequestModel):
     """A mean of components."""
 
-    rule: Literal["mean", "geometric", "min"]
+    rule: Literal["mean", "geometric", "min"] = Field(description="How the components become one number.")
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(
         min_length=1, max_length=16, description="Component (`score_logit`, `verifier.keep`, ...) -> weight."
     )
@@ -67,11 +75,11 @@ class Combination(RequestModel):
 class Shaping(RequestModel):
     """Execution x consistency: R = E (w1 + w2 C) / (w1 + w2)."""
 
-    rule: Literal["shaping"]
+    rule: Literal["shaping"] = Field(description="Execution x consistency.")
     execution: str = Field(description="Component E, which gates the reward.")
     consistency: str = Field(description="Component C, a bonus.")
-    w1: float = Field(0.6, gt=0, le=1000)
-    w2: float = Field(0.4, ge=0, le=1000)
+    w1: float = Field(0.6, gt=0, le=1000, description="Weight of execution by itself.")
+    w2: float = Field(0.4, ge=0, le=1000, description="Weight of the bonus.")
 
     def components(self) -> tuple[str, ...]:
         """What is combined."""
@@ -112,7 +120,7 @@ class ScoreOptions(RequestModel):
 
 
 class EditGroup(ScoreOptions):
-    """One source, one instruction, 1..N candidate edits; images are encoded bytes (PNG, JPEG or WebP)."""
+    """One source, one instruction, 1..N candidate edits; images are encoded bytes (PNG, JPEG, WebP or binary PPM)."""
 
     sources: tuple[bytes, ...] = Field(
         min_length=1, repr=False, description="Original image(s), in the order the judge sees them."
@@ -168,7 +176,7 @@ class CandidateScore(WireModel):
     """The score of one candidate."""
 
     index: int = Field(description="Position in the request, from 0.")
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", description="Tells it from an error.")
     score: float = Field(ge=0, le=1, description="Normalised score (paper Eq. 11).")
     raw_score: float = Field(description="On the method's own scale, e.g. 0..5.")
     distribution: dict[str, float] | None = Field(
@@ -191,9 +199,9 @@ class ErrorBody(WireModel):
 class CandidateError(WireModel):
     """A candidate that could not be scored. It has no score; it is never 0."""
 
-    index: int
-    status: Literal["error"] = "error"
-    error: ErrorBody
+    index: int = Field(description="Position in the request, from 0.")
+    status: Literal["error"] = Field("error", description="Tells it from a score.")
+    error: ErrorBody = Field(description="The reason.")
 
 
 CandidateResult = Annotated[CandidateScore | CandidateError, Field(discriminator="status")]
@@ -211,53 +219,50 @@ class Timing(WireModel):
 class ScoreResponse(WireModel):
     """The scores of one group; `results[i]` belongs to candidate i."""
 
-    id: str
-    model: str
-    method: str
-    results: tuple[CandidateResult, ...]
-    timing_ms: Timing
-
-
-GroupScores = ScoreResponse
+    id: str = Field(description="The request's `X-Request-ID`; in a batch with the group's number.")
+    model: str = Field(description="The judge's name.")
+    method: str = Field(description="The method that scored.")
+    results: tuple[CandidateResult, ...] = Field(description="One a candidate, in the order of the request.")
+    timing_ms: Timing = Field(description="Where the time went.")
 
 
 class PromptPart(WireModel):
     """A piece of a message: text, or where an image stands."""
 
-    type: Literal["text", "image"]
-    text: str | None = None
+    type: Literal["text", "image"] = Field(description="Which of the two it is.")
+    text: str | None = Field(None, description="Of a text.")
     image: str | None = Field(None, description="`source 0`, ..., `candidate 0`, ...")
 
 
 class PromptMessage(WireModel):
     """One turn of the conversation the judge sees."""
 
-    role: Literal["system", "user", "assistant"]
-    content: tuple[PromptPart, ...]
+    role: Literal["system", "user", "assistant"] = Field(description="Who speaks.")
+    content: tuple[PromptPart, ...] = Field(description="In the order in which the judge reads it.")
 
 
 class PromptQuestion(WireModel):
     """One conversation with the judge."""
 
-    messages: tuple[PromptMessage, ...]
+    messages: tuple[PromptMessage, ...] = Field(description="Its turns.")
     text: str = Field(description="The messages through the model's chat template.")
 
 
 class PromptResponse(PromptQuestion):
     """What the judge would be asked about candidate 0, unscored: the first question, and all of them."""
 
-    model: str
-    method: str
+    model: str = Field(description="The judge's name.")
+    method: str = Field(description="The method that would ask.")
     questions: tuple[PromptQuestion, ...] = Field(description="Everything asked about one candidate.")
 
 
 class MethodInfo(WireModel):
     """A scoring method."""
 
-    name: str
-    description: str
-    raw_score_min: float
-    raw_score_max: float
+    name: str = Field(description="As requests name it.")
+    description: str = Field(description="A sentence for people.")
+    raw_score_min: float = Field(description="Lowest raw score: 0 in `score`.")
+    raw_score_max: float = Field(description="Highest raw score: 1 in `score`.")
     labels: tuple[str, ...] = Field(description="Label tokens whose distribution is read; empty: text is parsed.")
     parts: tuple[str, ...] = Field((), description="Names of its sub-scores, in `details.parts`.")
     sampled: bool = Field(description="Takes seed, temperature and num_passes.")
@@ -267,27 +272,27 @@ class MethodInfo(WireModel):
 class Limits(WireModel):
     """What the service accepts; going over one is answered with its name and value."""
 
-    max_body_bytes: int
-    max_image_bytes: int
-    max_image_pixels: int
-    max_candidates: int
-    max_sources: int
-    max_text_chars: int
-    max_groups: int = 1
+    max_body_bytes: int = Field(description="Size of a request.")
+    max_image_bytes: int = Field(description="Encoded size of one image.")
+    max_image_pixels: int = Field(description="Width times height of one image.")
+    max_candidates: int = Field(description="Candidates in one group.")
+    max_sources: int = Field(description="Source images of one edit.")
+    max_text_chars: int = Field(description="Characters of an instruction or requirement.")
+    max_groups: int = Field(1, description="Groups in one batch request.")
 
 
 class ServiceInfo(WireModel):
     """GET /v1/info."""
 
-    api_version: str
-    model: str
-    engine: str
-    ready: bool
-    versions: dict[str, str]
-    limits: Limits
-    methods: tuple[str, ...]
+    api_version: str = Field(description="Of this interface.")
+    model: str = Field(description="The judge's name.")
+    engine: str = Field(description="What runs it; as set, until it is loaded.")
+    ready: bool = Field(description="Whether it scores now.")
+    versions: dict[str, str] = Field(description="Installed packages that can move scores.")
+    limits: Limits = Field(description="What it accepts.")
+    methods: tuple[str, ...] = Field(description="Names of the scoring methods.")
     adapters: tuple[str, ...] = Field((), description="Methods that a LoRA adapter of their name answers.")
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] = Field(description="Edit types that have a task prompt.")
 
 
 class Problem(BaseModel):
@@ -295,8 +300,8 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    type: str = Field("about:blank", description="As the RFC has it where `title` says it all.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="A sentence for people: field, value and limit.")
     code: str = Field(description="A stable word for programs.")

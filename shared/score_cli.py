@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.client import RewardClient
-from shared.errors import DataError
-from shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, GroupScores
+from shared.errors import DataError, fault_line
+from shared.options import DEFAULT_URL, ApiKey, Url
+from shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, ScoreResponse
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 _READY_SECONDS = 5.0
 _BAR_CELLS = 20
 
@@ -43,7 +43,7 @@ def _score(
     source: Annotated[list[Path], typer.Option(help="Image before the edit; several allowed, in order.")],
     candidate: Annotated[list[Path], typer.Option(help="Image after the edit; several allowed.")],
     instruction: Annotated[str, typer.Option(help="What the edit was asked to do.")],
-    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, one of GET /v1/methods.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Edit type; picks the task prompt.")] = None,
     requirement: Annotated[str | None, typer.Option(help="Replaces the task prompt's text.")] = None,
@@ -53,7 +53,7 @@ def _score(
     principles: Annotated[str | None, typer.Option(help="What verifiers check, a JSON list.")] = None,
     composite: Annotated[str | None, typer.Option(help="Recipe of the method `composite`, as JSON.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the judge's reasoning.")] = False,
-    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Score edits of one source image against a running reward service; exit status 1 when one has no score."""
     try:
@@ -74,20 +74,20 @@ def _score(
             }
         )
     except ValidationError as error:
-        raise DataError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
+        raise DataError("; ".join(map(fault_line, error.errors()))) from error
     scores = asyncio.run(_ask(url, api_key, group))
     _print(scores, candidate)
     if any(isinstance(result, CandidateError) for result in scores.results):
         raise typer.Exit(1)
 
 
-async def _ask(url: str, api_key: str | None, group: EditGroup) -> GroupScores:
+async def _ask(url: str, api_key: str | None, group: EditGroup) -> ScoreResponse:
     async with RewardClient(url, api_key=api_key) as client:
         await client.wait_ready(_READY_SECONDS)
         return await client.score(group)
 
 
-def _print(scores: GroupScores, candidates: Sequence[Path]) -> None:
+def _print(scores: ScoreResponse, candidates: Sequence[Path]) -> None:
     """One row a candidate: its score as a number and a bar, what the judge weighed, or why there is no score."""
     console = Console()
     table = Table(title=f"{scores.method} by {scores.model}")

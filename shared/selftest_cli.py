@@ -26,8 +26,8 @@ from shared.calibration import (
     scores_by_quality,
 )
 from shared.client import RewardClient
+from shared.options import DEFAULT_URL, ApiKey, Url
 from shared.schemas import DEFAULT_METHOD
-from shared.score_cli import DEFAULT_URL
 
 SAMPLES = Path(__file__).parent.parent / "worlds" / "shapes" / "samples"
 _READY_SECONDS = 300.0
@@ -49,12 +49,12 @@ def selftest(arguments: Sequence[str]) -> None:
 
 @_app.command()
 def _selftest(
-    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     method: Annotated[list[str] | None, typer.Option(help="Scoring method; may be repeated.")] = None,
     calibration: Annotated[
         Path, typer.Option(help="NN/{source,done,half,untouched,wrong}.png and instruction.txt.")
     ] = SAMPLES,
-    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Check a running judge: done > half > untouched > wrong. Exit status 1 when its scores would mislead."""
     golden = read_calibration(calibration)

@@ -58,11 +58,10 @@ def optimality(
 ) -> Float[Tensor, "P G"]:
     """The weight of the positive branch, rho = clip(A / adv_clip / 2 + 1/2, 0, 1). Source: arXiv:2510.16888 Eq. 7.
 
-    Modes reshape A first: `positive_only` and `negative_only` zero the other sign, `one_only` is 1 where A > 0 and else
+    Modes change A first: `positive_only` and `negative_only` zero the other sign, `one_only` is 1 where A > 0 and else
     0, `binary` is the sign of A.
     """
-    shaped = reshape(advantages_P_G, mode)
-    return (shaped / adv_clip / 2.0 + 0.5).clamp(0.0, 1.0)
+    return (apply_mode(advantages_P_G, mode) / adv_clip / 2.0 + 0.5).clamp(0.0, 1.0)
 
 
 def group_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, " P"]:
@@ -77,14 +76,15 @@ def global_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, ""]:
     return present.std(correction=0) if present.numel() else rewards_P_G.new_zeros(())
 
 
-def reshape(advantage: Float[Tensor, "P G"], mode: AdvantageMode) -> Float[Tensor, "P G"]:
+def apply_mode(advantages_P_G: Float[Tensor, "P G"], mode: AdvantageMode) -> Float[Tensor, "P G"]:
     """Advantages as a mode wants them; see `optimality`."""
     if mode == "positive_only":
-        return advantage.clamp(min=0.0)
+        return advantages_P_G.clamp(min=0.0)
     if mode == "negative_only":
-        return advantage.clamp(max=0.0)
+        return advantages_P_G.clamp(max=0.0)
+    missing_P_G = advantages_P_G.isnan()  # to torch the sign of NaN is 0, and so is NaN > 0
     if mode == "binary":
-        return torch.where(advantage.isnan(), advantage, advantage.sign())  # the sign of NaN is 0 to torch
+        return torch.where(missing_P_G, advantages_P_G, advantages_P_G.sign())
     if mode == "one_only":
-        return torch.where(advantage.isnan(), advantage, (advantage > 0).to(advantage.dtype))
-    return advantage
+        return torch.where(missing_P_G, advantages_P_G, (advantages_P_G > 0).to(advantages_P_G.dtype))
+    return advantages_P_G

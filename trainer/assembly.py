@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
+from shared.files import write_text
 from shared.schemas import Combination
 from trainer import checkpoint, records, sizes
 from trainer.checkpoint import RunState
-from trainer.config import TrainConfig, check_world_size
+from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size
 from trainer.data import GroupSampler, SamplerState
 from trainer.filtering import FilterThresholds
 from trainer.full_policy import FullPolicy
@@ -108,6 +110,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types
             transformer.compile_repeated_blocks(backend=config.model.compile)
+        sampler = GroupSampler(inputs.train, config.seed)
         run = Run(
             config=config,
             inputs=inputs,
@@ -116,7 +119,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             family=family,
             policy=policy,
             optimizer=build_optimizer(config, policy),
-            sampler=(sampler := GroupSampler(inputs.train, config.seed)),
+            sampler=sampler,
             sampler_state=sampler.state,
             queue=stack.enter_context(build_queue(config, display.say)),
             log=None,
@@ -129,14 +132,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             started_at=started_at,
         )
         if start is not None:
-            state = checkpoint.restore(start, policy, run.optimizer, processes.rank)
-            _continue(run, state)
-            display.say(f"resuming from {start} after {run.epoch} epochs")
-            if state.num_processes != processes.count:
-                display.say(
-                    f"resuming with {processes.count} processes, it was {state.num_processes}: the same groups, noise "
-                    f"and loss, dealt out anew; sums over processes may differ in their last bits"
-                )
+            _resume(run, start)
         if processes.is_main:
             run.log = stack.enter_context(_open_run_dir(config, inputs, run.epoch if start else -1))
         yield run
@@ -146,7 +142,7 @@ def save_checkpoint(run: Run) -> None:
     """Write step-N for the epochs finished so far; every process has to call this."""
     states = run.processes.gather([(run.processes.rank, torch.get_rng_state())])
     checkpoint.save(
-        run.config.run_dir / "checkpoints",
+        run.config.run_dir / CHECKPOINTS_NAME,
         run.policy,
         run.optimizer,
         RunState(
@@ -164,19 +160,27 @@ def save_checkpoint(run: Run) -> None:
     run.processes.wait()
 
 
-def _continue(run: Run, state: RunState) -> None:
+def _resume(run: Run, start: Path) -> None:
+    """Go on from a checkpoint."""
+    state = checkpoint.restore(start, run.policy, run.optimizer, run.processes.rank)
     run.epoch, run.optimizer_steps = state.epoch, state.optimizer_steps
     run.sampler.restore(state.sampler)
     run.sampler_state = state.sampler
     run.started_at -= state.seconds
     run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
+    run.display.say(f"resuming from {start} after {run.epoch} epochs")
+    if state.num_processes != run.processes.count:
+        run.display.say(
+            f"resuming with {run.processes.count} processes, it was {state.num_processes}: the same groups, noise "
+            f"and loss, dealt out anew; sums over processes may differ in their last bits"
+        )
 
 
 def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> MetricsLog:
     """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     records.forget_after(config.run_dir, start_epoch)
-    (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    write_text(config.run_dir / CONFIG_NAME, dump_config(config))
     records.save_versions(config.run_dir, inputs.service)
     return MetricsLog(
         config.run_dir,

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from shared.errors import CheckpointError
+from trainer.config import CONFIG_NAME
 from trainer.data import SamplerState
 from trainer.policy import CopyName, Policy
 from trainer.sharding import spread, whole
@@ -89,7 +90,7 @@ def save(
     save_file(moments, draft / "optimizer.safetensors")
     save_file({f"rank-{rank}": value for rank, value in random_states.by_rank.items()}, draft / "rng.safetensors")
     (draft / "state.json").write_text(state.model_dump_json(indent=2), encoding="utf-8")
-    (draft / "config.yaml").write_text(config_yaml, encoding="utf-8")
+    (draft / CONFIG_NAME).write_text(config_yaml, encoding="utf-8")
     _write_manifest(draft)
     shutil.rmtree(target, ignore_errors=True)
     draft.rename(target)

@@ -9,9 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from shared import packaged
-from shared.config import load_config
-from shared.errors import ConfigError, EditR1Error
+from shared.errors import EditR1Error
+from shared.hushing import hush
 
 USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 
@@ -36,6 +35,7 @@ def train(args: list[str]) -> None:
 
 def main() -> None:
     """Entry point of `python -m trainer`, once a process under `accelerate launch`; only the first one talks."""
+    hush()
     try:
         train(sys.argv[1:])
     except EditR1Error as error:
@@ -45,14 +45,11 @@ def main() -> None:
 
 
 def _train(path: Path, overrides: list[str]) -> None:
-    from trainer.config import TrainConfig  # noqa: PLC0415 - a usage line needs no imports
+    from trainer.config import read_config  # noqa: PLC0415 - a usage line needs no imports
     from trainer.preflight import preflight  # noqa: PLC0415
     from trainer.progress import Display  # noqa: PLC0415
 
-    path = packaged.find_path(path)
-    if not path.is_file():
-        raise ConfigError(f"configuration {path} does not exist")
-    config = load_config(TrainConfig, path, overrides)
+    config = read_config(path, overrides)
     display = Display(visible=_is_main())
     inputs = preflight(config, display.say)
 

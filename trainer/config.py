@@ -1,6 +1,6 @@
 """The trainer's configuration: one frozen model, a sentence under every field, defaults from Table 5 of the paper.
 
-Enters: YAML and dotted overrides, by `shared.config.load_config`. Leaves: a TrainConfig. No torch here.
+Enters: YAML and dotted overrides. Leaves: a TrainConfig. No torch here.
 Paths are relative to the working directory; `worlds/...` that is not there is the installed package's.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from pydantic import (
 )
 
 from shared import packaged
-from shared.config import ConfigModel
+from shared.config import ConfigModel, load_config
 from shared.errors import ConfigError
 from shared.fields import Names
 from shared.images import Codec
@@ -30,6 +31,10 @@ from shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
 from trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
+CONFIG_NAME = "config.yaml"
+"""File of the resolved configuration, in a run directory and in each of its checkpoints."""
+CHECKPOINTS_NAME = "checkpoints"
+"""Directory of a run's checkpoints."""
 
 
 class RewardConfig(ConfigModel):
@@ -359,6 +364,14 @@ class TrainConfig(ConfigModel):
                 f"(groups_per_epoch x group_size)"
             )
         return self
+
+
+def read_config(path: Path, overrides: Sequence[str]) -> TrainConfig:
+    """A person's configuration with `dotted.key=value` overrides. Raises ConfigError."""
+    path = packaged.find_path(path)
+    if not path.is_file():
+        raise ConfigError(f"configuration {path} does not exist")
+    return load_config(TrainConfig, path, overrides)
 
 
 def check_world_size(config: TrainConfig, num_processes: int) -> None:

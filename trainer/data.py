@@ -63,7 +63,7 @@ def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]
     """
     path = packaged.find_path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt ends no line
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read task list {path}: {error}") from error
     tasks: list[EditTask] = []
@@ -113,24 +113,24 @@ def _span(ordered: Sequence[str]) -> str:
 
 
 def image_size(path: Path) -> ImageSize:
-    """A picture's own size, by its header. Raises DataError naming the file."""
+    """A picture's own size, upright, by its header. Raises DataError naming the file."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(f"source image {path}: {error}") from error
+        return images.upright_size(path)
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error
 
 
 def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
     """The task's source images, RGB, each resized to the size chosen for its own. Raises DataError naming the file."""
-    sources = []
-    for path in task.source_paths:
-        try:
-            image = images.decode(path.read_bytes())
-        except (OSError, ImageError) as error:
-            raise DataError(f"source image {path}: {error}") from error
-        sources.append(resized(image, choose_size))
-    return tuple(sources)
+    return tuple(resized(open_picture(path), choose_size) for path in task.source_paths)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Upright, RGB. Raises DataError naming the file."""
+    try:
+        return images.decode(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error
 
 
 def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
@@ -171,6 +171,7 @@ class GroupSampler:
         self._tasks = tuple(tasks)
         self._seed = seed
         self._state = SamplerState(0, 0, ())
+        self._shuffled: tuple[int, list[int]] | None = None
 
     @property
     def state(self) -> SamplerState:
@@ -205,9 +206,12 @@ class GroupSampler:
                 return task
 
     def _order(self, num_pass: int) -> list[int]:
-        order = list(range(len(self._tasks)))
-        random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret
-        return order
+        """Positions in the list, shuffled for one pass; kept, since lists are long and draws are many."""
+        if self._shuffled is None or self._shuffled[0] != num_pass:
+            order = list(range(len(self._tasks)))
+            random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret
+            self._shuffled = num_pass, order
+        return self._shuffled[1]
 
 
 def _parse_line(line: str, directory: Path) -> EditTask:

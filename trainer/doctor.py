@@ -31,10 +31,9 @@ from trainer.data import image_size, load_sources
 from trainer.estimates import ModelShape, Plan, epoch_flops, load_of_rewards, memory
 from trainer.metrics_log import read_metrics
 from trainer.models.base import ModelFamily
-from trainer.preflight import Inputs, check_data, check_service
+from trainer.preflight import Inputs, check_data, check_service, check_trackers
 from trainer.progress import Display
 from trainer.resuming import find_start
-from trainer.rewarding import Ticket
 from trainer.schedule import num_trained_timesteps
 from trainer.types import EditTask
 
@@ -44,6 +43,8 @@ _ONCE_A_ROW = ("norm", "mod")
 """In names of matrices that see one vector a row."""
 _USABLE = 0.92
 """Share of a GPU's memory that a run can count on."""
+_TASKS_LOOKED_AT = 100
+"""To see at which sizes edits are made."""
 _TIMED_GROUPS = 6
 """Scored at once to see how fast the service is."""
 
@@ -78,6 +79,8 @@ class Doctor:
             check_world_size(config, self._gpus.count)
             start = find_start(config, self._tell)
             self._say("ok", f"{self._gpus.count} processes; {config.run_dir} {'resumes' if start else 'starts afresh'}")
+        with self._check("packages"):
+            check_trackers(config)
         tasks: Sequence[EditTask] = ()
         with self._check("data"):
             tasks, held_out, _ = check_data(config, lambda line: self._say("ok", line))
@@ -88,16 +91,19 @@ class Doctor:
             choose = choose_size(config, family)
             if tasks:
                 self._instructions(family, (*tasks, *held_out))
-                sizes = sorted({choose(image_size(path)) for task in tasks[:100] for path in task.source_paths})
+                seen = tasks[:_TASKS_LOOKED_AT]
+                sizes = sorted({choose(image_size(path)) for task in seen for path in task.source_paths})
                 self._say("ok", f"edits of {', '.join(f'{w}x{h}' for w, h in sizes)}")
+        num_sources = max((len(task.source_paths) for task in tasks), default=1)
         if family is not None:
             with self._check("memory"):
-                self._memory(family, max((len(task.source_paths) for task in tasks), default=1))
+                self._memory(family, num_sources)
         with self._check("reward service"):
             check_service(config, lambda line: self._say("..", line))
             if tasks and family is not None:
                 self._rehearse_scoring(tasks, family)
-                seconds = self._epoch_seconds(shape_of(family, config), plan_of(family, config, self._gpus, 1))
+                plan = plan_of(family, config, self._gpus, num_sources)
+                seconds = self._epoch_seconds(shape_of(family, config), plan)
                 self._rewards_keep_up(seconds["rollout"], seconds["update"], "estimated")
 
     def rehearse(self) -> None:
@@ -176,19 +182,18 @@ class Doctor:
         return {name: flops / rate for name, flops in epoch_flops(shape, plan).items()}
 
     def _rehearse_scoring(self, tasks: Sequence[EditTask], family: ModelFamily) -> None:
-        """Groups of real data over the wire, sources with a little grain as candidates: one, then several at once."""
+        """Groups of real data over the wire: untouched sources, then several at once with a little grain, timed."""
         config, size = self._config, choose_size(self._config, family)
-        rng = np.random.default_rng(0)
+        untouched = load_sources(tasks[0], size)
+        rng, timed = np.random.default_rng(0), []
+        for i in range(1, _TIMED_GROUPS + 1):
+            task = tasks[i % len(tasks)]
+            sources = load_sources(task, size)
+            timed.append((task, sources, [_with_grain(sources[0], rng) for _ in range(config.group_size)]))
         with build_queue(config, lambda line: self._say("..", line)) as queue:
-
-            def send(task: EditTask) -> Ticket:
-                sources = load_sources(task, size)
-                candidates = [_with_grain(sources[0], rng) for _ in range(config.group_size)]
-                return queue.submit(task, sources, candidates, seed=0)
-
-            (rewards,) = queue.collect([send(tasks[0])])
+            (rewards,) = queue.collect([queue.submit(tasks[0], untouched, untouched[:1] * config.group_size, seed=0)])
             started = time.perf_counter()
-            queue.collect([send(tasks[i % len(tasks)]) for i in range(1, _TIMED_GROUPS + 1)])
+            queue.collect([queue.submit(task, sources, candidates, seed=0) for task, sources, candidates in timed])
             self._scores_per_second = _TIMED_GROUPS * config.group_size / (time.perf_counter() - started)
         present = [value for value in rewards.values if value is not None]
         if not present:
@@ -259,7 +264,7 @@ def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
 
 def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: int) -> Plan:
     """The sizes of a run; on GPUs, where `precision: auto` is bfloat16."""
-    model = config.model
+    model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
     compute_bytes = 4 if model.precision == "float32" else 2
     return Plan(
         num_gpus=gpus.count,
@@ -278,7 +283,7 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
         group_size=config.group_size,
         rollout_steps=config.rollout.steps,
         trained_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
-        forwards_without_gradient=1 + (config.nft.kl_weight > 0),
+        forwards_without_gradient=1 + (objective.kl_weight > 0),
     )
 
 
@@ -345,7 +350,7 @@ def this_machine(count: int | None, gigabytes: float | None, teraflops: float | 
     A machine without GPUs, of which nothing was said, is taken for what will train: its CPU.
     """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not found and count is gigabytes is teraflops is None:
+    if not found and (count, gigabytes, teraflops) == (None, None, None):
         return Gpus(1, psutil.virtual_memory().total / 1e9, _matmul_teraflops(), "CPU")
     own = torch.cuda.get_device_properties(0).total_memory / 1e9 if found else 80.0
     return Gpus(count or max(found, 1), gigabytes or own, teraflops or 400.0)

@@ -21,7 +21,7 @@ from shared.config import load_config
 from shared.errors import CheckpointError
 from trainer import checkpoint
 from trainer.assembly import choose_size, cut_instructions, load_family
-from trainer.config import TrainConfig
+from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
 from trainer.data import resized
 from trainer.evaluation.held_out import edit_by_euler
 from trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
@@ -36,7 +36,7 @@ def find_weights(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
 
     Raises CheckpointError when there is none, or it is damaged.
     """
-    directory = run_dir / "checkpoints"
+    directory = run_dir / CHECKPOINTS_NAME
     if step is not None:
         found = directory / f"step-{step}"
         if fault := checkpoint.damage(found):
@@ -109,7 +109,7 @@ def _load_all(transformer: nn.Module, weights: Path) -> None:
 
 def run_config(run_dir: Path) -> TrainConfig:
     """The configuration that a run resolved. Raises CheckpointError when the directory holds no run."""
-    path = run_dir / "config.yaml"
+    path = run_dir / CONFIG_NAME
     if not path.is_file():
-        raise CheckpointError(f"{run_dir} holds no run: there is no config.yaml")
+        raise CheckpointError(f"{run_dir} holds no run: there is no {CONFIG_NAME}")
     return load_config(TrainConfig, path)

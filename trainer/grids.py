@@ -1,4 +1,4 @@
-"""Pictures of groups in one grid: a row a group, the source first, then its candidates by reward."""
+"""Pictures in one grid: a row a group, the source first, then its candidates."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from PIL import Image, ImageDraw
 CELL, _TEXT = 128, 16
 
 
-def group_grid(rows: Sequence[tuple[Image.Image, Sequence[Image.Image], Sequence[float | None]]]) -> Image.Image:
-    """rows: (source, G candidates, G rewards, None where missing). Cells are 128 pixels, captions below."""
-    columns = 1 + max(len(candidates) for _, candidates, _ in rows)
+def group_grid(rows: Sequence[tuple[Image.Image, Sequence[tuple[Image.Image, float | None]]]]) -> Image.Image:
+    """rows: (source, G times (candidate, reward, None where missing)). Cells are 128 pixels, captions below."""
+    columns = 1 + max(len(candidates) for _, candidates in rows)
     grid = Image.new("RGB", (columns * CELL, len(rows) * (CELL + _TEXT)), "white")
-    for row, (source, candidates, rewards) in enumerate(rows):
-        order = sorted(range(len(rewards)), key=lambda index: -_rank(rewards[index]))
-        captions = ["missing" if rewards[index] is None else f"{rewards[index]:.3f}" for index in order]
-        cells = [(source, "source"), *zip((candidates[index] for index in order), captions, strict=True)]
-        for column, (picture, caption) in enumerate(cells):
+    for row, (source, candidates) in enumerate(rows):
+        cells = [(picture, "missing" if reward is None else f"{reward:.3f}") for picture, reward in candidates]
+        for column, (picture, caption) in enumerate([(source, "source"), *cells]):
             put(grid, picture, caption, (column * CELL, row * (CELL + _TEXT)))
     return grid
-
-
-def _rank(reward: float | None) -> float:
-    return -1.0 if reward is None else reward
 
 
 def put(grid: Image.Image, picture: Image.Image, caption: str, corner: tuple[int, int]) -> None:

@@ -98,7 +98,7 @@ def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures, seco
 
 
 def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
-    """The epoch's numbers by name; the table is above."""
+    """The epoch's numbers by name."""
     rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
     rho = log.worth_P_G[~log.worth_P_G.isnan()]
     dropped = num_dropped_by_rule(rewards, run.filter_thresholds)
@@ -156,7 +156,10 @@ def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None
     if run.log is not None and everyones:
         ordered = sorted(everyones, key=lambda pair: wanted.index(pair[0].index))
         records.save_rollouts(run.config.run_dir, log.epoch, ordered)
-        rows = [(pictures.source, pictures.candidates, shown.rewards) for shown, pictures in ordered]
+        rows = [
+            (pictures.source, [(pictures.candidates[i], shown.rewards[i]) for i in shown.best_first])
+            for shown, pictures in ordered
+        ]
         run.log.show(log.epoch, "rollout/groups", group_grid(rows))
 
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.advantage import AdvantageMode, optimality, reshape
+from trainer.advantage import AdvantageMode, apply_mode, optimality
 from trainer.flow import interpolate
 from trainer.models.base import Conditioning, ModelFamily
 from trainer.objectives.flow_grpo import grpo_loss, log_prob
@@ -104,7 +104,7 @@ class NftLoss(Loss):
         """Forwards of the old policy, the reference (when its divergence counts) and the policy at the same points."""
         x0 = torch.stack([row.rollout.x0[row.candidate] for row in rows])
         t = torch.stack([row.rollout.sigmas[row.step] for row in rows]).float().to(x0.device)
-        noise = torch.stack([row.noise for row in rows if row.noise is not None]).to(x0.device)
+        noise = torch.stack([_noise(row) for row in rows]).to(x0.device)
         x_t = interpolate(x0, noise, t)
         conditioning = _conditioning(rows)
         with self._policy.use("old"):
@@ -159,7 +159,7 @@ class GrpoLoss(Loss):
 
     def worth(self, advantages_P_G: Tensor) -> Tensor:
         """Advantages, clipped to [-adv_clip, adv_clip]."""
-        return reshape(advantages_P_G, self._mode).clamp(-self._adv_clip, self._adv_clip)
+        return apply_mode(advantages_P_G, self._mode).clamp(-self._adv_clip, self._adv_clip)
 
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
         """The first K steps of the path; its last one is not stochastic."""
@@ -194,6 +194,12 @@ class GrpoLoss(Loss):
         velocity = self._family.velocity(x, here, conditioning)
         largest = float(rows[0].rollout.sigmas[1])
         return stochastic_step(x, velocity, here, following, noise_level=self.noise_level, largest=largest)
+
+
+def _noise(row: Row) -> Tensor:
+    if row.noise is None:
+        raise ValueError("DiffusionNFT needs rows with noise of their own")
+    return row.noise
 
 
 def _path(row: Row) -> Tensor:

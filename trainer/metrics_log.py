@@ -18,6 +18,8 @@ from accelerate.tracking import TrackioTracker, WandBTracker
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from shared.files import write_text
+
 METRICS_NAME, TRACKER_NAME = "metrics.jsonl", "tracker.json"
 TrackerName = Literal["wandb", "trackio"]
 
@@ -43,7 +45,7 @@ class MetricsLog:
         lines = read_metrics(run_dir)
         self.lines = [line for line in lines if line["epoch"] <= start_epoch]
         self._told = {_key(line) for line in lines}
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in self.lines))
         self._tensorboard = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_epoch + 1)
         self._trackers = [_start(name, project, run_dir, config or {}) for name in trackers]
 
@@ -92,7 +94,7 @@ def _start(name: TrackerName, project: str, run_dir: Path, config: Mapping[str, 
     """A tracker that goes on with the run it had, if any; its id stands in RUN_DIR/tracker.json."""
     path = run_dir / TRACKER_NAME
     if not path.exists():
-        path.write_text(json.dumps({"id": uuid.uuid4().hex[:12]}) + "\n", encoding="utf-8")
+        write_text(path, json.dumps({"id": uuid.uuid4().hex[:12]}) + "\n")
     run_id = json.loads(path.read_text(encoding="utf-8"))["id"]
     if name == "wandb":
         tracker = WandBTracker(project, id=run_id, name=run_dir.name, dir=str(run_dir), resume="allow")

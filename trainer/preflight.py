@@ -39,11 +39,16 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
 
     Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
     """
+    check_trackers(config)
+    train, held_out, metrics = check_data(config, tell)
+    return Inputs(train, held_out, metrics, check_service(config, tell))
+
+
+def check_trackers(config: TrainConfig) -> None:
+    """Raises ConfigError when one is not installed."""
     for name in config.trackers:
         if find_spec(name) is None:
             raise ConfigError(f"trackers: {name} is not installed; it comes with the extra `trackers`")
-    train, held_out, metrics = check_data(config, tell)
-    return Inputs(train, held_out, metrics, check_service(config, tell))
 
 
 def check_data(

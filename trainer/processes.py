@@ -91,7 +91,7 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, items: list[T]) -> list[T]:
-        """Everyone's items in one list, by rank; small picklable objects only."""
+        """Everyone's items in one list, by rank; pickled, so nothing large but a few pictures."""
         gathered: list[Any] = gather_object(items) if self.count > 1 else items
         return gathered
 

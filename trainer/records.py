@@ -20,6 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from shared import images
+from shared.files import write_text
 from shared.schemas import ServiceInfo
 
 EVALUATIONS, ROLLOUTS, VERSIONS = "evaluations", "rollouts", "versions.json"
@@ -76,6 +77,13 @@ class ShownGroup(Record):
     standing: str | None = None
     """best or worst of its epoch by mean reward; None: neither."""
 
+    @property
+    def best_first(self) -> list[int]:
+        """Positions of the candidates by reward, equals in their order, missing scores last."""
+        known = [index for index, reward in enumerate(self.rewards) if reward is not None]
+        missing = [index for index, reward in enumerate(self.rewards) if reward is None]
+        return sorted(known, key=lambda index: -(self.rewards[index] or 0.0)) + missing
+
 
 class ShownRollouts(Record):
     """Some groups of one epoch."""
@@ -96,7 +104,7 @@ def save_evaluation(
         for task in evaluation.tasks
     )
     saved = evaluation.model_copy(update={"tasks": tasks})
-    (directory / _RECORDS).write_text(saved.model_dump_json(), encoding="utf-8")
+    write_text(directory / _RECORDS, saved.model_dump_json())
     return saved
 
 
@@ -116,7 +124,7 @@ def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[tuple[ShownGroup, 
         for name, candidate in zip(group.candidates, pictures.candidates, strict=True):
             (directory / name).write_bytes(images.encode(candidate))
     shown = ShownRollouts(epoch=epoch, groups=tuple(group for group, _ in groups))
-    (directory / _RECORDS).write_text(shown.model_dump_json(), encoding="utf-8")
+    write_text(directory / _RECORDS, shown.model_dump_json())
 
 
 def save_versions(run_dir: Path, service: ServiceInfo) -> None:
@@ -129,7 +137,7 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
         "device": device,
     }
     judge = {"model": service.model, "engine": service.engine, **service.versions}
-    (run_dir / VERSIONS).write_text(json.dumps({"trainer": versions, "reward service": judge}, indent=2) + "\n")
+    write_text(run_dir / VERSIONS, json.dumps({"trainer": versions, "reward service": judge}, indent=2) + "\n")
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:

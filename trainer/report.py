@@ -5,7 +5,6 @@ Enters: metrics, evaluations and rollouts with their pictures. Leaves: RUN_DIR/r
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
 from shared import images
+from shared.files import write_text
+from trainer import pages
 from trainer.charts import Series, line_chart
+from trainer.config import CONFIG_NAME
 from trainer.metrics_log import read_metrics
 from trainer.monitors import ALARMS
-from trainer.records import Evaluation, ShownGroup, ShownRollouts, read_evaluations, read_rollouts, read_versions
+from trainer.records import (
+    EvaluatedTask,
+    Evaluation,
+    ShownGroup,
+    ShownRollouts,
+    read_evaluations,
+    read_rollouts,
+    read_versions,
+)
 
 REPORT_NAME, SUMMARY_NAME = "report.html", "summary.json"
 _CHARTS: Sequence[tuple[str, tuple[tuple[str, str], ...]]] = (
@@ -87,6 +96,18 @@ class GroupCard:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True)
+class Ends:
+    """What a run began and ended with, on the tasks and metrics that both have: a resumed run may have others."""
+
+    before_dir: Path
+    """Of the pictures."""
+    before: Evaluation
+    after_dir: Path
+    after: Evaluation
+    """The same tasks in the same order."""
+
+
 class RunRecord:
     """All that a run directory tells."""
 
@@ -104,6 +125,14 @@ class RunRecord:
         return read_evaluations(self.run_dir)
 
     @cached_property
+    def ends(self) -> Ends | None:
+        """The first evaluation and the last; None when evaluation is off."""
+        if not self.evaluations:
+            return None
+        (first_dir, first), (last_dir, last) = self.evaluations[0], self.evaluations[-1]
+        return Ends(first_dir, _common(first, last), last_dir, _common(last, first))
+
+    @cached_property
     def rollouts(self) -> list[tuple[Path, ShownRollouts]]:
         """By epoch, with the directory of their pictures."""
         return read_rollouts(self.run_dir)
@@ -116,34 +145,32 @@ def write(run_dir: Path, seconds: float) -> dict[str, Any]:
     evaluation is off), the report's path and the run's seconds.
     """
     record = RunRecord(run_dir)
-    (run_dir / REPORT_NAME).write_text(render(record, seconds), encoding="utf-8")
+    write_text(run_dir / REPORT_NAME, render(record, seconds))
     summary = {
-        "before": record.evaluations[0][1].means() if record.evaluations else None,
-        "after": record.evaluations[-1][1].means() if record.evaluations else None,
+        "before": record.ends.before.means() if record.ends else None,
+        "after": record.ends.after.means() if record.ends else None,
         "report": str(run_dir / REPORT_NAME),
         "seconds": round(seconds, 1),
     }
-    (run_dir / SUMMARY_NAME).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_text(run_dir / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def render(record: RunRecord, seconds: float) -> str:
     """The report as HTML, pictures and charts inside."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=select_autoescape(), trim_blocks=True
-    )
-    return environment.get_template("report.html").render(
+    return pages.render(
+        "report.html",
         run_dir=str(record.run_dir),
         seconds=seconds,
         num_epochs=max((line["epoch"] for line in record.metrics), default=0),
-        overall=_overall(record),
-        by_task=_by_task(record),
+        overall=_compare(record.ends.before, record.ends.after) if record.ends else [],
+        by_task=_by_type(record.ends) if record.ends else {},
         charts=_charts(record),
-        pairs=_pairs(record),
+        pairs=_pairs(record.ends) if record.ends else [],
         rollouts=[(rollout.epoch, _cards(directory, rollout)) for directory, rollout in record.rollouts],
         alarms=_alarms(record.metrics),
         versions=read_versions(record.run_dir),
-        config=(record.run_dir / "config.yaml").read_text(encoding="utf-8"),
+        config=(record.run_dir / CONFIG_NAME).read_text(encoding="utf-8"),
     )
 
 
@@ -164,30 +191,34 @@ def _spans(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def _overall(record: RunRecord) -> list[Comparison]:
-    if not record.evaluations:
-        return []
-    before, after = record.evaluations[0][1].means(), record.evaluations[-1][1].means()
-    return [Comparison(name, before[name], after[name]) for name in before]
+def _common(evaluation: Evaluation, other: Evaluation) -> Evaluation:
+    """The evaluation on the tasks and metrics that the other has too."""
+    known = {_key(task): task.metrics.keys() for task in other.tasks}
+    tasks = []
+    for task in evaluation.tasks:
+        if (key := _key(task)) in known:
+            metrics = {name: value for name, value in task.metrics.items() if name in known[key]}
+            tasks.append(task.model_copy(update={"metrics": metrics}))
+    return evaluation.model_copy(update={"tasks": tuple(tasks)})
 
 
-def _by_task(record: RunRecord) -> dict[str, list[Comparison]]:
-    """Edit type -> rows like `_overall`'s; empty when the task list names no types."""
-    if not record.evaluations:
-        return {}
-    first, last = (_split(record.evaluations[i][1]) for i in (0, -1))
-    return {
-        task: [Comparison(name, before, last[task].means()[name]) for name, before in evaluation.means().items()]
-        for task, evaluation in sorted(first.items())
-    }
+def _key(task: EvaluatedTask) -> tuple[int, str, str | None]:
+    return task.index, task.instruction, task.task
 
 
-def _split(evaluation: Evaluation) -> dict[str, Evaluation]:
-    names = {task.task for task in evaluation.tasks if task.task is not None}
-    return {
-        name: evaluation.model_copy(update={"tasks": tuple(t for t in evaluation.tasks if t.task == name)})
-        for name in names
-    }
+def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
+    means = after.means()
+    return [Comparison(name, value, means[name]) for name, value in before.means().items()]
+
+
+def _by_type(ends: Ends) -> dict[str, list[Comparison]]:
+    """Edit type -> rows; empty when the task list names no types."""
+    names = sorted({task.task for task in ends.before.tasks if task.task is not None})
+    return {name: _compare(_of_type(ends.before, name), _of_type(ends.after, name)) for name in names}
+
+
+def _of_type(evaluation: Evaluation, name: str) -> Evaluation:
+    return evaluation.model_copy(update={"tasks": tuple(task for task in evaluation.tasks if task.task == name)})
 
 
 def _charts(record: RunRecord) -> list[tuple[str, Markup]]:
@@ -204,19 +235,16 @@ def _series(metrics: Sequence[Mapping[str, Any]], key: str, name: str, *, marked
     return Series(name.replace("_", " "), points, marked)
 
 
-def _pairs(record: RunRecord) -> list[dict[str, Any]]:
+def _pairs(ends: Ends) -> list[dict[str, Any]]:
     """Held-out tasks with pictures: source, before, after, and what each was worth."""
-    if not record.evaluations:
-        return []
-    (first_dir, first), (last_dir, last) = record.evaluations[0], record.evaluations[-1]
     return [
         {
             "instruction": before.instruction,
-            "source": _picture(first_dir / before.source),
-            "before": (_picture(first_dir / before.edited), before),
-            "after": (_picture(last_dir / after.edited), after),
+            "source": _picture(ends.before_dir / before.source),
+            "before": (_picture(ends.before_dir / before.edited), before),
+            "after": (_picture(ends.after_dir / after.edited), after),
         }
-        for before, after in zip(first.tasks, last.tasks, strict=False)
+        for before, after in zip(ends.before.tasks, ends.after.tasks, strict=True)
         if before.source and before.edited and after.edited
     ]
 
@@ -226,14 +254,11 @@ def _cards(directory: Path, rollouts: ShownRollouts) -> list[GroupCard]:
 
 
 def _card(directory: Path, group: ShownGroup) -> GroupCard:
-    ranked = sorted(
-        zip(group.candidates, group.rewards, strict=True), key=lambda pair: -1.0 if pair[1] is None else pair[1]
+    candidates = tuple(
+        Candidate(_picture(directory / group.candidates[index]), group.rewards[index]) for index in group.best_first
     )
-    candidates = tuple(Candidate(_picture(directory / name), reward) for name, reward in reversed(ranked))
     return GroupCard(group, _picture(directory / group.source), candidates)
 
 
 def _picture(path: Path) -> str:
-    """A data: URL."""
-    data = path.read_bytes()
-    return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return images.data_url(path.read_bytes())

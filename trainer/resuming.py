@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from shared.errors import CheckpointError, ConfigError
-from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, DataConfig, ModelConfig, TrainConfig
 
 _FIXED = (
     "seed",
@@ -58,7 +58,7 @@ def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
         _check_unused(config.run_dir)
         return None
     if config.resume == "auto":
-        start = newest_whole(config.run_dir / "checkpoints", tell)
+        start = newest_whole(config.run_dir / CHECKPOINTS_NAME, tell)
     else:
         start = Path(config.resume)
         if fault := damage(start):
@@ -77,7 +77,7 @@ def _check_unused(run_dir: Path) -> None:
 
 def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None]) -> None:
     """Refuse changes of fixed keys; tell about the others."""
-    then = flatten(yaml.safe_load((checkpoint / "config.yaml").read_text(encoding="utf-8")))
+    then = flatten(yaml.safe_load((checkpoint / CONFIG_NAME).read_text(encoding="utf-8")))
     now = flatten(config.model_dump(mode="json"))
     # A key that was not there yet stood at what is its default now; one that is gone means nothing any more.
     then = flatten(_DEFAULTS.model_dump(mode="json")) | then

@@ -20,7 +20,7 @@ from PIL import Image
 from shared import images
 from shared.client import RewardClient
 from shared.errors import RewardServiceError, RewardServiceUnavailable
-from shared.schemas import CandidateError, CompositeRecipe, EditGroup, GroupScores
+from shared.schemas import CandidateError, CompositeRecipe, EditGroup, ScoreResponse
 from trainer.processes import Processes
 from trainer.types import EditTask
 
@@ -191,7 +191,7 @@ def collect_together(queue: RewardQueue, tickets: Sequence[Ticket], processes: P
     return collected
 
 
-def _read(scores: GroupScores, num_candidates: int) -> Rewards:
+def _read(scores: ScoreResponse, num_candidates: int) -> Rewards:
     if len(scores.results) != num_candidates:
         raise RewardServiceError(f"asked for {num_candidates} scores, the service answered {len(scores.results)}")
     errors = [result for result in scores.results if isinstance(result, CandidateError)]

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from PIL import Image
 
-from shared import images, packaged
-from shared.errors import CheckpointError, ConfigError, DataError, ImageError
+from shared.errors import CheckpointError, DataError
+from shared.options import DEFAULT_URL, ApiKey
 from shared.schemas import DEFAULT_METHOD
-from shared.score_cli import DEFAULT_URL
 
 if TYPE_CHECKING:
     from trainer.editor import WeightsName
@@ -69,19 +67,22 @@ def edit(
     step: Step = None,
     weights: Weights = "ema",
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Euler steps; by default those of the run's evaluation.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Euler steps; by default those of the run's evaluation.")
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
     best_of: Annotated[int, typer.Option(min=1, help="Make so many, let the judge at --url choose.")] = 1,
     url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, for --best-of.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Edit type, for --best-of.")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
+    from trainer.data import open_picture  # noqa: PLC0415
     from trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
     from trainer.reranking import check_judge, rank  # noqa: PLC0415
 
-    sources = [_open(path) for path in image]
+    sources = [open_picture(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
     if best_of > 1:
         check_judge(url, api_key, method)
@@ -103,23 +104,17 @@ def doctor(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
     *,
     gpus: Annotated[
-        int | None, typer.Option(help="How many the run will have; by default those of this machine.")
+        int | None, typer.Option(min=1, help="How many the run will have; by default those of this machine.")
     ] = None,
     gpu_memory: Annotated[float | None, typer.Option(help="GB of each; by default this machine's, or 80.")] = None,
     tflops: Annotated[float | None, typer.Option(help="What each sustains; by default 400 (an H100).")] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
 ) -> None:
     """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
-    from shared.config import load_config  # noqa: PLC0415
-    from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.config import read_config  # noqa: PLC0415
     from trainer.doctor import Doctor, this_machine  # noqa: PLC0415
 
-    config = packaged.find_path(config)
-    if not config.is_file():
-        raise ConfigError(f"configuration {config} does not exist")
-    checks = Doctor(
-        load_config(TrainConfig, config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo
-    )
+    checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
     checks.examine()
     if rehearse and not checks.num_failures:
         checks.rehearse()
@@ -131,10 +126,3 @@ def _weights(name: str) -> WeightsName:
     if name not in _WEIGHTS:
         raise DataError(f"--weights {name}: one of {', '.join(_WEIGHTS)}")
     return cast("WeightsName", name)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return images.decode(path.read_bytes())
-    except (OSError, ImageError) as error:
-        raise DataError(f"cannot read image {path}: {error}") from error

@@ -141,7 +141,15 @@ def _type(schema: Mapping[str, Any]) -> str:
     if schema.get("type") == "array" and "items" in schema:
         item = _type(schema["items"])
         return f"list of ({item})" if " or " in item else f"list of {item}"
-    return str(schema.get("type", "anything"))
+    return str(schema.get("type", "anything")) + _bounds(schema)
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    """What a number may be, after a comma; nothing where all are taken."""
+    if "minimum" in schema and "maximum" in schema:
+        return f", {schema['minimum']:g} to {schema['maximum']:g}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    return "".join(f", {word} {schema[key]:g}" for key, word in words.items() if key in schema)
 
 
 def _is_file(schema: object) -> bool:

@@ -1,8 +1,9 @@
 """Files of the repository that pages link to, as pages of the site, and a build that loads nothing from elsewhere.
 
 In the repository a page says `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever files are browsed. Here
-the former becomes a page, and each source file that some page links to becomes a page that shows it. A link that leads
-nowhere is left as it is, so that `mkdocs build --strict` reports it.
+the former becomes a page, and each source file that some page links to becomes a page that shows it; a link that names
+a function, as `[trainer/flow.py: interpolate](../trainer/flow.py)`, leads to its line. A link that leads nowhere is
+left as it is, so that `mkdocs build --strict` reports it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-PAGES = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md")
+PAGES = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 """Documents at the root that the site shows."""
 _SOURCE = "source"
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".sbatch": "bash", ".toml": "toml"}
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#\s:]+)(?P<rest>#[^)\s]*)?(?=\))")
+_NAMED = re.compile(r'(?<=<a href=")(?P<page>source/[^"#]+)">(?P<path>[\w./]+\.py): (?P<name>[\w.]+)')
+"""A link whose text names something in the file that it leads to."""
 _ELSEWHERE = re.compile(
     r"<(?:script|img|iframe|link(?![^>]*rel=.canonical))\b[^>]*\b(?:src|href)=[\"']?https?://[^>]*>"
 )
@@ -54,6 +57,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(uri, here or ".") + (match["rest"] or "")
 
     return _LINK.sub(lead, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs' names
+    """Lead links that name a function to its line. Not before: mkdocs does not know the anchors of lines."""
+
+    def lead(match: re.Match[str]) -> str:
+        line = _line_of(_root(config) / match["path"], match["name"])
+        return match[0].replace('"', f'#__codelineno-0-{line}"', 1) if line else match[0]
+
+    return _NAMED.sub(lead, html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 - mkdocs' names
@@ -94,10 +107,25 @@ def _source_page(path: str) -> str:
     return "/".join([_SOURCE, *(part.lstrip(".") for part in f"{path}.md".split("/"))])  # mkdocs leaves out .names
 
 
+def _line_of(path: Path, name: str) -> int | None:
+    """The line on which a module defines a name, or `Class.member`; None when there is none."""
+    if not path.is_file():
+        return None
+    lines, number, indent = path.read_text(encoding="utf-8").splitlines(), 0, ""
+    for part in name.split("."):
+        defines = re.compile(rf"{indent}(?:(?:async )?def |class )?{part}[(: ]")
+        number = next((n for n, line in enumerate(lines[number:], number + 1) if defines.match(line)), 0)
+        if not number:
+            return None
+        indent += "    "
+    return number
+
+
 def _shown(path: Path, name: str) -> str:
     """A page with a file's text, or with those of a directory's files; search does not look into it."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    parts = ["---", "search:", "  exclude: true", "---", f"# {name}"]
+    contents = [] if path.is_dir() else ["hide: [toc]"]
+    parts = ["---", "search:", "  exclude: true", *contents, "---", f"# {name}"]
     for file in files:
         heading = [f"## {file.name}"] if path.is_dir() else []
         fence = f'````{{.{_LANGUAGES.get(file.suffix, "text")} linenums="1"}}'

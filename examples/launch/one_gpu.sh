@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One GPU: LoRA; text encoders wait in main memory while the transformer works. On 48 GB or less add
+# One GPU: LoRA; text encoders wait in main memory while the transformer works. On 40 GB or less add
 # model.quantization=int8. First ask `edit-r1 doctor CONFIG --gpus 1 key=value ...` whether it fits.
 #   examples/launch/one_gpu.sh reward.url=http://REWARD_NODE:8000 data.train=my_tasks.jsonl
 set -euo pipefail

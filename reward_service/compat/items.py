@@ -9,16 +9,17 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
 
-from reward_service.batches import GroupOrProblem
+from reward_service.batches import GroupOrProblem, group_or_problem
 from reward_service.group_walk import score_groups
 from reward_service.problems import ProblemError, too_large, validation_problem
-from reward_service.requests import check_group, read_json, require_json
+from reward_service.requests import read_json, require_json
 from reward_service.service import Service
 from shared.schemas import CandidateError, CandidateResult, CandidateScore, EditGroup, Limits, Problem
 
@@ -74,14 +75,14 @@ async def score_items(
         places.extend(_places(items, limits.max_candidates))
         if len(places) > limits.max_groups:
             raise too_large("different sources and texts", f"{len(places):,}", f"{limits.max_groups} (max_groups)")
-        return [_group([items[i] for i in indices], limits) for indices in places]
+        return [group_or_problem(partial(_group, [items[i] for i in indices]), limits) for indices in places]
 
     answers = await score_groups(request, service, read_groups)
     outcomes: dict[int, Outcome] = {}
     for indices, answer in zip(places, answers, strict=True):
         if isinstance(answer, Problem):
             if answer.status >= 500:
-                raise ProblemError(answer.status, answer.code, answer.detail, retry_after_seconds=1)
+                raise ProblemError(answer.status, answer.code, answer.detail)
             outcomes.update(dict.fromkeys(indices, f"{answer.code}: {answer.detail}"))
         else:
             outcomes.update(zip(indices, map(_outcome, answer.results), strict=True))
@@ -111,13 +112,7 @@ def _places(items: Sequence[Item], max_candidates: int) -> list[list[int]]:
     return [indices for alike in groups.values() for indices in alike]
 
 
-def _group(items: Sequence[Item], limits: Limits) -> GroupOrProblem:
-    wanted = {**items[0].options, "sources": items[0].sources, "candidates": [item.candidate for item in items]}
-    try:
-        group = EditGroup.model_validate(wanted)
-        check_group(group, limits)
-    except ValidationError as error:
-        return validation_problem(error.errors())
-    except ProblemError as error:
-        return error
-    return group
+def _group(items: Sequence[Item]) -> EditGroup:
+    first = items[0]
+    candidates = [item.candidate for item in items]
+    return EditGroup.model_validate({**first.options, "sources": first.sources, "candidates": candidates})

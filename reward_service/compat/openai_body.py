@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from reward_service.problems import ProblemError
 from reward_service.types import JudgeImage, Message, Messages
 from shared.errors import ImageError
+from shared.fields import OneOrMore
 from shared.images import ImageLimits, content_hash, decode
 from shared.schemas import Base64Image
 
@@ -97,10 +98,7 @@ class _Turn(_Model):
     ]
 
 
-_Stops = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=256)]],
-    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-]
+_Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], OneOrMore]
 
 
 class ChatFields(_Model):

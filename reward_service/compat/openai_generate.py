@@ -9,7 +9,7 @@ from typing import Any
 
 from reward_service.compat.openai_body import ChatRefusal, ChatRequest, refused
 from reward_service.engines.base import Engine
-from reward_service.problems import ProblemError
+from reward_service.problems import engine_died
 from reward_service.types import SamplingSpec
 from shared.errors import EngineDiedError, EngineError
 
@@ -35,7 +35,7 @@ class EngineChat:
         try:
             answer = await self._engine.generate(request.messages, spec)
         except EngineDiedError as error:
-            raise ProblemError(503, error.code, str(error), retry_after_seconds=5) from error
+            raise engine_died(str(error)) from error
         except EngineError as error:
             raise ChatRefusal(400, error.code, str(error)) from error
         message = {"role": "assistant", "content": answer.text}

@@ -10,7 +10,7 @@ from typing import Any
 
 from reward_service.compat.openai_body import ChatRefusal, ChatRequest
 from reward_service.engines.vllm import VllmEngine
-from reward_service.problems import ProblemError
+from reward_service.problems import ProblemError, engine_died
 from reward_service.types import JudgeImage
 
 _CODES = {404: "model_not_found", 429: "queue_full"}
@@ -56,9 +56,9 @@ class VllmChat:
         try:
             found = await self._chat.create_chat_completion(self._parse(_wire(request)))
         except EngineDeadError as error:
-            raise ProblemError(503, "engine_died", "vLLM's engine process has died", retry_after_seconds=5) from error
+            raise engine_died("vLLM's engine process has died") from error
         except (EngineGenerateError, GenerationError) as error:
-            raise ProblemError(503, "engine_error", f"the engine failed: {error!r}", retry_after_seconds=1) from error
+            raise ProblemError(503, "engine_error", f"the engine failed: {error!r}") from error
         except Exception as error:
             # vLLM tells a client's faults from its own by their types; here as in its own handlers.
             found = create_error_response(error)
@@ -67,7 +67,7 @@ class VllmChat:
         if isinstance(found, ErrorResponse):
             told = found.error
             if told.code >= 500:
-                raise ProblemError(503, "engine_error", told.message, retry_after_seconds=1)
+                raise ProblemError(503, "engine_error", told.message)
             raise ChatRefusal(told.code, _CODES.get(told.code, "invalid_request"), told.message, told.param)
         if isinstance(found, AsyncIterator):
             return found

@@ -19,8 +19,8 @@ _IDENTITY = ("request_id", "sample_id", "group_id", "source_rank", "policy_versi
 class HistoryTurn(RequestModel):
     """A text and its image."""
 
-    text: str
-    image_b64: Base64Image = Field(repr=False)
+    text: str = Field(description="The instruction.")
+    image_b64: Base64Image = Field(repr=False, description="A source, or in the last turn the edit.")
 
 
 class RewardItem(BaseModel):
@@ -41,17 +41,19 @@ class RewardItem(BaseModel):
 class UniRLRequest(RequestModel):
     """What UniRL's `RemoteRewardBackend` sends."""
 
-    protocol_version: Literal["1"] = "1"
-    requests: list[RewardItem]
+    protocol_version: Literal["1"] = Field("1", description="The only one.")
+    requests: list[RewardItem] = Field(description="The edits.")
 
 
 class UniRLResponse(BaseModel):
     """What it reads, in the order of the requests; a reward without a score stands in `errors` alone."""
 
-    protocol_version: Literal["1"] = "1"
-    results: list[dict[str, dict[str, float]]]
-    errors: list[dict[str, str]]
-    identities: list[dict[str, Any]]
+    protocol_version: Literal["1"] = Field("1", description="The only one.")
+    results: list[dict[str, dict[str, float]]] = Field(
+        description="Reward -> `score` in [0, 1] and the method's parts."
+    )
+    errors: list[dict[str, str]] = Field(description="Reward -> why it has no score.")
+    identities: list[dict[str, Any]] = Field(description="What named each edit in the request.")
 
 
 @router.post("/score", openapi_extra=json_body(UniRLRequest), dependencies=[Depends(check_key)])

@@ -38,14 +38,19 @@ class EngineOptions:
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """LoRA adapters (PEFT directories) by name; a `SamplingSpec` names the one that answers."""
     tensor_parallel_size: int = 1
+    """GPUs a layer is split over (vLLM)."""
     pipeline_parallel_size: int = 1
+    """Groups of GPUs that hold some layers each (vLLM)."""
     data_parallel_size: int = 1
+    """Copies of the model behind one front end (vLLM)."""
     gpu_memory_utilization: float = 0.9
+    """Share of GPU memory to use (vLLM)."""
     vllm_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further engine arguments of vLLM, by their names there."""
     openai_url: str | None = None
     """Root of the OpenAI-style API of the engine `openai`, e.g. http://host:8000/v1."""
     openai_key: str | None = None
+    """Sent to it as a bearer token."""
     openai_model: str | None = None
     """The judge's name on that server; None: `model`."""
     max_image_pixels: int | None = None
@@ -85,7 +90,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the model. Unanswered calls fail with EngineError."""
+        """Release the model. Calls that wait are answered or fail with EngineError, later ones fail with it."""
         ...
 
 

@@ -65,11 +65,7 @@ class BatchBuilder:
         self._processor = chat.processor
         self._device = device
         self._max_tokens = max_tokens
-        size = dict(self._processor.image_processor.size)
-        if max_image_pixels is not None:
-            size["longest_edge"] = max_image_pixels
-            size["shortest_edge"] = min(size["shortest_edge"], max_image_pixels)
-        self._size = size
+        self._size = chat.image_size(max_image_pixels)
         self._image_id: int = self._processor.image_token_id
         self._pad_id: int = self._chat.tokenizer.pad_token_id or 0
         self._cache: OrderedDict[str, _Patches] = OrderedDict()

@@ -1,6 +1,7 @@
-"""A model's words: chat template, tokenizer, ids of labels. Both engines speak through it, so they say the same.
+"""A model's words: chat template, tokenizer, ids of labels; and how large it sees pictures.
 
-Messages enter; token ids with one placeholder an image leave. Engines widen the placeholders themselves.
+All engines speak through it, so that they say and show the same. Messages enter; token ids with one placeholder an
+image leave. Engines widen the placeholders themselves.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ class Chat:
 
         """
         return self._labels(labels)
+
+    def image_size(self, max_pixels: int | None) -> dict[str, int]:
+        """The image processor's `size`: its own bounds in pixels, of which the upper one may be another."""
+        size = dict(self.processor.image_processor.size)
+        if max_pixels is not None:
+            size["longest_edge"] = max_pixels
+            size["shortest_edge"] = min(size["shortest_edge"], max_pixels)
+        return size
 
     def _label_ids_uncached(self, labels: tuple[str, ...]) -> tuple[int, ...]:
         encoded = {label: self.encode(label) for label in labels}

@@ -7,8 +7,6 @@ exact is an EngineError, never a guess. Needs vLLM 0.30 or newer at the other en
 
 from __future__ import annotations
 
-import base64
-import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,8 +20,9 @@ from transformers import AutoProcessor
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.chat import Chat
 from reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
+from shared.client import TRANSIENT_STATUSES
 from shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
-from shared.images import encode, mime_type
+from shared.images import data_url, encode
 
 _TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 15.0
@@ -51,12 +50,11 @@ class OpenAIEngine:
         self._encoded = lru_cache(maxsize=512)(_data_url)
         self._image_id: int = self.chat.processor.image_token_id
         self._num_answers = 0
-        self._lost_since: float | None = None
+        self._lost = False
         self._model = self._check(options)
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Raises EngineError, or EngineDiedError when the server is gone."""
-        started = time.monotonic()
         body = self._body(messages, spec, spec.adapter or self._model)
         try:
             async for attempt in stamina.retry_context(on=_passing, attempts=None, timeout=_RETRY_SECONDS):
@@ -65,15 +63,15 @@ class OpenAIEngine:
         except httpx.HTTPStatusError as error:
             raise EngineError(f"the server at {self._url} refused: {error.response.text[:300]}") from error
         except httpx.TransportError as error:
-            self._lost_since = self._lost_since or started
+            self._lost = True
             raise EngineDiedError(f"the server at {self._url} does not answer: {error!r}") from error
-        self._lost_since = None
+        self._lost = False
         self._num_answers += 1
         return self._read(answer.json(), messages, spec)
 
     def healthy(self) -> bool:
         """Whether the server answered the last time it was asked."""
-        return self._lost_since is None
+        return not self._lost
 
     def metrics(self) -> Iterable[Metric]:
         """Answers; the server's own metrics are at its /metrics."""
@@ -182,10 +180,9 @@ def _label_logprobs(row: dict[str, Any], ids: Sequence[int], labels: Sequence[st
 
 
 def _passing(error: Exception) -> bool:
-    busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (429, 502, 503, 504)
+    busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in TRANSIENT_STATUSES
     return busy or isinstance(error, httpx.TransportError)
 
 
 def _data_url(image: JudgeImage) -> str:
-    data = encode(image.pixels)
-    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return data_url(encode(image.pixels))

@@ -20,12 +20,11 @@ from typing import Any
 import structlog
 import torch
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, LogitsProcessorList
-from transformers.utils.logging import disable_progress_bar
+from transformers import GenerationConfig, LogitsProcessorList
 
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.batches import BatchBuilder, ModelInputs, chunks
-from reward_service.engines.chat import Chat
+from reward_service.engines.checkpoint import Checkpoint, load_checkpoint
 from reward_service.engines.sampling import SeededSampler
 from reward_service.engines.vision import SeenPictures
 from reward_service.types import Answer, Messages, SamplingSpec
@@ -64,16 +63,16 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, model: Any, chat: Chat, options: EngineOptions) -> None:
-        self.chat = chat
+    def __init__(self, checkpoint: Checkpoint, options: EngineOptions) -> None:
+        model = checkpoint.model
+        self.chat = checkpoint.chat
         self.adapters = frozenset(options.adapters)
+        self._checkpoint = checkpoint
         self._model = model
         self._max_batch = options.max_batch
-        self._eos_ids = _eos_ids(model, chat)
-        limit = options.max_model_len or model.config.get_text_config().max_position_embeddings
-        self.max_model_len: int = limit
+        self.max_model_len = options.max_model_len or checkpoint.max_tokens
         self._pictures = SeenPictures(model)
-        self._builder = BatchBuilder(chat, model.device, limit, options.max_image_pixels)
+        self._builder = BatchBuilder(self.chat, model.device, self.max_model_len, options.max_image_pixels)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._prepared: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
         self._batch_tokens = _CPU_BATCH_TOKENS if model.device.type == "cpu" else None
@@ -89,15 +88,9 @@ class TransformersEngine:
 
     @classmethod
     def load(cls, options: EngineOptions) -> TransformersEngine:
-        """Load processor and weights; blocks."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = options.dtype
-        if dtype == "auto" and device.type == "cpu":
-            dtype = "float32"
-        disable_progress_bar()
-        processor = AutoProcessor.from_pretrained(options.model)
-        chat = Chat(processor, options.model)
-        model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype).to(device).eval()
+        """Load the checkpoint and its adapters; blocks."""
+        checkpoint = load_checkpoint(options.model, options.dtype)
+        model = checkpoint.model
         # Several adapters are what we want: each load warns of the others, and reports their weights as missing.
         logging.getLogger("transformers.integrations.peft").setLevel(logging.ERROR)
         with warnings.catch_warnings():
@@ -105,7 +98,7 @@ class TransformersEngine:
             for name, directory in options.adapters.items():
                 model.load_adapter(str(directory), adapter_name=name)
         model.requires_grad_(False)
-        return cls(model, chat, options)
+        return cls(checkpoint, options)
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Raises EngineError."""
@@ -243,8 +236,9 @@ class TransformersEngine:
         """[B, T] new tokens, padded on the right after a row's end."""
         prompt_tokens = inputs["input_ids"].shape[1]
         room = max(1, min(max_tokens, self.max_model_len - prompt_tokens))
+        end_ids = self._checkpoint.end_ids
         config = GenerationConfig(
-            max_new_tokens=room, do_sample=False, eos_token_id=list(self._eos_ids), pad_token_id=self._eos_ids[0]
+            max_new_tokens=room, do_sample=False, eos_token_id=list(end_ids), pad_token_id=end_ids[0]
         )
         output = self._model.generate(
             **inputs, generation_config=config, logits_processor=LogitsProcessorList([sampler])
@@ -257,8 +251,7 @@ class TransformersEngine:
     ) -> Answer:
         """One row's answer, cut after its first closing token."""
         job = batch.jobs[row]
-        end = next((i + 1 for i, token in enumerate(tokens) if token in self._eos_ids), None)
-        kept = tokens[:end]
+        kept, finished = self._checkpoint.until_end(tokens)
         wanted = [labels.index(label) for label in job.spec.labels]
         found = () if logprobs is None or not wanted else tuple(map(tuple, logprobs[: len(kept), wanted].tolist()))
         return Answer(
@@ -266,17 +259,9 @@ class TransformersEngine:
             token_ids=tuple(kept),
             pieces=self.chat.pieces(kept),
             label_logprobs=found,
-            finished=end is not None,
+            finished=finished,
             queue_seconds=batch.started - job.arrived,
         )
-
-
-def _eos_ids(model: Any, chat: Chat) -> tuple[int, ...]:
-    """Ids that end an answer. The rest of the checkpoint's generation settings (penalties, ...) is not for judges."""
-    found = model.generation_config.eos_token_id
-    model.generation_config = GenerationConfig()
-    ids = [found] if isinstance(found, int) else list(found or [])
-    return tuple(dict.fromkeys([*ids, chat.tokenizer.eos_token_id]))
 
 
 def _alike(jobs: Iterable[_Job]) -> Iterable[list[_Job]]:

@@ -53,8 +53,7 @@ class VllmEngine:
         from vllm.lora.request import LoRARequest  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-        processor = AutoProcessor.from_pretrained(options.model)
-        self.chat = Chat(processor, options.model)
+        self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
         _check_arguments(options.vllm_arguments, [one.name for one in fields(AsyncEngineArgs)])
         settings: dict[str, Any] = dict(
             model=options.model,
@@ -66,7 +65,9 @@ class VllmEngine:
             data_parallel_size=options.data_parallel_size,
             gpu_memory_utilization=options.gpu_memory_utilization,
             limit_mm_per_prompt={"image": options.max_images, "video": 0},
-            mm_processor_kwargs=_processor_arguments(processor, options.max_image_pixels),
+            mm_processor_kwargs=(
+                {"size": self.chat.image_size(options.max_image_pixels)} if options.max_image_pixels else None
+            ),
             enforce_eager=on_cpu,
             # On a CPU a seeded request that is prefilled in chunks kills the engine (CPU generators have no offset).
             enable_chunked_prefill=not on_cpu,
@@ -169,13 +170,6 @@ def _lora_arguments(adapters: Mapping[str, Path], on_cpu: bool) -> dict[str, Any
     # vLLM takes certain ranks only.
     rank = next(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= max(ranks))
     return {"enable_lora": True, "max_loras": len(adapters) + on_cpu, "max_lora_rank": rank}
-
-
-def _processor_arguments(processor: Any, max_image_pixels: int | None) -> dict[str, Any] | None:
-    if max_image_pixels is None:
-        return None
-    smallest = min(dict(processor.image_processor.size)["shortest_edge"], max_image_pixels)
-    return {"size": {"longest_edge": max_image_pixels, "shortest_edge": smallest}}
 
 
 def _queue_seconds(metrics: Any) -> float:

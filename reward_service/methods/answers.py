@@ -36,10 +36,10 @@ def parse_score(text: str, lowest: float, highest: float) -> float:
     if not found and (alone := _ALONE.fullmatch(text)):
         found = [alone[1]]
     if not found:
-        raise UnparsableAnswerError(f"no score in the judge's answer {_quote(text)}")
+        raise UnparsableAnswerError(f"no score in the judge's answer {quoted(text)}")
     score = float(found[-1])
     if not lowest <= score <= highest:
-        raise UnparsableAnswerError(f"score {score:g} is not in {lowest:g}..{highest:g} in the answer {_quote(text)}")
+        raise UnparsableAnswerError(f"score {score:g} is not in {lowest:g}..{highest:g} in the answer {quoted(text)}")
     return score
 
 
@@ -101,10 +101,10 @@ def parse_numbers(text: str, key: str, count: int, lowest: float, highest: float
     listed = found.get(key) if isinstance(found, dict) else None
     values = [_number(value) for value in listed] if isinstance(listed, list) else []
     if len(values) != count or any(value is None for value in values):
-        raise UnparsableAnswerError(f"no {count} numbers under {key!r} in the judge's answer {_quote(text)}")
+        raise UnparsableAnswerError(f"no {count} numbers under {key!r} in the judge's answer {quoted(text)}")
     numbers = tuple(value for value in values if value is not None)
     if not all(lowest <= value <= highest for value in numbers):
-        raise UnparsableAnswerError(f"{key} {listed} is not in {lowest:g}..{highest:g} in the answer {_quote(text)}")
+        raise UnparsableAnswerError(f"{key} {listed} is not in {lowest:g}..{highest:g} in the answer {quoted(text)}")
     return Numbers(numbers, str(found.get("reasoning", "")))
 
 
@@ -113,15 +113,20 @@ def parse_entries(text: str) -> list[dict[str, Any]]:
     found = _mended(text, "[", "]")
     entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
     if not entries:
-        raise UnparsableAnswerError(f"no list of objects in the judge's answer {_quote(text)}")
+        raise UnparsableAnswerError(f"no list of objects in the judge's answer {quoted(text)}")
     return entries
+
+
+def quoted(text: str) -> str:
+    """The beginning of an answer, for a message."""
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")
 
 
 def _mended(text: str, opening: str, closing: str) -> Any:
     """The JSON value between the first opening and the last closing bracket; cut-off answers are closed."""
     start = text.find(opening)
     if start < 0:
-        raise UnparsableAnswerError(f"no JSON in the judge's answer {_quote(text)}")
+        raise UnparsableAnswerError(f"no JSON in the judge's answer {quoted(text)}")
     end = text.rfind(closing)
     return json_repair.loads(text[start : end + 1] if end > start else text[start:])
 
@@ -131,7 +136,3 @@ def _number(value: object) -> float | None:
     if isinstance(value, str) and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value):
         return float(value)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _quote(text: str) -> str:
-    return repr(text if len(text) <= 200 else f"{text[:200]}...")

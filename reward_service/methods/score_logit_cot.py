@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reward_service.methods.answers import parse_reasoning, read_expectation, score_position
+from reward_service.methods.answers import parse_reasoning, quoted, read_expectation, score_position
 from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
 from reward_service.methods.templates import asking
 from reward_service.types import Answer, SamplingSpec, Score
@@ -23,7 +23,7 @@ def parse(answer: Answer) -> Score:
     last = len(answer.pieces) - 1
     position = last if answer.closed else score_position(answer.pieces, MARKER, SCORE_LABELS)
     if position is None:
-        raise UnparsableAnswerError(f"the judge's reasoning never reached {MARKER!r}: {answer.text[:200]!r}")
+        raise UnparsableAnswerError(f"the judge's reasoning never reached {MARKER!r}: {quoted(answer.text)}")
     score = read_expectation(answer, position, SCORE_LABELS, SCORE_VALUES)
     return replace(score, reasoning=parse_reasoning(answer.text), details={"closed": answer.closed})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from reward_service.methods.base import Ask, Templates
 from reward_service.types import Brief, Edit, JudgeImage, Message, Messages, Question, SamplingSpec
 from shared.errors import ConfigError
+from shared.schemas import DEFAULT_TASK, task_key
 
 PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"
@@ -59,14 +60,9 @@ def load_task_prompts(directory: Path) -> dict[str, str]:
 def load_by_task(directory: Path, what: str) -> dict[str, str]:
     """Task name -> text of its file; raises ConfigError when there is none called `default`."""
     texts = {task_key(path.stem): read_text(path) for path in sorted(directory.glob("*.txt"))}
-    if "default" not in texts:
+    if DEFAULT_TASK not in texts:
         raise ConfigError(f"{what} in {directory}: no default.txt (found: {', '.join(texts) or 'nothing'})")
     return texts
-
-
-def task_key(name: str) -> str:
-    """The one spelling of a task's name: `Text Edit` and `text-edit` are `text_edit`."""
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def placeholders(template: str) -> set[str]:

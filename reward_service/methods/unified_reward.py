@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from reward_service.methods.answers import quoted
 from reward_service.methods.base import Method, Templates, first
 from reward_service.methods.templates import conversation, fill_brief
 from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
@@ -21,7 +22,7 @@ def parse(answer: Answer) -> Score:
     """The last final score that the answer states."""
     found = _FINAL.findall(answer.text)
     if not found:
-        raise UnparsableAnswerError(f"no `Final Score:` in the judge's answer {answer.text[:200]!r}")
+        raise UnparsableAnswerError(f"no `Final Score:` in the judge's answer {quoted(answer.text)}")
     score = float(found[-1])
     if not LOWEST <= score <= HIGHEST:
         raise UnparsableAnswerError(f"final score {score:g} is not in {LOWEST:g}..{HIGHEST:g}")

@@ -7,15 +7,18 @@ that an engine with a prefix cache reads the images once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
 
 from reward_service.aggregation import category_means, verifier_reward
 from reward_service.methods.answers import read_expectation
 from reward_service.methods.base import Method, Templates
 from reward_service.methods.templates import before_and_after, conversation, fill_brief
 from reward_service.methods.yes_no_logit import LABELS, SPEC, VALUES
-from reward_service.types import Answer, Category, Edit, Principle, Question, Score
+from reward_service.types import Answer, Edit, Principle, Question, Score
+from shared.schemas import Category
 
-PARTS: tuple[Category, ...] = ("follow", "keep", "quality")
+PARTS: tuple[Category, ...] = get_args(Category)
 
 
 def checked(principles: Sequence[Principle], scores: Sequence[float]) -> Score:
@@ -42,7 +45,7 @@ def read(edit: Edit, answers: Sequence[Answer]) -> Score:
     """p(Yes) a principle, and the reward of them all."""
     found = [read_expectation(answer, 0, LABELS, VALUES) for answer in answers]
     score = checked(edit.principles, [one.raw_score for one in found])
-    return Score(score.raw_score, None, min(one.score_mass or 0.0 for one in found), None, score.parts, score.details)
+    return replace(score, score_mass=min(one.score_mass or 0.0 for one in found))
 
 
 def method(template: Templates) -> Method:

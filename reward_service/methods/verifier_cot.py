@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reward_service.methods.answers import parse_entries
 from reward_service.methods.base import Method, Templates
@@ -28,7 +29,7 @@ def read(edit: Edit, answers: Sequence[Answer]) -> Score:
         )
     score = checked(edit.principles, [verdicts[point] for point in wanted])
     reasoning = "\n".join(f"{entry.get('point')}. {entry.get('seen', '')}" for entry in entries)
-    return Score(score.raw_score, reasoning=reasoning, parts=score.parts, details=score.details)
+    return replace(score, reasoning=reasoning)
 
 
 def _is_verdict(entry: Mapping[str, object]) -> bool:

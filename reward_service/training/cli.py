@@ -52,7 +52,7 @@ def _train_judge(
     preference_batch: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 8,
     preference_learning_rate: Annotated[float, typer.Option(help="Of the second stage.")] = 2e-5,
     chains: Annotated[int, typer.Option(min=2, help="Sampled for each edit of a pair.")] = 8,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Of the order of examples and of what is sampled.")] = 0,
 ) -> None:
     """Train a verifier: what it should say of each principle, then to say more good of what people prefer."""
     if method not in METHODS:
@@ -67,6 +67,8 @@ def _train_judge(
         WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY),
         load_task_prompts(settings.task_prompts_directory),
     )
+    for edit in (*(one.edit for one in known_traces), *(edit for pair in known_pairs for edit in pair.edits)):
+        questions.edit(edit)  # what the service would refuse is told before weights are loaded
     learner = LearningJudge(judge, rank=rank, start=start)
     console, started = Console(), time.monotonic()
     log = _Log(console)

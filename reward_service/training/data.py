@@ -49,6 +49,11 @@ class PreferredPair:
     preferred: SeenEdit
     rejected: SeenEdit
 
+    @property
+    def edits(self) -> tuple[SeenEdit, SeenEdit]:
+        """The preferred one first."""
+        return self.preferred, self.rejected
+
 
 class _TraceLine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +63,7 @@ class _TraceLine(BaseModel):
     instruction: str = Field(min_length=1)
     answers: tuple[str, ...] = Field(min_length=1)
     task: str | None = None
-    requirement: str | None = None
+    requirement: str | None = Field(None, min_length=1)
 
 
 def read_traces(path: Path) -> list[Trace]:

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
-from transformers.utils.logging import disable_progress_bar
+from transformers import GenerationConfig
 
 from reward_service.engines.batches import BatchBuilder
-from reward_service.engines.chat import Chat
+from reward_service.engines.checkpoint import load_checkpoint
 from reward_service.engines.vision import SeenPictures
 from reward_service.types import Messages, Question
 
@@ -47,23 +46,18 @@ class LearningJudge:
     """
 
     def __init__(self, directory: str, *, rank: int, start: Path | None = None) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        disable_progress_bar()
-        self.chat = Chat(AutoProcessor.from_pretrained(directory), directory)
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        model: Any = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).to(device)
-        model.requires_grad_(False)
+        checkpoint = load_checkpoint(directory, "bfloat16" if torch.cuda.is_available() else "float32")
+        model = checkpoint.model
+        self.chat = checkpoint.chat
+        self._checkpoint = checkpoint
+        self._device: torch.device = model.device
         self._pictures = SeenPictures(model)
-        limit = model.config.get_text_config().max_position_embeddings
-        self._builder = BatchBuilder(self.chat, device, limit, None)
-        found = model.generation_config.eos_token_id
-        self._eos_ids = [found] if isinstance(found, int) else list(found or [self.chat.tokenizer.eos_token_id])
+        self._builder = BatchBuilder(self.chat, self._device, checkpoint.max_tokens, None)
         self.model: Any = (
             PeftModel.from_pretrained(model, str(start), is_trainable=True)
             if start is not None
             else get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS))
         )
-        self._device = device
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -73,7 +67,7 @@ class LearningJudge:
     def encode(self, question: Question, text: str) -> Tokens:
         """The tokens of an answer: of a written one with its end, of a label alone."""
         ids = self.chat.encode(text)
-        return ids if question.spec.max_tokens == 1 else (*ids, self._eos_ids[0])
+        return ids if question.spec.max_tokens == 1 else (*ids, self._checkpoint.end_ids[0])
 
     def logprobs(self, asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
         """([B, T] log-probabilities of the answers' tokens, [B, T] mask), with gradients.
@@ -127,22 +121,20 @@ class LearningJudge:
             return [[(int(labels[i]),) for i in row] for row in drawn]
         rows = self._builder.rows([question.messages for question in questions], [()] * len(questions))
         inputs = self._builder.inputs([row for row in rows for _ in range(num_samples)])
+        end_ids = self._checkpoint.end_ids
         config = GenerationConfig(
             max_new_tokens=max_tokens,
             do_sample=True,
             temperature=1.0,
             top_k=0,
-            eos_token_id=self._eos_ids,
-            pad_token_id=self._eos_ids[0],
+            eos_token_id=list(end_ids),
+            pad_token_id=end_ids[0],
         )
         with self._pictures.shown(inputs.shown):
             output = self.model.generate(**inputs.arguments, generation_config=config)
-        written = [self._cut(row) for row in output[:, inputs.arguments["input_ids"].shape[1] :].tolist()]
+        new = output[:, inputs.arguments["input_ids"].shape[1] :].tolist()
+        written = [tuple(self._checkpoint.until_end(row)[0]) for row in new]
         return [written[i : i + num_samples] for i in range(0, len(written), num_samples)]
-
-    def _cut(self, tokens: list[int]) -> Tokens:
-        end = next((i + 1 for i, token in enumerate(tokens) if token in self._eos_ids), None)
-        return tuple(tokens[:end])
 
     def _label_ids(self, question: Question) -> Tensor | None:
         """Ids of the labels of a question that one token answers; None for written answers."""

@@ -19,7 +19,7 @@ from reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrast
 from reward_service.training.judge import Asked, LearningJudge, Tokens
 from reward_service.types import Answer, Brief, Edit, Question
 from shared.errors import DataError, UnparsableAnswerError
-from shared.schemas import DEFAULT_TASK
+from shared.schemas import DEFAULT_TASK, task_key
 
 _WARMUP = 20
 
@@ -59,9 +59,12 @@ class Questions:
         self._principles, self._requirements = principles, requirements
 
     def edit(self, seen: SeenEdit) -> Edit:
-        """With its requirement and principles."""
-        task = seen.task if seen.task in self._requirements else DEFAULT_TASK
-        requirement = seen.requirement or self._requirements[task]
+        """With its requirement and principles. Raises DataError for a task that the service would refuse."""
+        task = task_key(seen.task or DEFAULT_TASK)
+        if seen.requirement is None and task not in self._requirements:
+            known = ", ".join(sorted(self._requirements))
+            raise DataError(f"task {seen.task!r}; known: {known} (or give a requirement)")
+        requirement = self._requirements[task] if seen.requirement is None else seen.requirement
         brief = Brief(seen.instruction, requirement, task, seen.sources)
         return Edit(brief, seen.edited, asyncio.run(self._principles.of(brief)))
 
@@ -97,7 +100,7 @@ def preferences(
     """Make chains about the preferred edit say more good of it than chains about the rejected one do (GCPO)."""
     for step, rows, optimizer in _steps(judge, len(pairs), options, seed):
         torch.manual_seed(seed * 1_000_003 + step)
-        edits = [edit for row in rows for edit in (pairs[row].preferred, pairs[row].rejected)]
+        edits = [edit for row in rows for edit in pairs[row].edits]
         chains = _draw(judge, questions, edits, options)
         sums = torch.tensor([[_verdict_sum(judge, questions, one) for one in drawn] for drawn in chains])
         advantages = torch.cat(

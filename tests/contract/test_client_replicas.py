@@ -3,31 +3,19 @@
 import asyncio
 from contextlib import ExitStack
 
-import httpx
 import pytest
 
 from shared.client import RewardClient
 from shared.errors import RewardServiceError
-from shared.schemas import CandidateScore, EditGroup
-from tests.support.serving import free_port, png, reward_service
+from tests.support.groups import group, scores
+from tests.support.serving import free_port, metric, reward_service
 from tests.support.tiny_judge import save_tiny_judge
 
 pytestmark = pytest.mark.anyio
 
 
-def group(source: int, num_candidates: int = 3) -> EditGroup:
-    candidates = tuple(png(1000 + source * 10 + i) for i in range(num_candidates))
-    return EditGroup(instruction="make it blue", sources=(png(source),), candidates=candidates)
-
-
 def num_scored(url: str) -> float:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("reward_candidates_total"))
-
-
-async def scores(client: RewardClient, groups: list[EditGroup]) -> list[list[float]]:
-    answers = await asyncio.gather(*(client.score(one) for one in groups))
-    return [[r.score for r in answer.results if isinstance(r, CandidateScore)] for answer in answers]
+    return metric(url, "reward_candidates_total")
 
 
 async def test_all_groups_of_a_source_go_to_one_replica(tiny_judge):

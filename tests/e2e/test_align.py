@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from edit_r1 import app
+from shared.jsonl import read_rows
 from tests.support.serving import reward_service
-from worlds.shapes.judge_table import corruption_set
+from worlds.shapes.edit_sets import corruption_set
 from worlds.shapes.preferences import write
 
 
@@ -34,7 +35,7 @@ def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, 
     assert "pairs ordered as people do" in align(*arguments)
     found = json.loads((tmp_path / "alignment.json").read_text())
     logit, sampled = found["methods"]["score_logit"], found["methods"]["score_sampling_cot"]
-    assert logit["pairs"]["all"]["strict"]["value"] > 0.8
+    assert logit["pairs"]["all"]["strict"]["estimate"] > 0.8
     assert sampled["pairs"]["all"]["tie_rate"] > logit["pairs"]["all"]["tie_rate"] == 0
     assert logit["tokens_an_edit"] == 1 < sampled["tokens_an_edit"]
     assert logit["scores"]["auc_good_bad"] > 0.8
@@ -43,7 +44,7 @@ def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, 
         == logit["pairs"]["all"]["num_pairs"]
     )
     assert found["items"] == 12
-    shares = [part["strict"]["value"] for task, part in logit["pairs"].items() if task != "all"]
+    shares = [part["strict"]["estimate"] for task, part in logit["pairs"].items() if task != "all"]
     assert logit["mean_over_tasks"] == {"overall": pytest.approx(sum(shares) / len(shares))}
     page = (tmp_path / "alignment.html").read_text()
     assert page.count("<svg") == 3  # people and two methods
@@ -55,6 +56,19 @@ def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, 
     (tmp_path / "scores.jsonl").write_bytes(before[: len(before) // 2])
     align(*arguments)
     assert json.loads((tmp_path / "alignment.json").read_text())["methods"]["score_logit"]["pairs"] == logit["pairs"]
+
+
+def test_a_task_is_judged_by_its_text_however_it_is_spelled(judge_url, tmp_path):
+    path = write([corruption_set(3, 4)], tmp_path / "data")
+
+    def scores(out):
+        align(path, "--url", judge_url, "--methods", "score_logit", "--out", out)
+        return sorted(row["score"] for _, row in read_rows(out / "scores.jsonl") if "score" in row)
+
+    as_the_service_does = scores(tmp_path / "usual")
+    lines = [{**row, "task": row["task"].title()} for _, row in read_rows(path)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert scores(tmp_path / "titled") == as_the_service_does
 
 
 def test_wrong_input_is_told_before_anything_is_asked(judge_url, data, tmp_path):

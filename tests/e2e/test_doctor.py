@@ -1,10 +1,17 @@
 """`edit-r1 doctor` as a user sees it: on a run that will go, on one that will not fit, on wrong input."""
 
+import json
+import re
+
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.real_sizes import write_kontext
 from edit_r1 import app
+from tests.support.color_judge import redness
+from tests.support.tiny_families import build_tiny_qwen_plus
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +30,8 @@ def doctor(tiny, url, *arguments):
 
 
 def test_a_run_that_will_go(tiny, url):
+    source = np.full((32, 32, 3), (0, 20, 20), np.uint8)  # as dark as can be in red: any grain would show
+    Image.fromarray(source).save(tiny.folder / "images/train-0.png")
     status, output = doctor(tiny, url, "--rehearse")
     assert status == 0, output
     for line in (
@@ -30,7 +39,7 @@ def test_a_run_that_will_go(tiny, url):
         "ok  every instruction is read to its end",
         "ok  edits of 32x32",
         "color-judge (numpy), method score_logit",
-        "ok  scored a group of 4 (4 scores): the untouched source of 'make it red' is worth 0.",
+        f"ok  scored a group of 4 (4 scores): the untouched source of 'make it red' is worth {redness(source):.3f}",
         "scores/s from 1 replica(s): an epoch's ",
         "ok  one group: rollout",
         "all is well",
@@ -45,6 +54,28 @@ def test_a_service_too_slow_for_its_trainer_is_told(tiny, url):
     (line,) = (line for line in output.splitlines() if "the trainer would wait" in line)
     assert line.lstrip().startswith("warn")
     assert line.endswith("replicas, or max_staleness=1")
+
+
+def test_the_rewards_are_held_against_an_epoch_of_as_many_sources_as_the_tasks_have(tiny, url, tmp_path):
+    tasks = tiny.folder / "pairs.jsonl"
+    tasks.write_text(json.dumps({"prompt": "make it red", "images": ["images/train-0.png", "images/train-1.png"]}))
+    settings = (
+        "model.family=qwen_image_edit_plus",
+        f"model.path={build_tiny_qwen_plus(tmp_path / 'editor')}",
+        f"data.train={tasks}",
+        "data.held_out=null",
+    )
+    status, output = doctor(tiny, url, *settings, "--tflops", "0.000001")
+    assert status == 0, output
+    memory, rewards = (float(seconds.replace(",", "")) for seconds in re.findall(r"rollout ([\d,.]+) s", output))
+    assert memory == pytest.approx(rewards, abs=0.6)
+
+
+def test_a_tracker_that_is_not_installed_is_told(tiny, url, monkeypatch):
+    monkeypatch.setattr("trainer.preflight.find_spec", lambda _: None)
+    status, output = doctor(tiny, url, "trackers=[wandb]")
+    assert status == 1
+    assert "FAIL  packages: trackers: wandb is not installed" in output
 
 
 def test_a_real_model_that_does_not_fit_comes_with_what_to_change(tiny, url, kontext):

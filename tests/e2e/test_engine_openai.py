@@ -15,7 +15,7 @@ import pytest
 from reward_service.engines.base import Engine, EngineOptions, build_engine
 from reward_service.methods import METHODS
 from reward_service.passes import answer_to_the_end
-from reward_service.types import Edit, Question, Score
+from reward_service.types import Answer, Edit, Question, Score
 from shared.errors import ConfigError, EngineError, UnsuitableModelError
 from tests.e2e.test_engines_exact import EDITS
 from tests.support.serving import free_port
@@ -116,7 +116,9 @@ def test_a_continued_answer_is_exact_or_refused(server, judge):
     exact = engine.chat.encode("want blue")
     letters = tuple(i for letter in "want blue" for i in engine.chat.encode(letter))
     assert letters != exact
-    ask = lambda prefix: engine.generate(question.messages, replace(question.spec, prefix_ids=prefix))  # noqa: E731
+
+    async def ask(prefix: tuple[int, ...]) -> Answer:
+        return await engine.generate(question.messages, replace(question.spec, prefix_ids=prefix))
 
     async def both() -> None:
         assert (await ask(exact)).label_logprobs

@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoProcessor
 
 from reward_service.engines.base import Engine, EngineOptions, build_engine
+from reward_service.engines.batches import BatchBuilder
+from reward_service.engines.chat import Chat
 from reward_service.methods import METHODS
 from reward_service.methods.base import SCORE_LABELS
 from reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, SamplingSpec
@@ -64,6 +68,17 @@ def test_one_bad_conversation_fails_alone(transformers_engine):
         assert isinstance(one, Answer)
         assert isinstance(other, Answer)
         assert one.label_logprobs[0] == pytest.approx(other.label_logprobs[0], abs=1e-4)
+
+
+def test_large_pictures_are_shown_to_the_judge_at_the_size_that_was_set(tiny_judge):
+    chat = Chat(AutoProcessor.from_pretrained(tiny_judge), "tiny")
+    edit = Edit(edits()[0].brief, image(0, side=64))
+    (question,) = METHODS["score_logit"].ask(edit)
+    widths = []
+    for max_pixels in (None, 64 * 64, 32 * 32):
+        (row,) = BatchBuilder(chat, torch.device("cpu"), 4096, max_pixels).rows([question.messages], [()])
+        widths.append(row.ids.count(chat.processor.image_token_id))
+    assert widths[0] == widths[1] == 2.5 * widths[2]  # a source of 32 pixels' side, a candidate of 64
 
 
 def test_a_cancelled_call_does_not_disturb_the_others(transformers_engine):

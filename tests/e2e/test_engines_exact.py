@@ -20,7 +20,7 @@ from reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Scor
 from shared.errors import UnparsableAnswerError
 from tests.support.forked_vllm import forking
 from tests.support.tiny_judge import save_random_adapter, save_tiny_qwen3_judge
-from worlds.shapes.judge_table import corruption_set
+from worlds.shapes.edit_sets import corruption_set
 from worlds.shapes.scenes import Pixels, render, to_image
 
 TOLERANCE = 1e-5

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edit_r1 import app
-from shared.errors import CheckpointError, ConfigError, DataError, RewardServiceError, RewardServiceUnavailable
+from shared.errors import CheckpointError, ConfigError, DataError, EndpointError, EndpointUnavailable
 from tests.support import serving
 from tests.support.color_judge import ColorJudge
 from tests.support.color_judge import serving as serving_rewards
@@ -247,7 +247,7 @@ def test_a_judge_that_goes_away_ends_it_and_the_next_run_asks_the_rest(tmp_path,
     bench, out = make_imgedit(tmp_path / "bench"), tmp_path / "out"
     command = ("imgedit", bench, "--pictures", make_pictures(tmp_path / "edited", range(9), range(0, 180, 20)))
     judge.busy_after = 4
-    with pytest.raises(RewardServiceUnavailable, match="too busy"):
+    with pytest.raises(EndpointUnavailable, match="too busy"):
         call(*command, "--out", out, *asked, "--judge-in-flight", 2)
     assert not (out / "results.json").exists()
     judge.busy_after = None
@@ -256,6 +256,18 @@ def test_a_judge_that_goes_away_ends_it_and_the_next_run_asks_the_rest(tmp_path,
     Image.new("RGB", (40, 40), (255, 0, 0)).save(tmp_path / "edited/3.png")
     call(*command, "--out", out, *asked)
     assert len(judge.texts) == 10
+
+
+def test_a_judge_that_has_moved_is_not_asked_again(tmp_path, judge, asked):
+    """Jobs and ports change between two starts: a judge is known by its name, as docs/evaluation.md says."""
+    bench, out = make_imgedit(tmp_path / "bench"), tmp_path / "out"
+    pictures = make_pictures(tmp_path / "edited", range(9), range(0, 180, 20))
+    command = ("imgedit", bench, "--pictures", pictures, "--out", out, *asked)
+    call(*command)
+    with serving.serving(judge.app) as elsewhere:
+        call(*command, "--judge-url", elsewhere)
+    assert len(judge.texts) == 9
+    assert results(out)["judge"]["url"] == elsewhere
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
@@ -289,7 +301,7 @@ def test_a_wrong_key_is_told_at_once(tmp_path):
     judge = OpenAIJudge(key="secret")
     with serving.serving(judge.app) as url:
         command = ("--judge-url", f"{url}/v1", "--judge-model", "red-judge", "--judge-key-variable", "THE_KEY")
-        with pytest.raises(ConfigError, match="refuses the key: 401 wrong key"):
+        with pytest.raises(ConfigError, match="refuses the key: 401: wrong key"):
             call("imgedit", bench, "--pictures", pictures, "--out", tmp_path / "out", *command, THE_KEY="guess")
     assert judge.texts == []
 
@@ -313,6 +325,10 @@ def test_two_editors_are_compared_pair_by_pair(tmp_path, asked):
     (tmp_path / "c/results.json").write_text(json.dumps(same))
     with pytest.raises(DataError, match="the judge of one is red-judge, of the other another"):
         call("compare", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "compared")
+    del same["items"][3]["value"]
+    (tmp_path / "c/results.json").write_text(json.dumps(same))
+    with pytest.raises(DataError, match=r"c holds no results of edit-r1 evaluate: items\.3\.value: Field required"):
+        call("compare", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "compared")
 
 
 def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):
@@ -321,7 +337,7 @@ def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):
     (tmp_path / "prompts.json").write_text(json.dumps(texts))
     pictures = make_pictures(tmp_path / "edited", range(9), [255] * 9)
     options = ("--pictures", pictures, "--out", tmp_path / "out", "--prompts", tmp_path / "prompts.json", *asked)
-    with pytest.raises(RewardServiceError, match="not one of 9 edits got a verdict"):
+    with pytest.raises(EndpointError, match="not one of 9 edits got a verdict"):
         call("imgedit", bench, *options)  # they ask for one criterion: that is no ImgEdit answer
     assert sorted(text.split("\n")[0] for text in judge.texts)[0] == "action? make it red action"
 
@@ -331,7 +347,7 @@ def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):
     [
         (("imgedit", "{empty}", "--model", "{editor}"), (DataError, "holds no ImgEdit-Bench")),
         (("gedit", "{empty}", "--model", "{editor}"), (DataError, "holds no GEdit-Bench")),
-        (("gedit", "{gedit}", "--model", "{editor}", "--language", "zh"), (DataError, "one of en, cn, all")),
+        (("gedit", "{gedit}", "--model", "{editor}", "--language", "zh"), (ConfigError, "one of en, cn, all")),
         (("imgedit", "{bench}"), (ConfigError, "give either --model")),
         (("imgedit", "{bench}", "--model", "{empty}"), (ConfigError, "neither a run")),
         (
@@ -341,7 +357,7 @@ def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):
         (("imgedit", "{bench}", "model.widht=8", "--model", "{editor}"), (ConfigError, "did you mean 'width'")),
         (("imgedit", "{bench}", "--pictures", "{empty}"), (ConfigError, "--pictures needs a judge")),
         (("imgedit", "{bench}", "--model", "{editor}", "--judge-url", "x"), (ConfigError, "go together")),
-        (("imgedit", "{bench}", "--model", "{editor}", "@gone"), (ConfigError, "no judge at http://127.0.0.1")),
+        (("imgedit", "{bench}", "--model", "{editor}", "@gone"), (ConfigError, "no chat endpoint at http://127.0.0.1")),
         (("imgedit", "{bench}", "--model", "{editor}", "@other"), (ConfigError, "serves red-judge, not 'gpt'")),
         (("imgedit", "{bench}", "--model", "{editor}", "@key"), (ConfigError, "no such environment variable")),
         (("imgedit", "{bench}", "--pictures", "{empty}", "@judge"), (DataError, "holds no picture of this benchmark")),
@@ -386,3 +402,8 @@ def test_a_missing_source_and_a_wrong_layout_are_named(tmp_path):
     (bench / "basic_edit.json").write_text('{"0": {"id": "a.png", "prompt": "x", "edit_type": "hybrid"}}')
     with pytest.raises(DataError, match=r"not ImgEdit's list of edits: 0.edit_type: Input should be 'add'"):
         call(*command)
+    bench = make_gedit(tmp_path / "gedit")
+    lines = (bench / "gedit.jsonl").read_text().splitlines()
+    (bench / "gedit.jsonl").write_text("\n".join([*lines[:3], lines[3].replace('"key"', '"kay"')]))
+    with pytest.raises(DataError, match=r"gedit\.jsonl:4: key: Field required"):
+        call("gedit", bench, "--model", "x", "--out", tmp_path / "out")

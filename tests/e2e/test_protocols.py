@@ -2,7 +2,6 @@
 
 import base64
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import openai
 import pytest
 
 from tests.support.protocols import EDITS, INSTRUCTION, KEY, b64, conversation, headers, scores
-from tests.support.serving import reward_service
+from tests.support.serving import metric, reward_service, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,10 @@ def test_the_laptops_engine_answers_plain_chats(service_url):
     asked = {"messages": conversation(0, 1), "max_tokens": 6, "temperature": 0.7, "seed": 5}
     with openai.OpenAI(base_url=f"{service_url}/v1", api_key="none", max_retries=0) as client:
         name = next(iter(client.models.list())).id
-        ask = lambda **more: client.chat.completions.create(model=name, **{**asked, **more}).choices[0]  # noqa: E731
+
+        def ask(**more: Any) -> Any:
+            return client.chat.completions.create(model=name, **{**asked, **more}).choices[0]
+
         assert ask().message.content == ask().message.content
         assert {ask(seed=seed).message.content for seed in range(4)} != {ask().message.content}
         assert ask(messages=[{"role": "user", "content": "no picture"}], temperature=0.0).finish_reason == "length"
@@ -164,8 +166,7 @@ def test_a_full_queue_is_full_for_every_protocol(strict_url):
 
     talker = threading.Thread(target=talk)
     talker.start()
-    while "candidates_in_flight 1.0" not in http.get("/metrics").text:
-        time.sleep(0.01)
+    wait_for(lambda: metric(strict_url, "reward_candidates_in_flight", **headers()) == 1)
     refused = {path: http.post(path, json=body) for path, body in BODIES.items()}
     talker.join()
     assert answers[0].status_code == 200

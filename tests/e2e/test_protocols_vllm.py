@@ -1,7 +1,6 @@
 """OpenAI's client and EditScore's evaluation against the service on one vLLM engine."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from shared.errors import DataError, RewardServiceError
 from shared.images import encode
 from tests.support.forked_vllm import forking
 from tests.support.protocols import EDITS, INSTRUCTION, KEY, b64, conversation, headers, scores
-from tests.support.serving import picture, reward_service
+from tests.support.serving import metric, picture, reward_service, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +81,7 @@ def test_scores_are_the_same_beside_chats(vllm_url, chat):
     for talker in talkers:
         talker.start()
     try:
-        while not written:
-            time.sleep(0.01)
+        wait_for(lambda: written, 60)
         for _ in range(3):
             for method in methods:
                 assert scores(vllm_url, method, KEY) == pytest.approx(alone[method], abs=1e-5)
@@ -93,9 +91,8 @@ def test_scores_are_the_same_beside_chats(vllm_url, chat):
             talker.join()
     assert len(written) > 8
     assert max(alone["score_logit"]) - min(alone["score_logit"]) > 1e-3
-    metrics = httpx.get(f"{vllm_url}/metrics", headers=headers()).text
-    assert "reward_candidates_in_flight 0.0" in metrics
-    assert "reward_chats_total" in metrics
+    assert metric(vllm_url, "reward_candidates_in_flight", **headers()) == 0
+    assert metric(vllm_url, "reward_chats_total", **headers()) >= len(written)
 
 
 def test_what_is_allowed_does_not_hurt_the_engine(vllm_url, chat):
@@ -120,13 +117,9 @@ def test_what_is_allowed_does_not_hurt_the_engine(vllm_url, chat):
 
 def test_a_client_that_leaves_its_stream_frees_its_place(vllm_url):
     body = {"messages": conversation(0, 1, "Reason."), "stream": True, "max_tokens": 2000, "temperature": 2.0}
-    in_flight = lambda: httpx.get(f"{vllm_url}/metrics", headers=headers()).text  # noqa: E731
     with httpx.stream("POST", f"{vllm_url}/v1/chat/completions", json=body, headers=headers()) as answer:
         assert next(answer.iter_lines()).startswith("data: ")
-    deadline = time.monotonic() + 20
-    while "candidates_in_flight 0.0" not in in_flight():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: metric(vllm_url, "reward_candidates_in_flight", **headers()) == 0, 20)
 
 
 @pytest.mark.parametrize(

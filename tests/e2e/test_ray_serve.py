@@ -18,8 +18,9 @@ from ray import serve
 from reward_service.ray_serve import ReplicaOptions, build
 from reward_service.settings import Settings
 from shared.client import RewardClient
-from shared.schemas import CandidateScore, EditGroup
-from tests.support.serving import free_port, png
+from shared.schemas import EditGroup
+from tests.support.groups import group, scores
+from tests.support.serving import free_port
 
 NUM_GROUPS = 120
 
@@ -42,24 +43,18 @@ def replicas() -> list[psutil.Process]:
     return [one for one in found if "ServeReplica:judge" in " ".join(one.info["cmdline"] or [])]
 
 
-def group(source: int) -> EditGroup:
-    candidates = tuple(png(1000 + source * 10 + i) for i in range(3))
-    return EditGroup(instruction="make it blue", sources=(png(source),), candidates=candidates)
-
-
-async def scores(url: str, groups: list[EditGroup]) -> list[list[float]]:
+async def ready_scores(url: str, groups: list[EditGroup]) -> list[list[float]]:
     async with RewardClient(url, max_in_flight=4) as client:
         await client.wait_ready(60)
-        answers = await asyncio.gather(*(client.score(one) for one in groups))
-        return [[r.score for r in answer.results if isinstance(r, CandidateScore)] for answer in answers]
+        return await scores(client, groups)
 
 
 def test_a_replica_killed_under_load_loses_nothing(url, service_url):
     groups = [group(source % 20) for source in range(NUM_GROUPS)]
-    expected = asyncio.run(scores(service_url, groups[:20]))
+    expected = asyncio.run(ready_scores(service_url, groups[:20]))
 
     async def under_fire() -> list[list[float]]:
-        running = asyncio.create_task(scores(url, groups))
+        running = asyncio.create_task(ready_scores(url, groups))
         await asyncio.sleep(0.5)
         assert not running.done()
         await asyncio.to_thread(os.kill, victim.pid, signal.SIGKILL)

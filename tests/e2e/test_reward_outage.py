@@ -1,4 +1,3 @@
-import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from shared.errors import RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.forked import Forked
+from tests.support.serving import free_port
 from tests.support.tiny_run import metrics
 
 JUDGE = Path(__file__).resolve().parents[2] / "worlds/shapes/judge"
@@ -20,9 +20,7 @@ class Service:
     """The real reward service in a process of its own, always on the same port."""
 
     def __init__(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, stack):

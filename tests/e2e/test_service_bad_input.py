@@ -103,6 +103,10 @@ def test_a_bad_value_is_named(http, data, code, word):
     assert_problem(send(http, data), 422, code, word)
 
 
+def test_a_body_that_is_no_object_is_named_as_a_whole(http):
+    assert_problem(http.post("/v1/score", json=[]), 422, "invalid_field", "(whole): Input should be")
+
+
 def test_no_candidates(http):
     assert_problem(send(http, candidates=()), 422, "invalid_field", "candidates")
 

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +9,10 @@ import httpx
 import pytest
 
 from tests.support.forked import Forked
-from tests.support.serving import free_port, png, wait_until_ready
+from tests.support.serving import answers, free_port, metric, png, wait_for, wait_until_ready
 from tests.support.tiny_judge import save_tiny_judge
+
+START_SECONDS = 120
 
 
 @contextmanager
@@ -24,6 +25,12 @@ def process(*arguments: object) -> Iterator[tuple[Forked, str]]:
         running.kill()
 
 
+def unless_ready(url: str) -> httpx.Response | None:
+    """The answer of /readyz when it is a refusal."""
+    answer = httpx.get(f"{url}/readyz")
+    return None if answer.is_success else answer
+
+
 def run(*arguments: object) -> tuple[int, str]:
     """(exit status, output)."""
     return Forked("serve", "--engine", "transformers", "--port", free_port(), *arguments).finish(120)
@@ -31,24 +38,25 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_sigterm_answers_what_is_being_scored_and_ends_cleanly(tiny_judge):
     with process("--model", tiny_judge, "--max-reasoning-tokens", 200) as (running, url):
-        wait_for_port(url)
+        wait_for(lambda: answers(url), START_SECONDS)
         wait_until_ready(url)
-        answers = []
+        scored = []
 
         def score() -> None:
             files = [("source", png(0)), *(("candidates", png(i)) for i in range(20))]
             data = {"instruction": "x", "method": "score_logit_cot"}
-            answers.append(httpx.post(f"{url}/v1/score", data=data, files=files, timeout=60))
+            scored.append(httpx.post(f"{url}/v1/score", data=data, files=files, timeout=60))
 
         thread = threading.Thread(target=score)
         thread.start()
-        wait_for_work(url)
+        wait_for(lambda: metric(url, "reward_candidates_in_flight") == 20)
         running.send_signal(signal.SIGTERM)
-        refused = wait_for_refusal(url)
+        refused = wait_for(lambda: unless_ready(url))
+        assert refused is not None
         thread.join()
         assert refused.json()["code"] == "draining"
         assert refused.headers["Retry-After"]
-        assert answers[0].status_code == 200
+        assert scored[0].status_code == 200
         assert running.finish(20)[0] == 0
 
 
@@ -88,31 +96,8 @@ def test_settings_come_from_the_environment_too(tiny_judge, monkeypatch):
     monkeypatch.setenv("REWARD_MODEL_NAME", "little judge")
     monkeypatch.setenv("REWARD_MAX_CANDIDATES", "2")
     with process("--model", tiny_judge) as (_, url):
-        wait_for_port(url)
+        wait_for(lambda: answers(url), START_SECONDS)
         info = httpx.get(f"{url}/v1/info").json()
         assert (info["model"], info["limits"]["max_candidates"]) == ("little judge", 2)
         assert httpx.get(f"{url}/healthz").status_code == 200
         assert "Score an image edit" in httpx.get(url).text
-
-
-def wait_for_port(url: str) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(f"{url}/healthz")
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the port never opened")
-
-
-def wait_for_work(url: str) -> None:
-    while "candidates_in_flight 20.0" not in httpx.get(f"{url}/metrics").text:
-        time.sleep(0.01)
-
-
-def wait_for_refusal(url: str) -> httpx.Response:
-    while (answer := httpx.get(f"{url}/readyz")).status_code == 200:
-        time.sleep(0.01)
-    return answer

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.serving import free_port, png, reward_service, wait_until_ready
+from tests.support.serving import answers, free_port, metric, png, reward_service, wait_for, wait_until_ready
 from tests.support.typist import running_service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,11 +34,6 @@ def post(url: str, request: httpx.Request, **headers: str) -> httpx.Response:
     return httpx.post(f"{url}/v1/score", content=content, headers={**request.headers, **headers}, timeout=60)
 
 
-def metric(url: str, name: str) -> float:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-
 def send_raw(url: str, request: httpx.Request) -> socket.socket:
     """The request's bytes on a socket of our own, so that we can hang up or dawdle."""
     address = httpx.URL(url)
@@ -47,14 +42,6 @@ def send_raw(url: str, request: httpx.Request) -> socket.socket:
     head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['content-type']}\r\n"
     connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
     return connection
-
-
-def wait_for(what: object, limit_seconds: float = 10.0) -> None:
-    assert callable(what)
-    deadline = time.monotonic() + limit_seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -201,13 +188,6 @@ def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge):
         assert {status for status, _ in statuses} <= {200, 503}
         refused = {code for status, code in statuses if status == 503}
         assert refused <= {"engine_died", "failed"}
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_the_json_log_names_the_clients_request(tiny_judge):

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worlds.shapes.judge_table import (
-    ALONE,
+from worlds.shapes.edit_sets import (
     EditSet,
     Scores,
     agreement,
@@ -19,6 +18,7 @@ from worlds.shapes.judge_table import (
     score_set,
     untouched_set,
 )
+from worlds.shapes.judge_table import ALONE
 from worlds.shapes.judge_training import pairwise_accuracy
 
 # Fewer would pass a coin. A UnifiedReward model sees the edit alone: what was kept is hidden from it.

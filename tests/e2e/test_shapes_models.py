@@ -13,8 +13,8 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 from transformers import Qwen2_5_VLProcessor
 
+from worlds.shapes.edit_sets import make_scorer, score_set, untouched_set
 from worlds.shapes.judge_data import SEEN, draw
-from worlds.shapes.judge_table import make_scorer, score_set, untouched_set
 from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
 from worlds.shapes.scenes import render, to_image, to_pixels
 from worlds.shapes.tasks import sample_task

@@ -124,6 +124,13 @@ def test_a_report_is_written_anew(run_dir):
     assert "make it red" in (run_dir / "report.html").read_text()
 
 
+@pytest.mark.parametrize("arguments", [("doctor", "x.yaml", "--gpus", "0"), ("edit", "run", "--steps", "0")])
+def test_a_number_that_means_nothing_is_refused(arguments):
+    ended = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert ended.exit_code == 2
+    assert f"Invalid value for '{arguments[-2]}'" in ended.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
@@ -134,7 +141,7 @@ def test_a_report_is_written_anew(run_dir):
         (
             ("edit", "{run}", "--image", "{empty}/no.png", "--instruction", "x", "--out", "{empty}/x.png"),
             DataError,
-            "cannot read image",
+            "picture .*no.png: ",
         ),
     ],
 )

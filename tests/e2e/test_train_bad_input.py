@@ -89,21 +89,3 @@ def test_an_error_is_one_line_and_exit_status_1(tiny, tmp_path):
     assert "Traceback" not in ended.stderr
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("edit-r1: ")]
     assert "not ready after 0 s" in line
-
-
-def test_the_checks_need_neither_torch_nor_the_other_program():
-    code = (
-        "import sys, trainer.cli, trainer.preflight, trainer.config;"
-        "print([m for m in ('torch', 'diffusers', 'vllm', 'fastapi', 'reward_service') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-
-
-def test_training_imports_nothing_of_the_service():
-    code = (
-        "import sys, trainer.train, trainer.models.flux_kontext;"
-        "print([m for m in ('vllm', 'fastapi', 'reward_service') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

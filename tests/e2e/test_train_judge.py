@@ -6,13 +6,21 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from edit_r1 import app
 from reward_service.engines.base import build_engine
+from reward_service.methods import METHODS
+from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
+from reward_service.principles import WrittenPrinciples
 from reward_service.settings import Settings
+from reward_service.training.data import SeenEdit
 from reward_service.training.judge import Asked, LearningJudge
+from reward_service.training.train import Questions
 from reward_service.types import JudgeImage, Message, Question, SamplingSpec
+from shared.errors import DataError
+from tests.support.tiny_judge import save_tiny_judge
 from worlds.shapes.judge_data import SEEN, draw
 from worlds.shapes.preferences import write
 from worlds.shapes.scenes import render, to_image
@@ -25,6 +33,9 @@ def files(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("learning"), np.random.default_rng(0)
     traces = write_traces([draw(rng, "train", SEEN) for _ in range(120)], folder / "traces", rng)
     return traces, write([damaged_drawings(16, 4, rng)], folder / "pairs")
+
+
+PICTURE = JudgeImage(Image.new("RGB", (4, 4)), "a")
 
 
 def train_judge(*arguments):
@@ -73,6 +84,29 @@ def test_what_is_learnt_is_what_the_engine_will_say(shapes_dir):
     engine.close()
 
 
+def test_chains_are_drawn_from_what_is_learnt_whatever_the_checkpoint_prefers(tmp_path):
+    """A checkpoint's penalty would draw chains from another distribution than the one whose gradient is taken."""
+    directory = save_tiny_judge(tmp_path)
+    question = Question((Message("user", ("say something",)),), SamplingSpec(max_tokens=12))
+    settings = directory / "generation_config.json"
+    drawn = []
+    for penalty in (1.0, 30.0):
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), "repetition_penalty": penalty}))
+        judge = LearningJudge(str(directory), rank=2)
+        torch.manual_seed(0)
+        drawn.append(judge.sample([question], 4, max_tokens=12))
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(("task", "requirement"), [("Text Edit", None), ("juggle", "keep it small"), (None, None)])
+def test_a_judge_is_asked_in_training_as_the_service_asks_it(task, requirement):
+    texts = load_task_prompts(TASKS_DIRECTORY)
+    seen = SeenEdit("write HELLO", (PICTURE,), PICTURE, task, requirement)
+    edit = Questions(METHODS["verifier"], WrittenPrinciples(PRINCIPLES_DIRECTORY), texts).edit(seen)
+    key = {"Text Edit": "text_edit", None: "default"}.get(task, task)
+    assert (edit.brief.task, edit.brief.requirement) == (key, requirement or texts[key])
+
+
 def test_both_stages_learn_and_the_service_takes_the_adapter(files, shapes_dir, tmp_path):
     traces, pairs = files
     stages = ("--traces", traces, "--steps", 40, "--batch", 8, "--learning-rate", 2e-3, "--pairs", pairs)
@@ -115,3 +149,11 @@ def test_wrong_input_is_told(files, tmp_path, arguments, message):
     filled = [argument.format(traces=files[0]) for argument in arguments]
     with pytest.raises(Exception, match=message):
         train_judge(*filled, "--out", tmp_path / "a")
+
+
+def test_a_task_that_the_service_would_refuse_is_told_before_the_judge_is_loaded(files, tmp_path):
+    line = json.loads(files[0].read_text().splitlines()[0])
+    pictures = {name: str(files[0].parent / line[name]) for name in ("source", "edited")}
+    (tmp_path / "traces.jsonl").write_text(json.dumps({**line, **pictures, "task": "juggle"}))
+    with pytest.raises(DataError, match=r"task 'juggle'; known: .*text_edit \(or give a requirement\)"):
+        train_judge("--traces", tmp_path / "traces.jsonl", "--judge", "no/such-judge", "--out", tmp_path / "a")

@@ -73,6 +73,10 @@ def test_only_one_of_two_processes_talks(runs):
     assert len(re.findall(r"epoch 1/2", runs[2])) == 1
 
 
+def test_packages_that_are_installed_and_not_used_do_not_talk(runs):
+    assert not re.findall(r"torchao|_pytree", runs[2])
+
+
 def test_more_processes_than_groups_are_refused_with_the_legal_values(tiny, tmp_path):
     with serving(ColorJudge()) as url:
         status, output = train_on_two(tiny.arguments(url, tmp_path / "run", "groups_per_epoch=1"))

@@ -5,13 +5,11 @@
 It speaks the wire format of `shared.schemas`, and fails on request.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI, File, Form, Response, UploadFile
 
 from shared import images
@@ -26,6 +24,7 @@ from shared.schemas import (
     ServiceInfo,
     Timing,
 )
+from tests.support.serving import serving as serving_app
 
 
 class ColorJudge:
@@ -114,14 +113,5 @@ def redness(pixels: np.ndarray) -> float:
 @contextmanager
 def serving(judge: ColorJudge) -> Iterator[str]:
     """Run the judge on a free port; yields its URL."""
-    server = uvicorn.Server(uvicorn.Config(judge.app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    with serving_app(judge.app) as url:
+        yield url

@@ -1,4 +1,4 @@
-"""A real uvicorn server on a free loopback port, in a thread; and pictures to send to it."""
+"""A real uvicorn server on a free loopback port, in a thread; what to wait for and to read there; pictures to send."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import numpy as np
@@ -18,6 +19,8 @@ from starlette.types import ASGIApp
 
 from reward_service.app import create_app
 from reward_service.settings import Settings
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -62,6 +65,29 @@ def wait_until_ready(url: str, limit_seconds: float = 240.0) -> None:
         assert answer.json()["code"] == "loading", answer.text
         assert time.monotonic() < deadline, answer.text
         time.sleep(0.05)
+
+
+def wait_for(what: Callable[[], T], limit_seconds: float = 10.0) -> T:
+    """Poll until it is true; returns what it was then."""
+    deadline = time.monotonic() + limit_seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"still waiting after {limit_seconds:g} s"
+        time.sleep(0.02)
+    return found
+
+
+def answers(url: str) -> bool:
+    """Whether something listens there that takes itself for healthy."""
+    try:
+        return httpx.get(f"{url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def metric(url: str, name: str, **headers: str) -> float:
+    """The sum of all samples at /metrics whose line begins so."""
+    lines = httpx.get(f"{url}/metrics", headers=headers).raise_for_status().text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def picture(seed: int, side: int = 32) -> Image.Image:

@@ -10,11 +10,6 @@ from reward_service.problems import ProblemError
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_a_full_house_says_when_to_come_back():
     admission = Admission(max_candidates=10)
     with admission.entered(8):

@@ -37,9 +37,9 @@ def test_the_three_tie_rules_are_one_apart_by_the_ties(pairs):
     assert found.num_pairs == len(decided)
     assert found.num_ties == len(pairs) - len(decided)
     if decided:
-        assert found.strict.value == pytest.approx(np.mean([np.sign(d) == h for d, h in decided]))
-        assert found.half.value == pytest.approx(found.strict.value + found.tie_rate / 2)
-        assert found.strict.low <= found.strict.value <= found.strict.high
+        assert found.strict.estimate == pytest.approx(np.mean([np.sign(d) == h for d, h in decided]))
+        assert found.half.estimate == pytest.approx(found.strict.estimate + found.tie_rate / 2)
+        assert found.strict.low <= found.strict.estimate <= found.strict.high
 
 
 @given(PAIRS)
@@ -51,14 +51,14 @@ def test_turning_every_pair_round_changes_nothing(pairs):
 
 def test_a_missing_score_is_no_wrong_answer():
     found = pair_agreement(np.array([0.5, np.nan]), np.array([1, 1]), np.array([0, 1]))
-    assert (found.num_pairs, found.num_missing, found.strict.value) == (1, 1, 1.0)
+    assert (found.num_pairs, found.num_missing, found.strict.estimate) == (1, 1, 1.0)
 
 
 def test_the_interval_of_a_share_is_as_wide_as_it_should_be():
     """Of 194 pairs as in the paper: standard error sqrt(p (1 - p) / n) = 3.1 percentage points at 0.747."""
     right = np.array([1.0] * 145 + [0.0] * 49)
     found = bootstrap_mean(right, np.arange(194))
-    assert found.value == pytest.approx(0.7474, abs=1e-4)
+    assert found.estimate == pytest.approx(0.7474, abs=1e-4)
     assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.7474 * 0.2526 / 194), rel=0.1)
 
 
@@ -169,6 +169,7 @@ def test_the_published_arrow_is_read(tmp_path):
     table = pa.Table.from_pylist([row] * 11)
     with pa.OSFile(str(tmp_path / "data-00000.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
+    (tmp_path / "dataset_info.json").write_text('{"features": {"key": "string"}}')  # as `save_to_disk` leaves them
     items = list(read_preferences(tmp_path, "editscore-bench"))
     assert len(items) == 11
     assert items[0] == PreferenceItem(
@@ -230,3 +231,19 @@ def test_wrong_lines_are_named(tmp_path, line, message):
     (tmp_path / "line.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=message):
         list(read_preferences(tmp_path / "line.jsonl", "jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.json", "[[1]]", "rows.json, row 1: an object is expected, found a list"),
+        ("rows.json", "3", "rows.json: a list of rows is expected, found a int"),
+        ("rows.json", "{", "rows.json: Expecting property name"),
+        ("rows.jsonl", "\n3", "rows.jsonl:2: an object is expected, found a int"),
+        ("rows.parquet", "{}", "rows.parquet: Parquet"),
+    ],
+)
+def test_published_files_of_another_shape_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        list(read_preferences(tmp_path, "genai-bench"))

@@ -20,7 +20,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from shared import images
-from shared.errors import ConfigError, DataError, EndpointError
+from shared.errors import ConfigError, DataError, EndpointRefused, EndpointUnavailable
 from tests.support.data_commands import data, read, row, save, write
 from tests.support.serving import free_port, serving
 from trainer.data_prep.rationality import read_verdict
@@ -157,11 +157,14 @@ def test_passing_trouble_is_tried_again(tmp_path, model, url):
 def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_path, model, url):
     source = tasks(tmp_path, 6)
     model.refusals, model.status = 1, 401
-    with pytest.raises(EndpointError, match=r"/v1/chat/completions answered 401: .*busy"):
+    with pytest.raises(ConfigError, match=r"/v1/chat/completions answered 401: busy"):
         ask(source, url, "--in-flight", 1)
-    with pytest.raises(EndpointError, match=r"gave no answer in 0\.3 s"):
+    model.refusals, model.status = 1, 400
+    with pytest.raises(EndpointRefused, match=r"/v1/chat/completions answered 400: busy"):
+        ask(source, url, "--in-flight", 1)
+    with pytest.raises(EndpointUnavailable, match=r"gave no answer in \d\.\d s: .*connection"):
         ask(source, f"http://127.0.0.1:{free_port()}/v1", "--retry", 0.3)
-    with pytest.raises(ConfigError, match="--url must be the root of an API"):
+    with pytest.raises(ConfigError, match=r"url must be the root of an API .*, found 'localhost:8000'"):
         ask(source, "localhost:8000")
     assert kept(tmp_path) == []
     ask(source, url)

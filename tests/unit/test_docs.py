@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from tests.unit.test_paper_map import symbols
 from trainer.config import MonitorConfig
 from trainer.filtering import RULES
 from trainer.losses import GrpoLoss, NftLoss
@@ -43,6 +44,21 @@ def test_the_threat_model_names_tests_that_exist():
     }
     assert len(named) > 20
     assert named - there == set()
+
+
+def test_the_python_api_names_what_exists():
+    text = (ROOT / "docs/api.md").read_text()
+    entries = re.findall(r"^::: ([\w.]+)\n(?:    options:\n      members: \[(.*)\])?", text, re.MULTILINE)
+    assert len(entries) > 25
+    for name, members in entries:
+        module, _, symbol = (name, "", "") if module_path(name).exists() else name.rpartition(".")
+        named = {symbol} if symbol else set(filter(None, members.split(", ")))
+        assert named <= symbols(module_path(module)), name
+
+
+def module_path(name: str) -> Path:
+    """The file of a module of ours."""
+    return ROOT / f"{name.replace('.', '/')}.py"
 
 
 def test_every_alarm_and_its_key_is_listed():

@@ -86,6 +86,12 @@ def test_what_a_forward_keeps_is_estimated_within_a_factor(case):
     assert 0.6 < sum(kept.values()) / kept_for_backward(case.shape, case.plan) < 1.7
 
 
+def test_the_reference_is_asked_only_where_its_divergence_counts(case):
+    for algorithm, num_forwards in (("nft", 2), ("flow_grpo", 1)):
+        config = case.config.model_copy(update={"algorithm": algorithm})
+        assert plan_of(case.family, config, GPUS, num_sources=1).forwards_without_gradient == num_forwards
+
+
 def test_what_saves_memory_does_and_costs_what_it_costs(case):
     plan = dataclasses.replace(case.plan, num_gpus=4, update_rows=64)
 

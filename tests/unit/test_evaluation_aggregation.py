@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.aggregation import Pair, Sample, gedit_pair, macro_mean, summarise, summarise_pairs
+from trainer.evaluation.aggregation import GEditScores, Sample, gedit_scores, macro_mean, summarise, summarise_gedit
 from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, INHERITED
 
 NUM_OF_TYPE = (95, 94, 117, 92, 86, 94, 100, 23, 36)  # in the order of IMGEDIT_COLUMNS; 737 in all
@@ -43,16 +43,16 @@ def test_the_mean_over_items_is_another_number():
 
 
 def test_the_overall_of_gedit_is_not_that_of_its_means():
-    judged = [("a", Pair(10, 0)), ("a", Pair(0, 10)), ("b", Pair(4, 9))]
-    row = summarise_pairs(judged)
+    judged = [("a", GEditScores(10, 0)), ("a", GEditScores(0, 10)), ("b", GEditScores(4, 9))]
+    row = summarise_gedit(judged)
     assert (row.semantic.macro, row.quality.macro, row.overall.macro) == (4.5, 7.0, 3.0)
     published = GEDIT_EN["UniWorld-V2"]
     assert round(math.sqrt(published.semantic * published.quality), 2) == 8.20 != published.overall
 
 
-def test_a_pair_takes_the_lower_of_each_list():
-    pair = gedit_pair((8, 4), (9, 9.5))
-    assert (pair.semantic, pair.quality, pair.overall) == (4, 9, 6)
+def test_gedits_scores_are_the_lower_of_each_list():
+    found = gedit_scores((8, 4), (9, 9.5))
+    assert (found.semantic, found.quality, found.overall) == (4, 9, 6)
 
 
 @given(samples)
@@ -83,7 +83,7 @@ def test_the_overall_does_not_depend_on_how_many_items_a_type_has(judged, times)
 
 @given(st.lists(st.tuples(values, values), min_size=1, max_size=20))
 def test_the_overall_of_gedit_is_at_most_that_of_its_means(pairs):
-    row = summarise_pairs([("a", Pair(*pair)) for pair in pairs])
+    row = summarise_gedit([("a", GEditScores(*pair)) for pair in pairs])
     semantic, quality, overall = row.semantic.macro, row.quality.macro, row.overall.macro
     assert semantic is not None and quality is not None and overall is not None  # noqa: PT018 - for the types
     assert overall <= math.sqrt(semantic * quality) + 1e-9

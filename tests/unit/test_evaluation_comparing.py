@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.comparing import Paired, bootstrap, compare, pair, sign_test, wilson
+from trainer.evaluation.comparing import Paired, bootstrap, compare, pair, wilson
 
 scores = st.floats(0, 5)
 pairs = st.lists(st.builds(Paired, st.just("key"), st.sampled_from("abc"), scores, scores), min_size=1, max_size=30)
@@ -74,12 +74,9 @@ def test_rounding_is_no_win():
     assert (outcome.num_wins, outcome.num_losses, outcome.sign_test_p) == (0, 0, 1.0)
 
 
-def test_known_values():
+def test_wilsons_interval_of_eight_in_ten():
     interval = wilson(8, 10)
     assert (round(interval.low, 4), round(interval.high, 4)) == (0.4902, 0.9433)
-    assert sign_test(9, 1) == pytest.approx(22 / 1024)
-    assert sign_test(0, 0) == sign_test(3, 3) == 1.0
-    assert 0 < sign_test(737, 0) < 1e-200
 
 
 @given(st.integers(0, 40), st.integers(1, 40))

@@ -1,6 +1,5 @@
 """Sharing out an evaluation's pictures, and what its prompts must hold."""
 
-import os
 import threading
 import time
 
@@ -8,7 +7,6 @@ import pytest
 
 from shared.errors import ConfigError, DataError
 from trainer.evaluation.benchmarks import Item
-from trainer.evaluation.files import place, write_text
 from trainer.evaluation.generating import picture_path, wait_for
 from trainer.evaluation.rubrics import CRITERIA, load_prompts, questions
 from trainer.evaluation.sharing import Share
@@ -51,16 +49,6 @@ def test_a_picture_is_named_by_all_that_it_depends_on(tmp_path):
     names |= {picture_path(tmp_path, {"model": "y"}, item, 0), picture_path(tmp_path, {"model": "x"}, item, 1)}
     assert len(names) == 6
     assert picture_path(tmp_path, {"model": "x"}, Item("0", "style", "a hat", tmp_path / "a"), 0) in names
-
-
-def test_a_file_is_placed_again_and_replaced_without_leftovers(tmp_path):
-    write_text(tmp_path / "one", "1")
-    write_text(tmp_path / "two", "2")
-    for name in ("one", "one", "two"):
-        place(tmp_path / name, tmp_path / "out" / "shown")
-    assert (tmp_path / "out" / "shown").read_text() == "2"
-    assert (tmp_path / "one").read_text() == "1"
-    assert os.listdir(tmp_path / "out") == ["shown"]
 
 
 def test_every_prompt_asks_for_its_criteria_by_the_names_that_the_parser_reads(tmp_path):

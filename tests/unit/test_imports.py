@@ -9,7 +9,7 @@ HEAVY = ("torch", "transformers", "fastapi", "vllm", "diffusers", "reward_servic
 
 
 def imported_with(module: str) -> set[str]:
-    """Top-level packages among HEAVY that `import module` pulls in."""
+    """Top-level packages among HEAVY that `import module` (or several, with commas) pulls in."""
     code = f"import sys, {module}; print(*(n for n in {HEAVY!r} if n in sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(run.stdout.split())
@@ -27,8 +27,13 @@ def test_the_service_pulls_in_no_trainer_and_no_vllm(module):
     assert not imported_with(module) & {"diffusers", "trainer", "vllm", "worlds", "torch"}
 
 
-def test_judging_on_benchmarks_pulls_in_no_torch():
-    assert imported_with("trainer.evaluation.cli") == {"trainer"}
+@pytest.mark.parametrize("module", ["trainer.evaluation.cli", "trainer.cli, trainer.preflight, trainer.resuming"])
+def test_judging_and_the_checks_before_a_training_pull_in_no_torch(module):
+    assert imported_with(module) == {"trainer"}
+
+
+def test_training_pulls_in_nothing_of_the_service():
+    assert not imported_with("trainer.train, trainer.models.flux_kontext") & {"fastapi", "reward_service", "vllm"}
 
 
 def test_the_transformers_engine_pulls_in_no_vllm():

@@ -11,7 +11,7 @@ from PIL import Image
 from shared.errors import ConfigError, DataError
 from tests.support.tiny_editor import build_tiny_editor
 from tests.support.tiny_families import build_tiny_flux2, build_tiny_qwen, build_tiny_qwen_plus, build_tiny_uniworld
-from trainer.models import FAMILIES, family_class, max_sources
+from trainer.models import FAMILIES, family_class, family_of_pipeline, max_sources
 from trainer.models.base import Conditioning, LoadOptions
 from trainer.rollout import velocity_given
 from trainer.solvers import euler
@@ -48,6 +48,13 @@ def noise(family, *seeds):
 def test_every_family_is_here_and_its_entry_says_what_its_class_says():
     assert set(FAMILIES) <= set(BUILDERS)
     assert all(entry.max_sources == family_class(name).max_sources for name, entry in FAMILIES.items())
+
+
+def test_a_pipeline_of_diffusers_tells_its_family(family_path):
+    name, path = family_path
+    if name in FAMILIES:
+        assert family_of_pipeline(DiffusionPipeline.load_config(path)["_class_name"]) == name
+    assert family_of_pipeline("SomebodyElsesPipeline") is None
 
 
 def test_all_weights_are_frozen(family):
@@ -174,8 +181,9 @@ def test_sources_are_as_many_as_the_family_takes(family_path, family):
         )
         assert not torch.allclose(one, two, atol=1e-5)
         assert not torch.allclose(two, swapped, atol=1e-5)
-    with pytest.raises(DataError, match="source"):
-        family.encode(TEXTS[:1], [SOURCES[0] * (limit + 1)])
+    for number in (0, limit + 1):
+        with pytest.raises(DataError, match=f"has {number} source images; {type(family).__name__} takes 1 to {limit}"):
+            family.encode(TEXTS[:1], [SOURCES[0] * number])
 
 
 def test_an_instruction_that_is_cut_off_is_known(family_path, family):

@@ -4,9 +4,10 @@ import pytest
 from PIL import Image
 
 from reward_service.methods import METHODS, load_methods
-from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts, load_template, task_key
+from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts, load_template
 from reward_service.types import Brief, Edit, JudgeImage, Principle
 from shared.errors import ConfigError
+from shared.schemas import task_key
 
 PAPER_SCORE = """\
 Here are two images: the original and the edited version. Please evaluate the edited image based on the following \
@@ -68,6 +69,10 @@ def test_there_is_a_prompt_for_every_task_of_the_paper():
     prompts = load_task_prompts(TASKS_DIRECTORY)
     assert {task_key(name) for name in [*paper, "Reference", "Extract"]} <= set(prompts)
     assert prompts["default"] == "None"
+
+
+def test_a_task_may_be_spelled_in_several_ways():
+    assert {task_key(name) for name in ("Text Edit", "text-edit", " text_edit", "TEXT  EDIT")} == {"text_edit"}
 
 
 def test_a_directory_of_task_prompts_needs_a_default(tmp_path):

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from shared.errors import DataError
 from trainer.data import describe_tasks, load_sources, read_task_list
@@ -25,14 +25,14 @@ def write(folder: Path, *lines: object) -> Path:
 
 def test_every_field_of_a_line_arrives(folder):
     line = {
-        "prompt": " make it red ",
+        "prompt": " make\u2028it red ",
         "image": ["images/a.png", "images/b.png"],
         "requirement": "only the car",
         "task": "adjust",
         "metadata": {"n": 1},
     }
-    (task,) = read_task_list(write(folder, "", line, ""))
-    assert task.instruction == "make it red"
+    (task,) = read_task_list(write(folder, "", json.dumps(line, ensure_ascii=False), ""))
+    assert task.instruction == "make\u2028it red"  # a separator to Unicode, not to JSON
     assert task.source_paths == (folder / "images/a.png", folder / "images/b.png")
     assert (task.requirement, task.task, task.metadata) == ("only the car", "adjust", {"n": 1})
 
@@ -63,6 +63,15 @@ def test_a_list_is_described_in_a_line(folder):
         "3 tasks (adjust 2, add 1), 2 images of 40x20 to 90x60, sources a task: 1 to 2, words an instruction: 3 to 5, "
         "repeated lines: 1, requirements of their own: 1"
     )
+
+
+def test_a_photo_that_lies_on_its_side_counts_as_it_is_looked_at(folder):
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (90, 60)).save(folder / "images/a.jpg", exif=turned)
+    (task,) = tasks = read_task_list(write(folder, {"prompt": "x", "image": "images/a.jpg"}))
+    assert "1 images of 60x90" in describe_tasks(tasks)
+    assert load_sources(task, lambda size: size)[0].size == (60, 90)
 
 
 def test_ids_follow_the_task_not_its_line(folder):

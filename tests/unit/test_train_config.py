@@ -1,7 +1,7 @@
-from pathlib import Path
+import ast
+import inspect
 
 import pytest
-import yaml
 
 from shared.config import dump_config, load_config
 from shared.errors import ConfigError
@@ -78,9 +78,6 @@ def _sections(model):
 
 
 def _without_docstring(model):
-    import ast
-    import inspect
-
     (definition,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(definition, ast.ClassDef)
     body = definition.body
@@ -89,8 +86,3 @@ def _without_docstring(model):
         is_section = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).endswith("Config")
         if isinstance(node, ast.AnnAssign) and not documented and not is_section:
             yield ast.unparse(node.target)
-
-
-def test_the_shapes_configuration_is_valid(shapes_dir: Path):
-    config = load_config(TrainConfig, shapes_dir / "nft.yaml")
-    assert yaml.safe_load(dump_config(config))["groups_per_epoch"] == config.groups_per_epoch

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from trainer.significance import Interval, sign_test
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -20,15 +22,6 @@ NUM_RESAMPLES = 2000
 NUM_BINS = 10
 NUM_MARGINS = 201
 """Quantiles of the differences that are tried as the margin of a tie."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % bootstrap interval; nan where there was nothing to estimate from."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -65,8 +58,8 @@ def pair_agreement(differences: Floats, human: Ints, items: Ints, seed: int = 0)
     """
     scored = ~np.isnan(differences)
     decided = scored & (human != 0)
-    chosen, sign = differences[decided], human[decided]
-    right, equal = (np.sign(chosen) == sign).astype(float), (chosen == 0).astype(float)
+    right = _right(differences[decided], human[decided])
+    equal = (differences[decided] == 0).astype(float)
     owners = items[decided]
     return PairAgreement(
         num_pairs=int(decided.sum()),
@@ -78,6 +71,12 @@ def pair_agreement(differences: Floats, human: Ints, items: Ints, seed: int = 0)
         with_ties=accuracy_with_ties(differences[scored], human[scored], items[scored], seed),
         whole_items=_whole_items(right, owners, seed),
     )
+
+
+def strict_accuracy(differences: Floats, human: Ints) -> float:
+    """`PairAgreement.strict` without its interval; nan without a pair that is decided and scored."""
+    decided = ~np.isnan(differences) & (human != 0)
+    return float(_right(differences[decided], human[decided]).mean()) if decided.any() else float("nan")
 
 
 def bootstrap_mean(values: Floats, items: Ints, seed: int = 0) -> Interval:
@@ -111,10 +110,7 @@ def accuracy_with_ties(differences: Floats, human: Ints, items: Ints, seed: int 
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
     """P of two methods being right equally often, by the pairs [N] of which just one is right (exact, two-sided)."""
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+    return sign_test(int((first & ~second).sum()), int((~first & second).sum()))
 
 
 @dataclass(frozen=True)
@@ -157,6 +153,12 @@ def calibration_error(scores: Floats, human: Floats) -> float:
     counts = np.bincount(bins, minlength=NUM_BINS)
     gaps = np.abs(np.bincount(bins, scores, NUM_BINS) - np.bincount(bins, human, NUM_BINS))
     return float(gaps.sum() / counts.sum())
+
+
+def _right(differences: Floats, human: Ints) -> Floats:
+    """1.0 for each decided pair that is ordered as people do, else 0.0."""
+    right: Floats = (np.sign(differences) == human).astype(float)
+    return right
 
 
 def _auc(good: Floats, bad: Floats) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -15,16 +17,16 @@ from rich.table import Table
 
 from shared.client import RewardClient
 from shared.errors import ConfigError, DataError
+from shared.options import DEFAULT_URL, ApiKey, Url
 from shared.preferences import PreferenceItem
 from shared.schemas import ServiceInfo
-from shared.score_cli import DEFAULT_URL
 from trainer.alignment import report
 from trainer.alignment.readers import FORMATS, read_preferences
-from trainer.alignment.results import ALL, Scores, gather
-from trainer.alignment.scoring import ScoreStore, edit_keys, score_items
+from trainer.alignment.results import ALL, Evidence, Scores, gather
+from trainer.alignment.scoring import Cost, ScoreStore, edit_keys, score_items
 
-ALL_METHODS = "all"
-NEEDS_OTHERS = "composite"
+_ALL_METHODS = "all"
+_NEEDS_OTHERS = "composite"
 """The method that has no score of its own."""
 _READY_SECONDS = 300.0
 _app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -39,35 +41,34 @@ def align(arguments: Sequence[str]) -> None:
 def _align(
     data: Annotated[Path, typer.Argument(help="Preference data: a file, or a directory of a published set's files.")],
     *,
-    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     methods: Annotated[
         str, typer.Option(help="Scoring methods, comma separated, or `all` of the service's.")
-    ] = ALL_METHODS,
+    ] = _ALL_METHODS,
     form: Annotated[str, typer.Option("--format", help=f"jsonl (ours), or {', '.join(FORMATS)}.")] = "jsonl",
     out: Annotated[Path, typer.Option(help="Directory of the report; scores in it are not asked for again.")] = Path(
         "runs/align"
     ),
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows only.")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")] = None,
+    api_key: ApiKey = None,
     in_flight: Annotated[int, typer.Option(min=1, help="Groups on the wire at once.")] = 16,
 ) -> None:
     """Compare a judge's scores with what people chose: accuracy with intervals, tests, distributions, cost."""
     if form != "jsonl" and form not in FORMATS:
         raise ConfigError(f"--format {form}: one of jsonl, {', '.join(FORMATS)}")
-    read = partial(_first, limit, lambda: read_preferences(data, form))
+
+    def read() -> Iterator[PreferenceItem]:
+        return islice(read_preferences(data, form), limit)
+
     num_edits, num_judgements = _survey(read)
     if not num_judgements:
         raise DataError(f"{data}: no judgement by people in it")
     out.mkdir(parents=True, exist_ok=True)
     store = ScoreStore(out / "scores.jsonl")
     console = Console()
-    info, names = asyncio.run(_score_all(read, store, _Service(url, api_key, in_flight), methods, num_edits))
-
-    def scores_of(item: PreferenceItem) -> Scores:
-        return {name: [store.score(key) for key in edit_keys(item, name, info.model)] for name in names}
-
-    evidence = gather(read(), scores_of, names)
-    prices = {name: _price(read, store, name, info.model) for name in names}
+    connect = partial(RewardClient, url, api_key=api_key, max_in_flight=in_flight)
+    info, names = asyncio.run(_score_all(read, store, connect, methods, num_edits))
+    evidence, prices = _gather(read(), store, names, info.model)
     found = report.Alignment.of(data.name, info.model, evidence, prices)
     report.write(found, out)
     console.print(_table(found))
@@ -77,21 +78,14 @@ def _align(
     )
 
 
-class _Service:
-    """Where to ask and how."""
-
-    def __init__(self, url: str, api_key: str | None, in_flight: int) -> None:
-        self._url, self._api_key, self._in_flight = url, api_key, in_flight
-
-    def client(self) -> RewardClient:
-        """A connection."""
-        return RewardClient(self._url, api_key=self._api_key, max_in_flight=self._in_flight)
-
-
 async def _score_all(
-    read: Callable[[], Iterator[PreferenceItem]], store: ScoreStore, service: _Service, methods: str, num_edits: int
+    read: Callable[[], Iterator[PreferenceItem]],
+    store: ScoreStore,
+    connect: Callable[[], RewardClient],
+    methods: str,
+    num_edits: int,
 ) -> tuple[ServiceInfo, list[str]]:
-    async with service.client() as client:
+    async with connect() as client:
         info = await client.wait_ready(_READY_SECONDS)
         names = _chosen(methods, info)
         with Progress(transient=True) as progress:
@@ -102,21 +96,14 @@ async def _score_all(
 
 
 def _chosen(methods: str, info: ServiceInfo) -> list[str]:
-    known = [name for name in info.methods if name != NEEDS_OTHERS]
-    if methods == ALL_METHODS:
+    known = [name for name in info.methods if name != _NEEDS_OTHERS]
+    if methods == _ALL_METHODS:
         return known
     names = [name.strip() for name in methods.split(",")]
     for name in names:
         if name not in known:
             raise ConfigError(f"--methods {name}: the service knows {', '.join(known)}")
     return names
-
-
-def _first(limit: int | None, read: Callable[[], Iterator[PreferenceItem]]) -> Iterator[PreferenceItem]:
-    for number, item in enumerate(read()):
-        if number == limit:
-            return
-        yield item
 
 
 def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
@@ -128,12 +115,27 @@ def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
     return edits, judgements
 
 
-def _price(read: Callable[[], Iterator[PreferenceItem]], store: ScoreStore, method: str, model: str) -> report.Price:
-    cost = store.cost(method)
-    found = [store.get(key) for item in read() for key in edit_keys(item, method, model)]
-    tokens = [one.tokens for one in found if one is not None]
+def _gather(
+    items: Iterable[PreferenceItem], store: ScoreStore, methods: Sequence[str], model: str
+) -> tuple[Evidence, dict[str, report.Price]]:
+    """The items' judgements with their scores, and what each method's scores took; the items are read once."""
+    tokens: dict[str, list[int]] = {method: [] for method in methods}
+
+    def scores_of(item: PreferenceItem) -> Scores:
+        scores = {}
+        for method in methods:
+            found = [store.get(key) for key in edit_keys(item, method, model)]
+            tokens[method] += [one.tokens for one in found if one is not None]
+            scores[method] = [None if one is None else one.score for one in found]
+        return scores
+
+    evidence = gather(items, scores_of, methods)
+    return evidence, {method: _price(store.cost(method), tokens[method]) for method in methods}
+
+
+def _price(cost: Cost, tokens: Sequence[int]) -> report.Price:
     return report.Price(
-        cost.seconds / cost.edits if cost.edits else None, sum(tokens) / len(tokens) if tokens else None
+        seconds=cost.seconds / cost.edits if cost.edits else None, tokens=fmean(tokens) if tokens else None
     )
 
 
@@ -146,9 +148,9 @@ def _table(found: report.Alignment) -> Table:
         overall, price = found.tasks[method][ALL], found.prices[method]
         table.add_row(
             method,
-            report.figure(overall.strict.value),
+            report.figure(overall.strict.estimate),
             f"{report.figure(100 * overall.strict.low, 0)}-{report.figure(100 * overall.strict.high, 0)}",
-            report.figure(overall.half.value),
+            report.figure(overall.half.estimate),
             report.figure(overall.tie_rate, 2),
             str(overall.num_missing),
             report.figure(price.seconds),

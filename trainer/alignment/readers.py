@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from shared.errors import DataError
 from shared.images import content_hash
+from shared.jsonl import read_rows
 from shared.preferences import Pair, PreferenceItem, read_jsonl
 
 _ROWS_AT_ONCE = 8
@@ -40,6 +41,8 @@ def read_preferences(path: Path, form: str) -> Iterator[PreferenceItem]:
     convert = FORMATS[form]
     for file in _files(path):
         for number, row in enumerate(_rows(file), start=1):
+            if not isinstance(row, Mapping):
+                raise DataError(f"{file}, row {number}: an object is expected, found a {type(row).__name__}")
             try:
                 yield convert(row, file.parent)
             except KeyError as error:
@@ -166,26 +169,29 @@ def _picture(value: object, folder: Path) -> bytes:
 
 def _files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.suffix in _READERS)
+    # What `datasets` saves has JSON files beside its tables that describe them.
+    found = [one for one in found if one.suffix in _TABLES] or found
     if not found or any(one.suffix not in _READERS for one in found):
         raise DataError(f"{path}: expected {', '.join(_READERS)}, or a directory of them")
     return found
 
 
-def _rows(file: Path) -> Iterator[Row]:
+def _rows(file: Path) -> Iterator[object]:
     try:
         yield from _READERS[file.suffix](file)
-    except (pa.ArrowInvalid, json.JSONDecodeError) as error:
+    except ValueError as error:  # of JSON, of UTF-8, and Arrow's own
         raise DataError(f"{file}: {error}") from error
 
 
-def _json_rows(file: Path) -> Iterator[Row]:
+def _json_rows(file: Path) -> Iterator[object]:
     content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, list | dict):
+        raise ValueError(f"a list of rows is expected, found a {type(content).__name__}")
     yield from content if isinstance(content, list) else content.values()
 
 
 def _jsonl_rows(file: Path) -> Iterator[Row]:
-    with file.open(encoding="utf-8") as lines:
-        yield from (json.loads(line) for line in lines if line.strip())
+    return (row for _, row in read_rows(file))
 
 
 def _parquet_rows(file: Path) -> Iterator[Row]:
@@ -201,7 +207,8 @@ def _arrow_rows(file: Path) -> Iterator[Row]:
                 yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
-_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+_TABLES = frozenset({".parquet", ".arrow"})
+_READERS: Mapping[str, Callable[[Path], Iterator[object]]] = {
     ".parquet": _parquet_rows,
     ".arrow": _arrow_rows,
     ".json": _json_rows,

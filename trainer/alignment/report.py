@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from trainer.alignment.agreement import Interval, PairAgreement, ScoreAgreement
+from shared.files import write_text
+from shared.markdown import table
+from trainer import pages
+from trainer.alignment.agreement import PairAgreement, ScoreAgreement
 from trainer.alignment.results import (
     ALL,
     Evidence,
@@ -24,6 +26,7 @@ from trainer.alignment.results import (
     paired_tests,
 )
 from trainer.charts import Series, line_chart
+from trainer.significance import Interval
 
 HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"
 HEADINGS = (
@@ -83,7 +86,7 @@ class Alignment:
     @property
     def ranked(self) -> list[str]:
         """Methods, the best first."""
-        return sorted(self.tasks, key=lambda method: -_sortable(self.tasks[method][ALL].strict.value))
+        return sorted(self.tasks, key=lambda method: -_sortable(self.tasks[method][ALL].strict.estimate))
 
 
 def rows(found: Alignment) -> list[tuple[str, ...]]:
@@ -107,29 +110,24 @@ def rows(found: Alignment) -> list[tuple[str, ...]]:
 
 def markdown(found: Alignment) -> str:
     """The table, and accuracy by task."""
-    lines = [
-        _line(HEADINGS),
-        _line(["---"] * len(HEADINGS)),
-        *(_line([f"`{row[0]}`", *row[1:]]) for row in rows(found)),
-    ]
+    overall = table(HEADINGS, ([f"`{row[0]}`", *row[1:]] for row in rows(found)))
     tasks = [name for name in found.tasks[found.ranked[0]] if name != ALL]
-    if len(tasks) > 1:
-        lines += ["", _line(["strict, by task", *tasks]), _line(["---"] * (len(tasks) + 1))]
-        for method in found.ranked:
-            cells = (interval(found.tasks[method][task].strict) for task in tasks)
-            lines.append(_line([f"`{method}`", *cells]))
-    return "\n".join(lines)
+    if len(tasks) <= 1:
+        return overall
+    lines = (
+        [f"`{method}`", *(interval(found.tasks[method][task].strict) for task in tasks)] for method in found.ranked
+    )
+    return f"{overall}\n\n{table(['strict, by task', *tasks], lines)}"
 
 
 def write(found: Alignment, out: Path) -> None:
     """Write the report, the figures, and the tables in Markdown."""
-    (out / TABLE_NAME).write_text(markdown(found) + "\n", encoding="utf-8")
-    (out / JSON_NAME).write_text(json.dumps(_as_json(found), indent=2) + "\n", encoding="utf-8")
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=select_autoescape()
-    )
-    templates.filters |= {"figure": figure, "interval": interval}
-    page = templates.get_template("alignment.html").render(
+    write_text(out / TABLE_NAME, markdown(found) + "\n")
+    write_text(out / JSON_NAME, json.dumps(_as_json(found), indent=2) + "\n")
+    page = pages.render(
+        "alignment.html",
+        figure=figure,
+        interval=interval,
         found=found,
         headings=HEADINGS,
         rows=rows(found),
@@ -137,7 +135,7 @@ def write(found: Alignment, out: Path) -> None:
         dimensions=list(found.dimensions[found.ranked[0]]),
         charts=_charts(found),
     )
-    (out / HTML_NAME).write_text(page, encoding="utf-8")
+    write_text(out / HTML_NAME, page)
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -147,7 +145,7 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 def interval(value: Interval) -> str:
     """The estimate and its interval."""
-    return "-" if math.isnan(value.value) else f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+    return "-" if math.isnan(value.estimate) else f"{value.estimate:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def _charts(found: Alignment) -> list[tuple[str, Markup]]:
@@ -190,10 +188,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _sortable(value: float) -> float:

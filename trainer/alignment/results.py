@@ -1,4 +1,7 @@
-"""The figures of an alignment run, of every method, task and dimension. Pure: items and scores in, a `Results` out."""
+"""The figures of an alignment run, of every method, task and dimension. Pure.
+
+Enter: items and scores, gathered as `Evidence`. Leave: agreements, tests and distributions by method.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.preferences import LABELS, PreferenceItem
 from trainer.alignment.agreement import (
@@ -16,6 +20,7 @@ from trainer.alignment.agreement import (
     mcnemar,
     pair_agreement,
     score_agreement,
+    strict_accuracy,
 )
 
 NUM_HISTOGRAM_BINS = 20
@@ -111,10 +116,12 @@ def by_dimension(evidence: Evidence, method: str) -> dict[str, PairAgreement]:
 def mean_over_tasks(evidence: Evidence, method: str) -> dict[str, float]:
     """Dimension -> unweighted mean of the tasks' strict accuracy, as EditReward-Bench's tables have it."""
     dimensions, tasks = np.array(evidence.dimensions), np.array(evidence.tasks)
+    differences = evidence.differences[method]
     found = {}
     for dimension in np.unique(dimensions):
         here = dimensions == dimension
-        shares = [_agreement(evidence, method, here & (tasks == task)).strict.value for task in np.unique(tasks[here])]
+        parts = [here & (tasks == task) for task in np.unique(tasks[here])]
+        shares = [strict_accuracy(differences[part], evidence.human[part]) for part in parts]
         found[str(dimension)] = float(np.nanmean(shares)) if not np.isnan(shares).all() else float("nan")
     return found
 
@@ -161,5 +168,5 @@ def _parts(evidence: Evidence, method: str, names: Sequence[str]) -> dict[str, P
     return {str(name): _agreement(evidence, method, column == name) for name in np.unique(column)}
 
 
-def _agreement(evidence: Evidence, method: str, chosen: np.ndarray) -> PairAgreement:
+def _agreement(evidence: Evidence, method: str, chosen: npt.NDArray[np.bool_]) -> PairAgreement:
     return pair_agreement(evidence.differences[method][chosen], evidence.human[chosen], evidence.items[chosen])

@@ -7,7 +7,6 @@ missing, and asked for again by the next run.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +16,9 @@ from typing import TypeVar
 
 from shared.client import RewardClient
 from shared.images import content_hash
+from shared.jsonl import append_rows, cut_torn_end, read_rows
 from shared.preferences import PreferenceItem
-from shared.schemas import CandidateScore, EditGroup, ServiceInfo
+from shared.schemas import CandidateScore, EditGroup, ServiceInfo, task_key
 
 Value = TypeVar("Value")
 _ITEMS_AT_ONCE = 32
@@ -53,31 +53,26 @@ class ScoreStore:
         self._found: dict[str, Found] = {}
         self._costs: dict[str, Cost] = {}
         if path.exists():
-            for line in _whole_lines(path):
-                content = json.loads(line)
-                if "cost_of" in content:
-                    self._count(content["cost_of"], content["edits"], content["seconds"])
+            cut_torn_end(path)
+            for _, row in read_rows(path):
+                if "cost_of" in row:
+                    self._count(row["cost_of"], row["edits"], row["seconds"])
                 else:
-                    self._found[content["key"]] = Found(**content)
+                    self._found[row["key"]] = Found(**row)
 
     def get(self, key: str) -> Found | None:
         """What is known."""
         return self._found.get(key)
 
-    def score(self, key: str) -> float | None:
-        """The score alone."""
-        found = self._found.get(key)
-        return None if found is None else found.score
-
     def keep(self, found: Sequence[Found]) -> None:
         """Keep these."""
         self._found |= {one.key: one for one in found}
-        self._append(asdict(one) for one in found)
+        append_rows(self._path, map(asdict, found))
 
     def spend(self, method: str, edits: int, seconds: float) -> None:
         """Count what a method took."""
         self._count(method, edits, seconds)
-        self._append([{"cost_of": method, "edits": edits, "seconds": seconds}])
+        append_rows(self._path, [{"cost_of": method, "edits": edits, "seconds": seconds}])
 
     def cost(self, method: str) -> Cost:
         """What a method took so far."""
@@ -86,10 +81,6 @@ class ScoreStore:
     def _count(self, method: str, edits: int, seconds: float) -> None:
         before = self.cost(method)
         self._costs[method] = Cost(before.edits + edits, before.seconds + seconds)
-
-    def _append(self, lines: Iterable[dict[str, object]]) -> None:
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def edit_keys(item: PreferenceItem, method: str, model: str) -> list[str]:
@@ -143,15 +134,6 @@ async def score_items(
         store.spend(method, asked, time.perf_counter() - started)
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Lines of a file that may have been cut off while it was written; what is cut off is removed from it."""
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
-    return whole.decode().splitlines()
-
-
 def _chunks(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
@@ -160,10 +142,11 @@ def _chunks(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
 
 def _group(item: PreferenceItem, method: str, info: ServiceInfo, edits: Sequence[bytes]) -> EditGroup:
     """A request; a task that the service has no text for is judged without one."""
+    known = item.task is not None and task_key(item.task) in info.tasks
     return EditGroup(
         instruction=item.instruction,
         requirement=item.requirement,
-        task=item.task if item.task in info.tasks else None,
+        task=item.task if known else None,
         method=method,
         sources=item.sources,
         candidates=tuple(edits),

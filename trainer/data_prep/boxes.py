@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from trainer.data import TaskLine, describe_faults
-from trainer.data_prep.formats import LabelledBox, ObjectsLine, moved, to_text
+from trainer.data_prep.formats import LabelledBox, ObjectsLine, renamed, to_text
 from trainer.data_prep.geometry import Box, Size, area_fraction, clip
 from trainer.data_prep.lists import Line, as_model
 from trainer.data_prep.pictures import Renaming, upright_size
@@ -48,7 +48,9 @@ class AreaLimits:
 
     def __post_init__(self) -> None:
         if not 0 <= self.minimum <= self.maximum <= 1:
-            raise DataError(f"areas must be 0 <= minimum <= maximum <= 1, found {self.minimum:g} and {self.maximum:g}")
+            raise ConfigError(
+                f"areas must be 0 <= minimum <= maximum <= 1, found {self.minimum:g} and {self.maximum:g}"
+            )
 
     def why_not(self, box: Box, size: Size) -> str | None:
         """The reason to drop a box; None for one that fits."""
@@ -89,8 +91,7 @@ def keep(line: Line[ObjectsLine | AnnotatedTask], limits: AreaLimits, directory:
     if isinstance(value, AnnotatedTask):
         if dropped:
             return Outcome(dropped=(*dropped, OBJECT_DROPPED))
-        task = moved(value.task, {name: rename(name) for name in value.task.names})
-        return Outcome((to_text(task),))
+        return Outcome((renamed(value.task, rename),))
     objects = tuple(found for found, reason in zip(value.objects, reasons, strict=True) if reason is None)
     if not objects:
         return Outcome(dropped=(*dropped, NONE_LEFT))

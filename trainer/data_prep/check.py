@@ -17,7 +17,7 @@ from trainer.data import TaskLine
 from trainer.data_prep import pictures
 from trainer.data_prep.geometry import Size
 from trainer.data_prep.lists import Line
-from trainer.data_prep.mix import task_key
+from trainer.data_prep.mix import task_name
 
 DUPLICATE = "same picture, same prompt as line "
 _LOOKED_AT = 1024
@@ -73,7 +73,7 @@ def examine(lines: Iterator[Line[TaskLine]], directory: Path, summary: Summary) 
             summary.faults["duplicate"] += 1
             yield Finding(line, f"{DUPLICATE}{first}")
             continue
-        summary.by_task[task_key(line.value.task)] += 1
+        summary.by_task[task_name(line.value)] += 1
         summary.by_size.update(one.size for one in looks)
         yield Finding(line, None)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,7 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
+from shared.files import whole_file
+from shared.images import content_hash
+from trainer.chat_client import ChatClient, Endpoint
 from trainer.data import TaskLine
 from trainer.data_prep import boxes as box_filter
 from trainer.data_prep import check as checking
@@ -21,12 +25,12 @@ from trainer.data_prep import mix as mixing
 from trainer.data_prep import rationality as judging
 from trainer.data_prep import redbox as red_boxes
 from trainer.data_prep import text_edit as text_edits
-from trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine
+from trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine, renamed
 from trainer.data_prep.lists import Examined, InputList, as_model
 from trainer.data_prep.pictures import Renaming
 from trainer.data_prep.shapes import ShapesSet
 from trainer.data_prep.sheet import SheetSample
-from trainer.data_prep.streaming import Counts, Job, Outcome, digest, process, process_in_order, whole_file
+from trainer.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
 from trainer.progress import Display
 from worlds.shapes.tasks import Split
 
@@ -107,7 +111,7 @@ def redbox(
     options = {
         "images": _name(pictures, out),
         "kinds": list(kinds),
-        "nouns": digest("\n".join(words)),
+        "nouns": content_hash("\n".join(words).encode()),
         "per_picture": per_picture,
         "line_width": line_width,
         "seed": seed,
@@ -166,20 +170,30 @@ def rationality(
 ) -> None:
     """Keep the tasks whose instruction makes sense for its picture, as a multimodal model sees it."""
     records = InputList(source, as_model(TaskLine))
-    text = judging.read_question(question)
+    asked = judging.Question(judging.read_question(question), max_pixels)
     examined = _examine(records, out)
-    endpoint = judging.Endpoint(url, model, api_key, in_flight, timeout, retry, max_pixels)
-    options = {"model": model, "question": digest(text), "max_pixels": max_pixels}
+    endpoint = Endpoint(
+        url=url,
+        model=model,
+        api_key=api_key,
+        max_in_flight=in_flight,
+        max_tokens=judging.ANSWER_TOKENS,
+        retry_seconds=retry,
+        timeout_seconds=timeout,
+    )
+    options = {"model": model, "question": content_hash(asked.text.encode()), "max_pixels": max_pixels}
     job = _job("rationality", out, {source: examined}, options, restart)
     display = Display(visible=True)
 
     async def ask(advance: Callable[[int], Any]) -> Counts:
-        rename = Renaming(source.parent, out.parent)
-        async with judging.Judge(endpoint, text) as judge:
+        directory, rename = source.parent, Renaming(source.parent, out.parent)
+        async with ChatClient(endpoint) as client:
             return await process_in_order(
                 job,
                 records.lines,
-                lambda line: judging.keep(line, judge, source.parent, rename, display.say),
+                partial(
+                    judging.keep, client=client, question=asked, directory=directory, rename=rename, say=display.say
+                ),
                 # More than are on the wire, so that one slow answer does not hold up the next questions.
                 num_waiting=4 * in_flight,
                 say=display.say,
@@ -245,7 +259,7 @@ def check(
             if finding.fault is None:
                 sample.add(finding.line.value)
                 if file:
-                    file.write(f"{mixing.renamed(finding.line.value, rename)}\n".encode())
+                    file.write(f"{renamed(finding.line.value, rename)}\n".encode())
             elif (num_told := num_told + 1) <= _FAULTS_SHOWN:
                 display.say(f"{source}:{finding.line.number}: {finding.fault}")
     if sheet is not None:
@@ -286,10 +300,10 @@ def _job(command: str, out: Path, inputs: Mapping[Path, Examined], options: Mapp
 
 
 def _some_of(option: str, names: Sequence[str] | None, known: tuple[L, ...]) -> tuple[L, ...]:
-    """The named ones, in their usual order; all when none is named. Raises DataError."""
+    """The named ones, in their usual order; all when none is named. Raises ConfigError."""
     strange = [name for name in names or () if name not in known]
     if strange:
-        raise DataError(f"{option} {strange[0]}: one of {', '.join(known)}")
+        raise ConfigError(f"{option} {strange[0]}: one of {', '.join(known)}")
     return tuple(name for name in known if name in names) if names else known
 
 

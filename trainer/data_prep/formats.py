@@ -10,6 +10,7 @@ size it was annotated; without them the picture's own header does. Image paths a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,9 +84,9 @@ def to_text(line: BaseModel) -> str:
     return json.dumps(line.model_dump(mode="json", exclude_none=True, exclude_unset=True))
 
 
-def moved(line: TaskLine, name_of: dict[str, str]) -> TaskLine:
-    """The same task with its images under other names."""
+def renamed(line: TaskLine, rename: Callable[[str], str]) -> str:
+    """A task as it is written into another list, where its images have other names."""
     if line.images is not None:
-        return line.model_copy(update={"images": [name_of[name] for name in line.images]})
-    names: str | list[str] = [name_of[name] for name in line.names]
-    return line.model_copy(update={"image": names[0] if isinstance(line.image, str) else names})
+        return to_text(line.model_copy(update={"images": list(map(rename, line.images))}))
+    names: str | list[str] = rename(line.image) if isinstance(line.image, str) else list(map(rename, line.names))
+    return to_text(line.model_copy(update={"image": names}))

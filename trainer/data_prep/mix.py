@@ -8,15 +8,15 @@ lines matters. Source: arXiv:2510.16888, Section 3.1 (600 each for reference and
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import DataError
+from shared.errors import ConfigError
+from shared.schemas import task_key
 from trainer.data import TaskLine
-from trainer.data_prep.formats import moved, to_text
+from trainer.data_prep.formats import renamed
 from trainer.data_prep.lists import InputList
 from trainer.data_prep.pictures import Renaming
 
@@ -55,7 +55,7 @@ def choose(lists: Sequence[InputList[TaskLine]], caps: Mapping[str, int], seed: 
         for line in one.lines():
             num_read += 1
             rank = _rank(seed, renamed(line.value, rename))
-            same_type = by_task.setdefault(task_key(line.value.task), {})
+            same_type = by_task.setdefault(task_name(line.value), {})
             dropped[DUPLICATE] += rank in same_type
             same_type.setdefault(rank, Place(rank, source, line.offset))
     chosen: list[Place] = []
@@ -73,18 +73,13 @@ def fetch(lists: Sequence[InputList[TaskLine]], places: Sequence[Place], out_dir
         yield renamed(lists[place.source].at(place.offset), renames[place.source])
 
 
-def renamed(line: TaskLine, rename: Renaming) -> str:
-    """A task as the mixture has it."""
-    return to_text(moved(line, {name: rename(name) for name in line.names}))
-
-
 def read_caps(given: Sequence[str]) -> dict[str, int]:
-    """The paper's caps, and those of `TASK=N` in their place; `TASK=all` lifts one. Raises DataError."""
+    """The paper's caps, and those of `TASK=N` in their place; `TASK=all` lifts one. Raises ConfigError."""
     caps = dict(PAPER_CAPS)
     for text in given:
         task, equals, number = text.partition("=")
         if not equals or not task.strip() or not (number == "all" or number.isdecimal()):
-            raise DataError(f"--cap {text!r} must read TASK=N or TASK=all")
+            raise ConfigError(f"--cap {text!r} must read TASK=N or TASK=all")
         if number == "all":
             caps.pop(task_key(task), None)
         else:
@@ -92,9 +87,9 @@ def read_caps(given: Sequence[str]) -> dict[str, int]:
     return caps
 
 
-def task_key(name: str | None) -> str:
-    """The one spelling of a task's name, as the reward service has it: `Text Edit` is `text_edit`."""
-    return NO_TASK if name is None else re.sub(r"[\s-]+", "_", name.strip().lower())
+def task_name(task: TaskLine) -> str:
+    """The task's type in its one spelling, for counts and caps."""
+    return NO_TASK if task.task is None else task_key(task.task)
 
 
 def _rank(seed: int, text: str) -> bytes:

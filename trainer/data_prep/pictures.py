@@ -12,35 +12,25 @@ from shared.errors import DataError, ImageError
 from trainer.data_prep.geometry import Size
 
 MISSING, UNREADABLE = "picture missing", "picture unreadable"
-_ORIENTATION_TAG = 0x0112
-_TURNED = frozenset({5, 6, 7, 8})
 
 
 def load(path: Path) -> Image.Image:
     """The upright RGB picture. Raises DataError whose message is the reason that is counted: MISSING or UNREADABLE."""
     try:
-        return images.decode(read(path))
-    except ImageError as error:
-        raise DataError(UNREADABLE) from error
-
-
-def read(path: Path) -> bytes:
-    """A picture's bytes. Raises DataError like `load`."""
-    try:
-        return path.read_bytes()
+        return images.decode(path.read_bytes())
     except OSError as error:
         raise DataError(MISSING) from error
+    except ImageError as error:
+        raise DataError(UNREADABLE) from error
 
 
 def upright_size(path: Path) -> Size:
     """A picture's size by its header, as it is looked at. Raises DataError like `load`."""
     try:
-        with Image.open(path, formats=images.ACCEPTED_FORMATS) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(_ORIENTATION_TAG) in _TURNED else (width, height)
-    except FileNotFoundError as error:
+        return images.upright_size(path)
+    except OSError as error:
         raise DataError(MISSING) from error
-    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+    except ImageError as error:
         raise DataError(UNREADABLE) from error
 
 

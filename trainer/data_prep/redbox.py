@@ -7,7 +7,6 @@ Source: arXiv:2510.16888, Section 3.1.
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +16,15 @@ from typing import Literal, get_args
 from PIL import Image, ImageDraw
 
 from shared.errors import DataError
+from shared.files import whole_file
+from shared.images import content_hash
 from trainer.data import TaskLine
 from trainer.data_prep import pictures
 from trainer.data_prep.formats import LabelledBox, ObjectsLine, to_text
 from trainer.data_prep.geometry import PixelBox, clip, line_width, outline
 from trainer.data_prep.lists import Line
 from trainer.data_prep.pictures import Renaming
-from trainer.data_prep.streaming import Outcome, digest, replace_file, rng_of
+from trainer.data_prep.streaming import Outcome, rng_of
 
 TASK = "redbox_control"
 Kind = Literal["adjust", "remove", "replace"]
@@ -119,10 +120,9 @@ def _task(
     prompt = rng.choice(_PHRASES[kind]).format(rng.choice(possible[kind]))
     width = line_width(picture.size, choices.line_fraction)
     box = outline(found.box, picture.size, width)
-    name = f"{digest(f'{line.text} {box} {width}')}.png"
-    buffer = io.BytesIO()
-    boxed(picture, box, width).save(buffer, "PNG")
-    replace_file(places.images / name, buffer.getvalue())
+    name = f"{content_hash(f'{line.text} {box} {width}'.encode())}.png"
+    with whole_file(places.images / name) as file:
+        boxed(picture, box, width).save(file, "PNG")
     metadata = {"kind": kind, "label": found.label, "box": list(found.box), **_kept(line.value)}
     return TaskLine(prompt=prompt, image=places.rename(name), task=TASK, metadata=metadata)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from shared.images import content_hash
 from trainer.data import TaskLine
 from trainer.data_prep import pictures
-from trainer.data_prep.mix import task_key
-from trainer.data_prep.streaming import digest
+from trainer.data_prep.mix import task_name
 from trainer.grids import CELL, put
 
 _COLUMNS, _LINES, _LINE_PIXELS, _LINE_CHARS, _GAP = 8, 3, 12, 22, 8
@@ -40,9 +40,9 @@ class SheetSample:
 
     def add(self, task: TaskLine) -> None:
         """Consider one task; its first picture stands for it."""
-        name = task.names[0]
-        kept = self._by_task.setdefault(task_key(task.task), [])
-        kept.append(Entry(digest(f"{name}\0{task.prompt}"), name, task_key(task.task), task.prompt))
+        name, kind = task.names[0], task_name(task)
+        kept = self._by_task.setdefault(kind, [])
+        kept.append(Entry(content_hash(f"{name}\0{task.prompt}".encode()), name, kind, task.prompt))
         if len(kept) > 2 * self._count:
             kept[:] = heapq.nsmallest(self._count, kept)
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +23,7 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import DataError
+from shared.files import write_text
 
 _CHECKPOINT_SECONDS = 0.2
 T = TypeVar("T")
@@ -152,7 +151,7 @@ class ResumableOutput:
     def _save(self) -> None:
         self._open_file.flush()
         os.fsync(self._open_file.fileno())
-        replace_file(self._path, self._progress.model_dump_json(indent=1).encode() + b"\n")
+        write_text(self._path, self._progress.model_dump_json(indent=1) + "\n")
         self._saved_at = time.monotonic()
 
     def _found(self, size: int) -> _Progress | None:
@@ -237,30 +236,6 @@ async def process_in_order(
 def progress_path(out: Path) -> Path:
     """Where an output's progress stands."""
     return out.with_name(f"{out.name}.progress.json")
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    with whole_file(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes its name when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def digest(text: str) -> str:
-    """A short name for a text, the same on every machine."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def rng_of(seed: int, text: str) -> random.Random:

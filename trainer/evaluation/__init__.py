@@ -1,1 +1,1 @@
-"""Evaluation of a policy on held-out tasks."""
+"""Did the editor get better: held-out tasks during a training, public benchmarks, two editors pair by pair."""

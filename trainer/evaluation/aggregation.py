@@ -77,7 +77,7 @@ def macro_mean(means: Sequence[float | None]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Pair:
+class GEditScores:
     """A sample of GEdit."""
 
     semantic: float
@@ -91,13 +91,13 @@ class Pair:
         return math.sqrt(self.semantic * self.quality)
 
 
-def gedit_pair(semantic: Sequence[float], quality: Sequence[float]) -> Pair:
+def gedit_scores(semantic: Sequence[float], quality: Sequence[float]) -> GEditScores:
     """SC and PQ of the judge's two lists. Source: VIEScore (arXiv:2312.14867), task tie."""
-    return Pair(min(semantic), min(quality))
+    return GEditScores(min(semantic), min(quality))
 
 
 @dataclass(frozen=True)
-class PairSummary:
+class GEditSummary:
     """G_SC, G_PQ and G_O of one set of samples; all three over the same samples, those with both scores."""
 
     semantic: Summary
@@ -105,14 +105,14 @@ class PairSummary:
     overall: Summary
 
 
-def summarise_pairs(samples: Iterable[tuple[str, Pair | None]], order: Sequence[str] = ()) -> PairSummary:
+def summarise_gedit(samples: Iterable[tuple[str, GEditScores | None]], order: Sequence[str] = ()) -> GEditSummary:
     """samples: (type, its scores; None when either is missing)."""
     samples = list(samples)
 
-    def row(score: Callable[[Pair], float]) -> Summary:
-        return summarise([Sample(name, None if pair is None else score(pair)) for name, pair in samples], order)
+    def row(score: Callable[[GEditScores], float]) -> Summary:
+        return summarise([Sample(name, None if one is None else score(one)) for name, one in samples], order)
 
-    return PairSummary(row(lambda pair: pair.semantic), row(lambda pair: pair.quality), row(lambda pair: pair.overall))
+    return GEditSummary(row(lambda one: one.semantic), row(lambda one: one.quality), row(lambda one: one.overall))
 
 
 def _type_mean(values: Sequence[float | None]) -> TypeMean:

@@ -11,7 +11,6 @@ Enters: a directory that a person downloaded. Leaves: typed items, all checked b
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +21,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import DataError
+from shared.files import write_bytes
 from shared.images import content_hash
-from trainer.evaluation.files import write_bytes
+from shared.jsonl import read_objects
 from trainer.evaluation.published import IMGEDIT_COLUMNS
 
 BenchmarkName = Literal["imgedit", "gedit"]
@@ -132,7 +132,7 @@ def read_imgedit(directory: Path, origin: Path | None = None) -> Benchmark:
     try:
         lines = TypeAdapter(dict[str, _ImgEditLine]).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise DataError(f"{path} is not ImgEdit's list of edits: {_first_fault(error)}") from error
+        raise DataError(f"{path} is not ImgEdit's list of edits: {first_fault(error)}") from error
     if not lines:
         raise DataError(f"{path} holds no edit")
     folder = origin or _folder_of([line.id for line in lines.values()], path.parent)
@@ -151,10 +151,10 @@ def read_gedit(directory: Path, languages: Sequence[Language], store: Path) -> B
     if tables:
         rows, origin = _arrow_rows(tables), f"{len(tables)} {tables[0].suffix[1:]} files in {directory}"
     elif lists:
-        rows, origin = _jsonl_rows(lists[0]), str(lists[0])
+        rows, origin = (row for _, row in read_objects(lists[0], _GEditRow)), str(lists[0])
     else:
         raise DataError(f"{directory} holds no GEdit-Bench: neither .parquet nor .arrow nor .jsonl files")
-    items = tuple(item for row in rows if (item := _gedit_item(row, languages, directory, store, origin)) is not None)
+    items = tuple(_gedit_item(row, directory, store, origin) for row in rows if row.instruction_language in languages)
     if not items:
         raise DataError(f"{origin}: no instruction in {' or '.join(languages)}")
     if repeated := [key for key, count in Counter(item.key for item in items).items() if count > 1]:
@@ -191,27 +191,16 @@ def _check_pictures(items: Iterable[Item], listed_in: Path) -> None:
         raise DataError(f"{len(missing)} source pictures of {listed_in} do not exist:\n{listed}")
 
 
-def _gedit_item(
-    row: Mapping[str, Any], languages: Sequence[Language], directory: Path, store: Path, origin: str
-) -> Item | None:
-    """None: of another language."""
-    if row.get("instruction_language") not in ("en", "cn"):
-        raise DataError(f"{origin}: instruction_language {row.get('instruction_language')!r} is neither en nor cn")
-    if row["instruction_language"] not in languages:
-        return None
-    try:
-        read = _GEditRow.model_validate(row)
-    except ValidationError as error:
-        raise DataError(f"{origin}: row {row.get('key')!r} is not GEdit's: {_first_fault(error)}") from error
-    if read.task_type not in GEDIT_TASKS:
-        raise DataError(f"{origin}: task_type {read.task_type!r} is none of {', '.join(GEDIT_TASKS)}")
+def _gedit_item(row: _GEditRow, directory: Path, store: Path, origin: str) -> Item:
+    if row.task_type not in GEDIT_TASKS:
+        raise DataError(f"{origin}: task_type {row.task_type!r} is none of {', '.join(GEDIT_TASKS)}")
     return Item(
-        key=f"{read.task_type}/{read.instruction_language}/{read.key}",
-        type=read.task_type,
-        instruction=read.instruction,
-        source=_picture_of(read, directory, store, origin),
-        language=read.instruction_language,
-        intersection=read.intersection_exist,
+        key=f"{row.task_type}/{row.instruction_language}/{row.key}",
+        type=row.task_type,
+        instruction=row.instruction,
+        source=_picture_of(row, directory, store, origin),
+        language=row.instruction_language,
+        intersection=row.intersection_exist,
     )
 
 
@@ -228,8 +217,8 @@ def _picture_of(row: _GEditRow, directory: Path, store: Path, origin: str) -> Pa
     return directory / name
 
 
-def _arrow_rows(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Rows of the columns that are needed, a few at a time: a file's pictures are larger than some memories."""
+def _arrow_rows(paths: Sequence[Path]) -> Iterator[_GEditRow]:
+    """A few rows at a time: a file's pictures are larger than some memories."""
     if importlib.util.find_spec("pyarrow") is None:
         raise DataError(
             f"{paths[0]} needs pyarrow (extra `evaluation`); without it, export the rows as gedit.jsonl, "
@@ -245,9 +234,10 @@ def _arrow_rows(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
             else:
                 batches = _arrow_batches(path)
             for batch in batches:
-                yield from batch.select(list(_ARROW_COLUMNS)).to_pylist()
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise DataError(f"{path} holds no rows of GEdit-Bench: {error}") from error
+                for row in batch.select(list(_ARROW_COLUMNS)).to_pylist():
+                    yield _GEditRow.model_validate(row)
+        except (OSError, KeyError, pa.ArrowException, ValidationError) as error:
+            raise DataError(f"{path} holds no rows of GEdit-Bench: {first_fault(error)}") from error
 
 
 def _arrow_batches(path: Path) -> Iterator[Any]:
@@ -262,19 +252,6 @@ def _arrow_batches(path: Path) -> Iterator[Any]:
     return iter(pa.ipc.open_stream(mapped))
 
 
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path} line {number}: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path} line {number}: an object is expected, found a {type(row).__name__}")
-        yield row
-
-
 def _plain(key: str, path: Path) -> str:
     """A key becomes a file's name."""
     if not re.fullmatch(r"[\w.\-]+", key):
@@ -282,7 +259,8 @@ def _plain(key: str, path: Path) -> str:
     return key
 
 
-def _first_fault(error: Exception) -> str:
+def first_fault(error: Exception) -> str:
+    """For people: of a ValidationError the first field at fault, and how many more there are."""
     if not isinstance(error, ValidationError):
         return str(error)
     faults = error.errors()

@@ -5,6 +5,8 @@ Everything that can be wrong is checked before a model is loaded: the benchmark'
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared.errors import ConfigError, DataError
+from shared.errors import ConfigError
+from trainer.chat_client import ChatClient, Endpoint
 from trainer.evaluation import evaluating
 from trainer.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
-from trainer.evaluation.evaluating import JudgeSettings
 from trainer.evaluation.rubrics import Prompts, load_prompts
 from trainer.evaluation.sharing import Share
 from trainer.evaluation.side_by_side import write_comparison
@@ -84,7 +86,7 @@ class _Order:
     gallery: int
 
     def check(self) -> None:
-        """What can be told wrong without a look at any file. Raises ConfigError or DataError."""
+        """What can be told wrong without a look at any file. Raises ConfigError."""
         if (self.model is None) == (self.pictures is None):
             raise ConfigError("give either --model (edit and judge) or --pictures (judge what is there)")
         if self.pictures is not None and (self.adapter or self.base or self.step is not None or self.overrides):
@@ -96,16 +98,20 @@ class _Order:
         if self.pictures is not None and self.judge_url is None:
             raise ConfigError("--pictures needs a judge: --judge-url and --judge-model")
         if self.weights not in _WEIGHTS:
-            raise DataError(f"--weights {self.weights}: one of {', '.join(_WEIGHTS)}")
+            raise ConfigError(f"--weights {self.weights}: one of {', '.join(_WEIGHTS)}")
 
-    def judge(self) -> JudgeSettings | None:
-        """None: only pictures are made."""
+    def judge(self) -> Endpoint | None:
+        """Where the judge is; None: only pictures are made. Raises ConfigError when its key's variable is not set."""
         if self.judge_url is None or self.judge_model is None:
             return None
-        return JudgeSettings(
+        name = self.judge_key_variable
+        key = None if name is None else os.environ.get(name)
+        if name is not None and not key:
+            raise ConfigError(f"--judge-key-variable {name}: there is no such environment variable")
+        return Endpoint(
             url=self.judge_url,
             model=self.judge_model,
-            key_variable=self.judge_key_variable,
+            api_key=key,
             max_in_flight=self.max_in_flight,
             max_tokens=self.max_tokens,
             retry_seconds=self.retry_seconds,
@@ -183,7 +189,7 @@ def evaluate(
         if origin is not None:
             raise ConfigError("--origin belongs to imgedit; GEdit-Bench has its pictures in its files")
         if (language or "en") not in _LANGUAGES:
-            raise DataError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
+            raise ConfigError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
         benchmark = read_gedit(directory, _LANGUAGES[language or "en"], evaluating.cache_directory(out) / "sources")
     texts = load_prompts(name, prompts)
     _evaluate(benchmark if limit is None else benchmark.first_of_each_type(limit), texts, order)
@@ -206,11 +212,11 @@ def compare(
 def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:
     share = Share.from_environment()
     is_main = share.rank == 0
-    settings, subject = order.judge(), order.subject()
+    endpoint, subject = order.judge() if is_main else None, order.subject()
     if is_main:
         typer.echo(benchmark.describe(), err=True)
-        if settings is not None:
-            settings.check(evaluating.open_answers(order.out))
+        if endpoint is not None:
+            asyncio.run(_check(endpoint))
     if order.pictures is not None:
         pictures = evaluating.find_pictures(benchmark, order.pictures, _tell)
         editor = {"pictures": str(order.pictures)}
@@ -220,13 +226,13 @@ def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:
         editor = dict(subject.identity)
     if not is_main:
         return
-    if settings is not None:
+    if endpoint is not None:
         tables = evaluating.judge(
             benchmark,
             pictures,
             order.out,
             prompts=prompts,
-            settings=settings,
+            endpoint=endpoint,
             editor=editor,
             seed=order.seed,
             per_type=order.gallery,
@@ -234,6 +240,11 @@ def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:
         )
         typer.echo(tables)
     typer.echo(order.out)
+
+
+async def _check(endpoint: Endpoint) -> None:
+    async with ChatClient(endpoint) as client:
+        await client.check()
 
 
 def _tell(line: str) -> None:

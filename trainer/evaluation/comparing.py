@@ -13,6 +13,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from trainer.significance import Interval, sign_test
+
 TIE = 1e-9
 """Scores closer than this are equal: they differ by rounding only."""
 
@@ -31,15 +33,6 @@ class Paired:
         """By how much the second is better; 0 when they differ by rounding only."""
         difference = self.second - self.first
         return 0.0 if abs(difference) < TIE else difference
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its confidence interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -117,13 +110,6 @@ def wilson(successes: int, count: int, confidence: float = 0.95) -> Interval:
     low = 0.0 if successes == 0 else (centre - reach) / scale
     high = 1.0 if successes == count else (centre + reach) / scale
     return Interval(share, low, high)
-
-
-def sign_test(num_wins: int, num_losses: int) -> float:
-    """P(as lopsided as this or more) when wins and losses are equally likely; 1 without either."""
-    count = num_wins + num_losses
-    tail = sum(math.comb(count, k) for k in range(min(num_wins, num_losses) + 1))
-    return min(1.0, 2 * tail / (1 << count))
 
 
 def _resampled_means(

@@ -19,18 +19,14 @@ from shared import packaged
 from shared.config import load_config
 from shared.errors import CheckpointError, ConfigError
 from trainer import checkpoint
-from trainer.config import TrainConfig
+from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
 from trainer.editor import WeightsName, find_weights
 from trainer.export import WEIGHTS_NAME
 from trainer.full_policy import FullPolicy
+from trainer.models import family_of_pipeline
 
-_FAMILY_OF_PIPELINE = {
-    "FluxKontextPipeline": "flux_kontext",
-    "QwenImageEditPipeline": "qwen_image_edit",
-    "QwenImageEditPlusPipeline": "qwen_image_edit_plus",
-    "Flux2KleinPipeline": "flux2_klein",
-}
-_CONFIG, _CHECKPOINTS = "config.yaml", "checkpoints"
+# Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
+_KEEP_SHAPES = "model.aspect=buckets"
 _SAMPLE_BYTES = 2**20
 
 
@@ -60,8 +56,8 @@ def find_subject(
     Raises ConfigError or CheckpointError.
     """
     path = Path(model)
-    if (path / _CONFIG).is_file():
-        config = load_config(TrainConfig, path / _CONFIG, [_KEEP_SHAPES, *overrides])
+    if (path / CONFIG_NAME).is_file():
+        config = load_config(TrainConfig, path / CONFIG_NAME, [_KEEP_SHAPES, *overrides])
         trained = None if base or adapter else _trained(path, weights, step)
     else:
         config = _config_of_pipeline(model, overrides)
@@ -72,12 +68,8 @@ def find_subject(
     return Subject(config, trained, _identity(config, trained))
 
 
-# Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
-_KEEP_SHAPES = "model.aspect=buckets"
-
-
 def _trained(path: Path, weights: WeightsName, step: int | None) -> Path:
-    if (path / _CHECKPOINTS).is_dir() or not (path / "manifest.json").is_file():
+    if (path / CHECKPOINTS_NAME).is_dir() or not (path / "manifest.json").is_file():
         return find_weights(path, weights, step)
     if fault := checkpoint.damage(path):
         raise CheckpointError(f"{path}: {fault}")
@@ -96,12 +88,13 @@ def _family_of(model: str) -> str:
         name = DiffusionPipeline.load_config(packaged.find(model))["_class_name"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"--model {model} is neither a run ({_CONFIG}), nor a checkpoint of one, nor a pipeline of diffusers: "
+            f"--model {model} is neither a run ({CONFIG_NAME}), nor a checkpoint of one, nor a pipeline of diffusers: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if name not in _FAMILY_OF_PIPELINE:
+    family = family_of_pipeline(name)
+    if family is None:
         raise ConfigError(f"--model {model} is a {name}; name its family: model.family=package.module:Class")
-    return _FAMILY_OF_PIPELINE[name]
+    return family
 
 
 def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import ConfigError, DataError, RewardServiceError
+from shared.errors import DataError, EndpointError
+from shared.files import place, write_text
+from trainer.chat_client import ChatClient, Endpoint
 from trainer.evaluation import gallery, results
 from trainer.evaluation.benchmarks import Benchmark, Item, find_picture
-from trainer.evaluation.files import place, write_text
 from trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
 from trainer.evaluation.results import JudgedItem, JudgeInfo, Results
 from trainer.evaluation.rubrics import Prompts, Verdict, questions, read
@@ -35,53 +35,9 @@ NO_PICTURE = "no picture"
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Where the judge is."""
-
-    url: str
-    model: str
-    key_variable: str | None
-    """Environment variable that holds the key; None: it needs none."""
-    max_in_flight: int
-    max_tokens: int
-    retry_seconds: float
-
-    def connect(self, store: AnswerStore) -> Judge:
-        """A client. Raises ConfigError when the variable is not set."""
-        key = None
-        if self.key_variable is not None:
-            key = os.environ.get(self.key_variable)
-            if not key:
-                raise ConfigError(f"--judge-key-variable {self.key_variable}: there is no such environment variable")
-        return Judge(
-            self.url,
-            self.model,
-            store,
-            api_key=key,
-            max_in_flight=self.max_in_flight,
-            max_tokens=self.max_tokens,
-            retry_seconds=self.retry_seconds,
-        )
-
-    def check(self, store: AnswerStore) -> None:
-        """Raises ConfigError when it is not there, or does not know the model or us."""
-
-        async def check() -> None:
-            async with self.connect(store) as judge:
-                await judge.check()
-
-        asyncio.run(check())
-
-
 def cache_directory(out: Path) -> Path:
     """What a rerun uses."""
     return out / "cache"
-
-
-def open_answers(out: Path) -> AnswerStore:
-    """The judge's answers so far."""
-    return AnswerStore(cache_directory(out) / "answers.jsonl")
 
 
 def make_pictures(
@@ -144,29 +100,29 @@ def judge(
     out: Path,
     *,
     prompts: Prompts,
-    settings: JudgeSettings,
+    endpoint: Endpoint,
     editor: dict[str, Any],
     seed: int,
     per_type: int,
     tell: Tell,
 ) -> str:
-    """Ask about every picture, write the results; returns the tables. Raises RewardServiceError without any verdict."""
+    """Ask about every picture, write the results; returns the tables. Raises EndpointError without any verdict."""
     asked = {
         item.key: questions(benchmark.name, item, pictures[item.key], prompts)
         for item in benchmark.items
         if item.key in pictures
     }
-    answers = asyncio.run(_ask(asked, settings, open_answers(out), tell))
+    answers = asyncio.run(_ask(asked, endpoint, AnswerStore(cache_directory(out) / "answers.jsonl"), tell))
     verdicts = {item.key: _verdict(benchmark, item, answers.get(item.key)) for item in benchmark.items}
     if all(verdict.value is None for verdict in verdicts.values()):
         first = next(verdict.missing for verdict in verdicts.values() if verdict.missing != NO_PICTURE)
-        raise RewardServiceError(f"not one of {len(asked)} edits got a verdict; the first: {first}")
+        raise EndpointError(f"not one of {len(asked)} edits got a verdict; the first: {first}")
     evaluation = Results(
         benchmark=benchmark.name,
         description=benchmark.describe(),
         editor=editor,
         seed=seed,
-        judge=JudgeInfo(model=settings.model, url=settings.url, prompts=prompts.origin, prompts_digest=prompts.digest),
+        judge=JudgeInfo(model=endpoint.model, url=endpoint.url, prompts=prompts.origin, prompts_digest=prompts.digest),
         judged_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         items=tuple(
             _judged(out, item, pictures.get(item.key), verdicts[item.key], answers.get(item.key, {}))
@@ -180,7 +136,7 @@ def judge(
 
 
 async def _ask(
-    asked: Mapping[str, Mapping[str, Question]], settings: JudgeSettings, store: AnswerStore, tell: Tell
+    asked: Mapping[str, Mapping[str, Question]], endpoint: Endpoint, store: AnswerStore, tell: Tell
 ) -> dict[str, dict[str, Answer]]:
     flat = [(key, name, question) for key, named in asked.items() for name, question in named.items()]
     num_done = 0
@@ -191,9 +147,9 @@ async def _ask(
         if num_done % max(1, len(flat) // 10) == 0:
             tell(f"judged {num_done} of {len(flat)} questions")
 
-    async with settings.connect(store) as judge:
-        await judge.check()
-        answers = await judge.ask([question for _, _, question in flat], count)
+    async with ChatClient(endpoint) as client:
+        await client.check()
+        answers = await Judge(client, store).ask([question for _, _, question in flat], count)
     found: dict[str, dict[str, Answer]] = {key: {} for key in asked}
     for (key, name, _), answer in zip(flat, answers, strict=True):
         found[key][name] = answer

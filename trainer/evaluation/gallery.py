@@ -5,16 +5,15 @@ Enters: cards (an instruction and its pictures with captions) in sections. Leave
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from PIL import Image
 
 from shared import images
+from trainer import pages
 from trainer.evaluation.results import JudgedItem, Results, missing_kind
 from trainer.evaluation.tables import Report, number
 
@@ -71,13 +70,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 def render(report: Report, sections: Sequence[Section]) -> str:
     """The page: the report, then the pictures."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-    )
-    environment.globals["thumbnail"] = thumbnail
-    return environment.get_template("gallery.html").render(report=report, sections=sections)
+    return pages.render("gallery.html", report=report, sections=sections, thumbnail=thumbnail)
 
 
 def thumbnail(path: Path) -> str | None:
@@ -86,8 +79,7 @@ def thumbnail(path: Path) -> str | None:
         return None
     image = images.decode(path.read_bytes())
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    data = images.encode(image)
-    return f"data:{images.mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return images.data_url(images.encode(image))
 
 
 def verdict_line(item: JudgedItem) -> str:

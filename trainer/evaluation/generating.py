@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from PIL import Image
 
 from shared.errors import DataError
+from shared.files import write_bytes
 from shared.images import content_hash, encode_png
+from trainer.data import open_picture
 from trainer.evaluation.benchmarks import Item
-from trainer.evaluation.files import open_picture, write_bytes
 from trainer.evaluation.sharing import Share
 from trainer.seeding import derived_seed
 

@@ -57,6 +57,7 @@ def evaluate(
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
     tickets: list[Ticket] = []
+    # A sharded forward needs all processes: one that has no part left edits this one, and nobody keeps it.
     company = next(_parts([(0, tasks[0])], 1, choose_size))
     for part in processes.in_step(_parts(mine, batch_size, choose_size), together=policy.sharded):
         with policy.use(name):

@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from shared.errors import DataError
-from trainer.evaluation.aggregation import Pair, PairSummary, Sample, Summary, summarise, summarise_pairs
-from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language
-from trainer.evaluation.files import write_text
+from shared.files import write_text
+from trainer.evaluation.aggregation import GEditScores, GEditSummary, Sample, Summary, summarise, summarise_gedit
+from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language, first_fault
 from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
 from trainer.evaluation.tables import Report, Table, number
 
@@ -89,8 +89,7 @@ def read_results(directory: Path) -> Results:
         values.pop("summary", None)
         return Results.model_validate(values)
     except (OSError, ValueError, AttributeError) as error:
-        fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise DataError(f"{directory} holds no results of edit-r1 evaluate: {fault}") from error
+        raise DataError(f"{directory} holds no results of edit-r1 evaluate: {first_fault(error)}") from error
 
 
 def write(out: Path, results: Results) -> Report:
@@ -179,13 +178,13 @@ def num_cap_violations(results: Results) -> int:
     return sum(max(scores) > scores[0] for scores in rated)
 
 
-def gedit_summaries(results: Results) -> list[tuple[Language, str, PairSummary]]:
+def gedit_summaries(results: Results) -> list[tuple[Language, str, GEditSummary]]:
     """(language, full or intersection, its row), of the sets that have items."""
-    found: list[tuple[Language, str, PairSummary]] = []
+    found: list[tuple[Language, str, GEditSummary]] = []
     for language in LANGUAGES:
         full = [item for item in results.items if item.language == language]
         sets = (("full", full), ("intersection", [item for item in full if item.intersection]))
-        found += [(language, name, _pairs(items)) for name, items in sets if items]
+        found += [(language, name, _gedit_summary(items)) for name, items in sets if items]
     return found
 
 
@@ -263,16 +262,16 @@ def _reasons(items: Sequence[JudgedItem]) -> Counter[str]:
     return Counter(kind for item in items if (kind := missing_kind(item)) is not None)
 
 
-def _pairs(items: Sequence[JudgedItem]) -> PairSummary:
-    samples = [(item.type, None if item.value is None else Pair(item.parts["SC"], item.parts["PQ"])) for item in items]
-    return summarise_pairs(samples, GEDIT_TASKS)
+def _gedit_summary(items: Sequence[JudgedItem]) -> GEditSummary:
+    scores = [None if item.value is None else GEditScores(item.parts["SC"], item.parts["PQ"]) for item in items]
+    return summarise_gedit(zip((item.type for item in items), scores, strict=True), GEDIT_TASKS)
 
 
 def _cells(row: Summary) -> list[str]:
     return [number(row.types[name].mean) if name in row.types else "-" for name in IMGEDIT_COLUMNS]
 
 
-def _task_cell(row: PairSummary, task: str) -> str:
+def _task_cell(row: GEditSummary, task: str) -> str:
     if task not in row.overall.types:
         return "-"
     return " / ".join(number(one.types[task].mean) for one in (row.semantic, row.quality, row.overall))

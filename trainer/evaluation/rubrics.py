@@ -14,7 +14,7 @@ from statistics import fmean
 
 from shared.errors import DataError, UnparsableAnswerError
 from shared.images import content_hash
-from trainer.evaluation.aggregation import gedit_pair
+from trainer.evaluation.aggregation import gedit_scores
 from trainer.evaluation.benchmarks import BenchmarkName, Item
 from trainer.evaluation.judging import Answer, Question, Shown
 from trainer.evaluation.parsing import criteria_scores, json_scores, official_mean
@@ -117,7 +117,7 @@ def read(benchmark: BenchmarkName, item: Item, answers: Mapping[str, Answer]) ->
             criteria = CRITERIA[item.type]
             scores = criteria_scores(texts["rating"], criteria)
             return Verdict(fmean(scores), dict(zip(criteria, map(float, scores), strict=True)), official)
-        pair = gedit_pair(json_scores(texts["sc"], 2), json_scores(texts["pq"], 2))
+        scored = gedit_scores(json_scores(texts["sc"], 2), json_scores(texts["pq"], 2))
     except UnparsableAnswerError as error:
         return Verdict(None, official=official, missing=f"unparsable: {error}")
-    return Verdict(pair.overall, {"SC": pair.semantic, "PQ": pair.quality})
+    return Verdict(scored.overall, {"SC": scored.semantic, "PQ": scored.quality})

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from shared.errors import DataError
+from shared.files import write_text
 from trainer.evaluation import gallery
-from trainer.evaluation.comparing import Interval, Outcome, Paired, compare, pair
-from trainer.evaluation.files import write_text
+from trainer.evaluation.comparing import Outcome, Paired, compare, pair
 from trainer.evaluation.gallery import Card, Cell, Section, verdict_line
 from trainer.evaluation.results import LANGUAGES, JudgedItem, Results, read_results
 from trainer.evaluation.tables import Report, Table, number
+from trainer.significance import Interval
 
 JSON_NAME, TABLES_NAME, GALLERY_NAME = "comparison.json", "comparison.md", "comparison.html"
 _HEADINGS = ("", "pairs", "A", "B", "B - A (95%)", "B wins", "ties", "A wins", "sign test p")

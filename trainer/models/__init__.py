@@ -18,15 +18,21 @@ class FamilyEntry:
 
     path: str
     """package.module:Class."""
+    pipeline: str
+    """Class of diffusers whose weights it loads, as a pipeline's model_index.json names it."""
     max_sources: int
     """Source images a task may have; the class says the same."""
 
 
 FAMILIES = {
-    "flux_kontext": FamilyEntry("trainer.models.flux_kontext:FluxKontext", max_sources=1),
-    "qwen_image_edit": FamilyEntry("trainer.models.qwen_image_edit:QwenImageEdit", max_sources=1),
-    "qwen_image_edit_plus": FamilyEntry("trainer.models.qwen_image_edit:QwenImageEditPlus", max_sources=3),
-    "flux2_klein": FamilyEntry("trainer.models.flux2_klein:Flux2Klein", max_sources=4),
+    "flux_kontext": FamilyEntry("trainer.models.flux_kontext:FluxKontext", "FluxKontextPipeline", max_sources=1),
+    "qwen_image_edit": FamilyEntry(
+        "trainer.models.qwen_image_edit:QwenImageEdit", "QwenImageEditPipeline", max_sources=1
+    ),
+    "qwen_image_edit_plus": FamilyEntry(
+        "trainer.models.qwen_image_edit:QwenImageEditPlus", "QwenImageEditPlusPipeline", max_sources=3
+    ),
+    "flux2_klein": FamilyEntry("trainer.models.flux2_klein:Flux2Klein", "Flux2KleinPipeline", max_sources=4),
 }
 """Family name -> its entry. Anybody else's family is named by its import path, package.module:Class."""
 
@@ -39,6 +45,11 @@ def family_class(name: str) -> type[ModelFamily]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"model.family = {name!r}: {error}") from error
     return found
+
+
+def family_of_pipeline(pipeline: str) -> str | None:
+    """Name of the family that loads this class of diffusers; None: no family of ours does."""
+    return next((name for name, entry in FAMILIES.items() if entry.pipeline == pipeline), None)
 
 
 def max_sources(name: str) -> int:

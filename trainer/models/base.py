@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from trainer.models.quantizing import Quantization, quantized
 from trainer.models.skeleton import load_skeleton
 from trainer.offloading import Offloaded
@@ -159,7 +159,16 @@ class ModelFamily(ABC):
 
     @torch.no_grad()
     def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Condition on B instructions and their source images, all of one layout; no gradient."""
+        """Condition on B instructions and their source images, all of one layout; no gradient.
+
+        Raises DataError for more source images than the family takes, or none.
+        """
+        for text, images in zip(instructions, sources, strict=True):
+            if not 1 <= len(images) <= self.max_sources:
+                raise DataError(
+                    f"the task {text!r} has {len(images)} source images; {type(self).__name__} takes 1 to "
+                    f"{self.max_sources}"
+                )
         with self.offloaded.present() if self.offloaded else nullcontext():
             return self._encode(instructions, sources)
 

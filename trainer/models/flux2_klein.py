@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from shared.errors import DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.shifting import sigmas_at
 from trainer.sizes import ImageSize
@@ -68,11 +67,6 @@ class Flux2Klein(ModelFamily):
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through the language model, each source through the VAE."""
-        for text, images in zip(instructions, sources, strict=True):
-            if not 1 <= len(images) <= self.max_sources:
-                raise DataError(
-                    f"FLUX.2 takes 1 to {self.max_sources} source images, not {len(images)}: the task {text!r}"
-                )
         tokens, text_ids = self._pipeline.encode_prompt(
             prompt=list(instructions), device=self._options.device, max_sequence_length=self.max_text_tokens
         )

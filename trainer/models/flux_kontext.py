@@ -13,7 +13,6 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 from torch import Tensor
 
-from shared.errors import DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
 from trainer.models.shifting import shifted_sigmas
@@ -58,8 +57,6 @@ class FluxKontext(ModelFamily):
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Text through T5 and CLIP, one source image each through the VAE."""
-        if several := [text for text, images in zip(instructions, sources, strict=True) if len(images) != 1]:
-            raise DataError(f"FLUX Kontext takes exactly one source image; not so for the task {several[0]!r}")
         tokens, pooled, text_ids = self._pipeline.encode_prompt(
             prompt=list(instructions),
             prompt_2=None,

@@ -21,7 +21,6 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 from PIL import Image
 from torch import Tensor
 
-from shared.errors import DataError
 from trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from trainer.models.packing import pack, unpack
 from trainer.models.shifting import shifted_sigmas
@@ -65,10 +64,6 @@ class QwenImageEdit(ModelFamily):
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Instruction and sources through the language model, row by row, and the sources through the VAE."""
-        for text, images in zip(instructions, sources, strict=True):
-            if not 1 <= len(images) <= self.max_sources:
-                allowed = "exactly one source image" if self.max_sources == 1 else f"1 to {self.max_sources} sources"
-                raise DataError(f"{type(self).__name__} takes {allowed}, not {len(images)}: the task {text!r}")
         rows = [self._encode_row(text, images) for text, images in zip(instructions, sources, strict=True)]
         grids = [self.grid(image.size) for image in (sources[0][0], *sources[0])]
         shapes = torch.tensor([(1, *grid) for grid in grids])

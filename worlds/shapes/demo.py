@@ -30,7 +30,7 @@ from shared.errors import EditR1Error, RewardServiceUnavailable
 HERE = Path(__file__).resolve().parent
 READY_LIMIT_SECONDS = 120.0
 _LOG_TAIL_LINES = 20
-console = Console()
+console = Console(stderr=True)
 
 
 def main(overrides: Sequence[str]) -> int:
@@ -107,8 +107,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
     for name in before:
         change = after[name] - before[name]
         table.add_row(name.replace("_", " "), f"{before[name]:.3f}", f"{after[name]:.3f}", f"{change:+.3f}")
-    console.print(table)
-    console.print(f"{summary['seconds']:.0f} s; report: {summary['report']}", soft_wrap=True)
+    results = Console()
+    results.print(table)
+    results.print(f"{summary['seconds']:.0f} s; report: {summary['report']}", soft_wrap=True)
 
 
 def _edit_r1(*arguments: object) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any
 from shared.images import encode
 from shared.preferences import QualityLabel
 from worlds.shapes.demo import HERE, reward_service
-from worlds.shapes.judge_table import EditSet, corruption_set, editor_set
+from worlds.shapes.edit_sets import EditSet, corruption_set, editor_set
 from worlds.shapes.oracle import SUCCESS_THRESHOLD
 from worlds.shapes.scenes import render, to_image
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from reward_service.methods import unified_reward
 from reward_service.methods.editscore import RANGE
-from reward_service.types import Category, Principle
+from reward_service.types import Principle
+from shared.schemas import Category
 from worlds.shapes.judge_data import Example
 from worlds.shapes.judge_words import read_scene, reasoning
 from worlds.shapes.oracle import made_and_kept

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from shared.images import encode
+from shared.markdown import table
 from worlds.shapes.demo import HERE
+from worlds.shapes.edit_sets import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
 from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
 from worlds.shapes.judge_data import SEEN, Example, draw, draw_edit
-from worlds.shapes.judge_table import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
 from worlds.shapes.preferences import write
 from worlds.shapes.review_data import facts
 from worlds.shapes.scenes import render, to_image
@@ -97,12 +98,14 @@ def main() -> int:
     second += ["--preference-steps", str(arguments.preference_steps), "--preference-learning-rate", "1e-3"]
     second += ["--preference-batch", "16"]
     for stage in (first, second):
-        subprocess.run([sys.executable, "-m", "edit_r1", "train-judge", *common, *stage], check=True)  # noqa: S603
+        subprocess.run([sys.executable, "-m", "edit_r1", "train-judge", *common, *stage], stdout=sys.stderr, check=True)  # noqa: S603
     sets = [corruption_set(120, 6), editor_set(HERE / "editor", 60, 12)]
-    print("\n| `verifier` | " + " | ".join(one.name for one in sets) + " |\n| --- | --- | --- |")  # noqa: T201
-    for name, adapter in (("before", None), ("after the traces", out / "sft"), ("after the pairs", out / "gcpo")):
-        found = " | ".join(f"{value:.3f}" for value in asyncio.run(accuracy(adapter, sets)))
-        print(f"| {name} | {found} |")  # noqa: T201
+    adapters = {"before": None, "after the traces": out / "sft", "after the pairs": out / "gcpo"}
+    rows = [
+        (name, *(f"{value:.3f}" for value in asyncio.run(accuracy(adapter, sets))))
+        for name, adapter in adapters.items()
+    ]
+    print(table((f"`{METHOD}`", *(one.name for one in sets)), rows))  # noqa: T201
     return 0
 
 

@@ -1,0 +1,148 @@
+"""Run benchmarks and write their figures where they are shown.
+
+    python -m benchmarks [NAME ...]     # by default all that BENCHMARKS.md shows: under 30 minutes, 2 cores
+
+Each benchmark is a program of its own that prints Markdown to stdout and how it goes to stderr. What it prints replaces
+its block of BENCHMARKS.md (or of the pages named below) as soon as it has ended, so that nothing is lost when a
+later one fails; the exit status is 1 then. Those that measure time run alone; the others after them, one a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from threading import Lock
+
+import psutil
+from rich.console import Console
+
+from benchmarks.figures import replaced
+from shared.markdown import table
+
+BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
+    Path("BENCHMARKS.md"),
+    Path("docs/studies.md"),
+    Path("docs/choose-a-method.md"),
+)
+DEMO_RUNS = "runs/bench-demo"
+MACHINE = "machine"
+"""The block that says where and when, and how long each benchmark took."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A program whose stdout is Markdown."""
+
+    command: tuple[str, ...]
+    """After `python -m`."""
+    alone: bool = True
+    """It measures time."""
+    pages: tuple[Path, ...] = (BENCHMARKS_PAGE,)
+    """Where its figures stand."""
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "demo": Benchmark(("benchmarks.demo_seeds", "--seeds", "0", "--out", DEMO_RUNS)),
+    "trainer": Benchmark(("benchmarks.trainer", "--epochs", "5")),
+    "serving": Benchmark(("benchmarks.serving", "--groups", "4")),
+    "serving-transformers": Benchmark(
+        ("benchmarks.serving", "--engine", "transformers", "--groups", "4", "--pairs", "3")
+    ),
+    "replicas": Benchmark(("benchmarks.replicas", "--rounds", "3")),
+    "codecs": Benchmark(("benchmarks.codecs",)),
+    "scale": Benchmark(("benchmarks.scale", "--epochs", "3")),
+    "floor": Benchmark(("benchmarks.floor",)),
+    "alignment": Benchmark(("benchmarks.alignment",), pages=(BENCHMARKS_PAGE, METHODS_PAGE)),
+    "judge": Benchmark(("worlds.shapes.judge_table",), alone=False),
+    "verifier": Benchmark(("worlds.shapes.verifier",), alone=False),
+    "best-of-n": Benchmark(("benchmarks.best_of_n", "--run", f"{DEMO_RUNS}/seed-0"), alone=False),
+    "demo-seeds": Benchmark(("benchmarks.demo_seeds",), pages=(STUDIES_PAGE,)),
+    "ablation": Benchmark(("benchmarks.shapes_ablation",), pages=(STUDIES_PAGE,)),
+}
+console = Console(stderr=True)
+_writing = Lock()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
+        parser.error(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
+    every = [name for name, benchmark in BENCHMARKS.items() if BENCHMARKS_PAGE in benchmark.pages]
+    chosen = arguments.names or every
+    started = time.monotonic()
+    took = {name: run(name) for name in chosen if BENCHMARKS[name].alone}
+    others = [name for name in chosen if not BENCHMARKS[name].alone]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        took |= dict(zip(others, cores.map(run, others), strict=True))
+    if set(every) <= set(chosen):
+        write(BENCHMARKS_PAGE, MACHINE, machine({name: took[name] for name in every}, time.monotonic() - started))
+    failed = [name for name, seconds in took.items() if seconds is None]
+    if failed:
+        console.print(f"failed, their figures are the old ones: {', '.join(failed)}", style="red")
+    return 1 if failed else 0
+
+
+def run(name: str) -> float | None:
+    """Run a benchmark and write its figures; seconds, None when it failed."""
+    benchmark = BENCHMARKS[name]
+    console.rule(f"{name}: python -m {' '.join(benchmark.command)}")
+    started = time.monotonic()
+    ended = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", *benchmark.command], stdout=subprocess.PIPE, text=True, check=False
+    )
+    seconds = time.monotonic() - started
+    if ended.returncode:
+        console.print(f"{name} failed after {seconds:.0f} s with status {ended.returncode}", style="red")
+        return None
+    for page in benchmark.pages:
+        write(page, name, ended.stdout)
+    console.print(f"{name}: {seconds:.0f} s", highlight=False)
+    return seconds
+
+
+def write(page: Path, name: str, figures: str) -> None:
+    """Put figures into their block. Raises ValueError when the page has none of that name."""
+    with _writing:
+        page.write_text(replaced(page.read_text(encoding="utf-8"), name, figures), encoding="utf-8")
+
+
+def machine(took: Mapping[str, float | None], seconds: float) -> str:
+    """Where and when, and the time of each benchmark."""
+    here = f"{len(os.sched_getaffinity(0))} cores of {_processor()}, {psutil.virtual_memory().total / 2**30:.0f} GB"
+    software = ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "diffusers", "vllm"))
+    today = datetime.now(UTC).date()
+    lines = f"{here}; {platform.system()}, Python {platform.python_version()}, {software}; {today}."
+    rows = [[name, "failed" if one is None else f"{one:.0f}"] for name, one in took.items()]
+    return f"{lines}\n\n{table(('benchmark', 'seconds'), [*rows, ('all', f'{seconds:.0f}')])}"
+
+
+def _processor() -> str:
+    names: Sequence[str] = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return metadata.version(f"{name}-cpu")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

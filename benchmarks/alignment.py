@@ -1,0 +1,30 @@
+"""Every scoring method beside the oracle as the human: `make align`, whose first table this prints as Markdown.
+
+python -m benchmarks.alignment
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from trainer.alignment.report import TABLE_NAME
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    # In a new directory, so that nothing is known yet and every method's seconds are measured.
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "worlds.shapes.preferences", "--out", out]
+        subprocess.run(command, stdout=sys.stderr, check=True)  # noqa: S603 - our own command
+        overall, _, _ = (Path(out) / TABLE_NAME).read_text(encoding="utf-8").partition("\n\n")
+    print(overall)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

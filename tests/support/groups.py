@@ -1,0 +1,22 @@
+"""Groups that a client sends, one a source, and the scores that come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from shared.client import RewardClient
+from shared.schemas import CandidateScore, EditGroup
+from tests.support.serving import png
+
+
+def group(source: int, num_candidates: int = 3) -> EditGroup:
+    """Candidates of their own for each source."""
+    candidates = tuple(png(1000 + source * 10 + i) for i in range(num_candidates))
+    return EditGroup(instruction="make it blue", sources=(png(source),), candidates=candidates)
+
+
+async def scores(client: RewardClient, groups: Sequence[EditGroup]) -> list[list[float]]:
+    """Of all groups, asked at once; candidates without a score are left out."""
+    answers = await asyncio.gather(*(client.score(one) for one in groups))
+    return [[r.score for r in answer.results if isinstance(r, CandidateScore)] for answer in answers]

@@ -19,7 +19,7 @@ PRINCIPLES: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def url(tiny_judge):
     # A judge of random weights cannot write principles.
-    with reward_service(tiny_judge, principles="texts") as url:
+    with reward_service(tiny_judge, principles="texts", max_reasoning_tokens=64) as url:
         yield url
 
 

@@ -77,6 +77,7 @@ class TransformersEngine:
         self._prepared: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
         self._batch_tokens = _CPU_BATCH_TOKENS if model.device.type == "cpu" else None
         self._closed = False
+        self._closing = threading.Lock()
         self._broken: str | None = None
         self._num_answers = 0
         self._threads = [
@@ -104,10 +105,11 @@ class TransformersEngine:
         """Answer one conversation. Raises EngineError."""
         if self._broken:
             raise EngineDiedError(self._broken)
-        if self._closed:
-            raise EngineError("the engine is shut down")
         job = _Job(messages, spec, Future())
-        self._waiting.put(job)
+        with self._closing:  # nothing may be put after the end, where nobody would answer it
+            if self._closed:
+                raise EngineError("the engine is shut down")
+            self._waiting.put(job)
         return await asyncio.wrap_future(job.answer)
 
     def healthy(self) -> bool:
@@ -125,11 +127,12 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Answer what is waiting, then stop the threads."""
-        if not self._closed:
-            self._closed = True
-            self._waiting.put(None)
-            for thread in self._threads:
-                thread.join()
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
 
     # Thread one: gather and prepare.
 

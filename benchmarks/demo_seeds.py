@@ -74,7 +74,7 @@ def by_seed(demos: Mapping[int, Demo]) -> str:
 
 
 def by_type(demos: Mapping[int, Demo]) -> str:
-    """A row an edit type, means over the seeds."""
+    """A row a task type, means over the seeds."""
     types = sorted({task.task or "" for demo in demos.values() for task in demo.before.tasks})
     rows = [
         (name, *(f"{mean(seeds):.3f}" for seeds in zip(*(demo.figures(name) for demo in demos.values()), strict=True)))

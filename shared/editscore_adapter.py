@@ -42,7 +42,7 @@ class EditR1Scorer:
             overall score.
         num_passes: answers averaged; above 1 only for sampling methods.
         seed: of sampling methods.
-        task: edit type; picks the task prompt.
+        task: task type; picks the task prompt.
         api_key: the service's key.
 
     """

@@ -102,7 +102,7 @@ class ScoreOptions(RequestModel):
     """What a scoring request says besides its images."""
 
     instruction: str = Field(min_length=1, description="What the edit was asked to do.")
-    task: str | None = Field(None, description="Edit type; picks the task prompt. None: `default`.")
+    task: str | None = Field(None, description="Task type; picks the task prompt. None: `default`.")
     requirement: str | None = Field(None, min_length=1, description="Replaces the task prompt's text.")
     method: str = Field(DEFAULT_METHOD, description="Scoring method, one of GET /v1/methods.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling methods; the same request gives the same score.")
@@ -292,7 +292,7 @@ class ServiceInfo(WireModel):
     limits: Limits = Field(description="What it accepts.")
     methods: tuple[str, ...] = Field(description="Names of the scoring methods.")
     adapters: tuple[str, ...] = Field((), description="Methods that a LoRA adapter of their name answers.")
-    tasks: tuple[str, ...] = Field(description="Edit types that have a task prompt.")
+    tasks: tuple[str, ...] = Field(description="Task types that have a task prompt.")
 
 
 class Problem(BaseModel):

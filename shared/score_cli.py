@@ -45,7 +45,7 @@ def _score(
     instruction: Annotated[str, typer.Option(help="What the edit was asked to do.")],
     url: Url = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, one of GET /v1/methods.")] = DEFAULT_METHOD,
-    task: Annotated[str | None, typer.Option(help="Edit type; picks the task prompt.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task type; picks the task prompt.")] = None,
     requirement: Annotated[str | None, typer.Option(help="Replaces the task prompt's text.")] = None,
     num_passes: Annotated[int, typer.Option(help="Answers averaged, of sampling methods.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of sampling methods.")] = 0,

@@ -212,7 +212,7 @@ def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
 
 
 def _by_type(ends: Ends) -> dict[str, list[Comparison]]:
-    """Edit type -> rows; empty when the task list names no types."""
+    """Task type -> rows; empty when the task list names no types."""
     names = sorted({task.task for task in ends.before.tasks if task.task is not None})
     return {name: _compare(_of_type(ends.before, name), _of_type(ends.after, name)) for name in names}
 

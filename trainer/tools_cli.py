@@ -74,7 +74,7 @@ def edit(
     best_of: Annotated[int, typer.Option(min=1, help="Make so many, let the judge at --url choose.")] = 1,
     url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, for --best-of.")] = DEFAULT_METHOD,
-    task: Annotated[str | None, typer.Option(help="Edit type, for --best-of.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task type, for --best-of.")] = None,
     api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""

@@ -34,7 +34,7 @@ class EditTask:
     requirement: str | None
     """Text that replaces the judge's task prompt; None leaves the choice to `task`."""
     task: str | None
-    """Edit type, such as `remove`; None when the list does not say."""
+    """Task type, such as `remove`; None when the list does not say."""
     metadata: Mapping[str, Any]
     """Anything else of the line, for evaluation metrics; empty when there is none."""
 

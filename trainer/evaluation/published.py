@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 IMGEDIT_COLUMNS = ("add", "adjust", "extract", "replace", "remove", "background", "style", "compose", "action")
-"""ImgEdit's edit types in the order in which papers print them."""
+"""ImgEdit's task types in the order in which papers print them."""
 IMGEDIT_HEADINGS = ("Add", "Adjust", "Extract", "Replace", "Remove", "Background", "Style", "Hybrid", "Action")
 
 

@@ -30,7 +30,7 @@ CRITERIA: Mapping[str, tuple[str, str, str]] = {
     "background": ("Instruction Compliance", "Visual Seamlessness", "Physical Consistency"),
     "compose": ("Instruction Compliance", "Visual Naturalness", "Physical Consistency & Fine Detail"),
 }
-"""ImgEdit's criteria by edit type; an answer names them."""
+"""ImgEdit's criteria by task type; an answer names them."""
 PLACEHOLDERS: Mapping[BenchmarkName, str] = {"imgedit": "<edit_prompt>", "gedit": "<instruction>"}
 """Where a prompt gets the instruction; the authors' own files have the same."""
 _NAMES: Mapping[BenchmarkName, Sequence[str]] = {"imgedit": tuple(CRITERIA), "gedit": ("sc", "pq")}
@@ -39,7 +39,7 @@ _OURS = Path(__file__).parent / "prompts"
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the judge is asked, by edit type (ImgEdit) or by question (GEdit)."""
+    """What the judge is asked, by task type (ImgEdit) or by question (GEdit)."""
 
     texts: Mapping[str, str]
     origin: str

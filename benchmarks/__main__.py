@@ -27,7 +27,8 @@ import psutil
 from rich.console import Console
 
 from benchmarks.figures import replaced
-from shared.markdown import table
+from reward_service.methods import METHODS
+from reward_service.methods.composite import NAME as COMPOSITE
 
 BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
     Path("BENCHMARKS.md"),
@@ -35,8 +36,10 @@ BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
     Path("docs/choose-a-method.md"),
 )
 DEMO_RUNS = "runs/bench-demo"
+QUICK_METHODS = tuple(name for name in METHODS if name not in (COMPOSITE, "verifier_cot", "editscore"))
+"""Of the judge's table; the others write much, and are measured by `alignment`."""
 MACHINE = "machine"
-"""The block that says where and when, and how long each benchmark took."""
+"""The block that says where the figures were measured."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Benchmark:
     """After `python -m`."""
     alone: bool = True
     """It measures time."""
+    all_cores: bool = False
+    """Its engine may use as many threads as there are cores; else what OMP_NUM_THREADS says (make: one a process)."""
     pages: tuple[Path, ...] = (BENCHMARKS_PAGE,)
     """Where its figures stand."""
 
@@ -54,18 +59,20 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     "demo": Benchmark(("benchmarks.demo_seeds", "--seeds", "0", "--out", DEMO_RUNS)),
     "trainer": Benchmark(("benchmarks.trainer", "--epochs", "5")),
-    "serving": Benchmark(("benchmarks.serving", "--groups", "4")),
+    "serving": Benchmark(("benchmarks.serving", "--groups", "8", "--pairs", "2"), all_cores=True),
     "serving-transformers": Benchmark(
-        ("benchmarks.serving", "--engine", "transformers", "--groups", "4", "--pairs", "3")
+        ("benchmarks.serving", "--engine", "transformers", "--groups", "4", "--pairs", "2")
     ),
-    "replicas": Benchmark(("benchmarks.replicas", "--rounds", "3")),
+    "replicas": Benchmark(
+        ("benchmarks.replicas", "--cases", "vllm-pinned", "transformers", "--groups", "8", "--rounds", "3")
+    ),
     "codecs": Benchmark(("benchmarks.codecs",)),
     "scale": Benchmark(("benchmarks.scale", "--epochs", "3")),
     "floor": Benchmark(("benchmarks.floor",)),
     "alignment": Benchmark(("benchmarks.alignment",), pages=(BENCHMARKS_PAGE, METHODS_PAGE)),
-    "judge": Benchmark(("worlds.shapes.judge_table",), alone=False),
-    "verifier": Benchmark(("worlds.shapes.verifier",), alone=False),
+    "judge": Benchmark(("worlds.shapes.judge_table", "--methods", *QUICK_METHODS), alone=False),
     "best-of-n": Benchmark(("benchmarks.best_of_n", "--run", f"{DEMO_RUNS}/seed-0"), alone=False),
+    "verifier": Benchmark(("worlds.shapes.verifier",), alone=False, pages=(STUDIES_PAGE,)),
     "demo-seeds": Benchmark(("benchmarks.demo_seeds",), pages=(STUDIES_PAGE,)),
     "ablation": Benchmark(("benchmarks.shapes_ablation",), pages=(STUDIES_PAGE,)),
 }
@@ -82,34 +89,37 @@ def main() -> int:
     every = [name for name, benchmark in BENCHMARKS.items() if BENCHMARKS_PAGE in benchmark.pages]
     chosen = arguments.names or every
     started = time.monotonic()
-    took = {name: run(name) for name in chosen if BENCHMARKS[name].alone}
+    ended_well = {name: run(name) for name in chosen if BENCHMARKS[name].alone}
     others = [name for name in chosen if not BENCHMARKS[name].alone]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
-        took |= dict(zip(others, cores.map(run, others), strict=True))
-    if set(every) <= set(chosen):
-        write(BENCHMARKS_PAGE, MACHINE, machine({name: took[name] for name in every}, time.monotonic() - started))
-    failed = [name for name, seconds in took.items() if seconds is None]
-    if failed:
+        ended_well |= dict(zip(others, cores.map(run, others), strict=True))
+    if set(every) & set(chosen):
+        write(BENCHMARKS_PAGE, MACHINE, machine())
+    console.print(f"all: {time.monotonic() - started:.0f} s", highlight=False)
+    if failed := [name for name, well in ended_well.items() if not well]:
         console.print(f"failed, their figures are the old ones: {', '.join(failed)}", style="red")
-    return 1 if failed else 0
+        return 1
+    return 0
 
 
-def run(name: str) -> float | None:
-    """Run a benchmark and write its figures; seconds, None when it failed."""
+def run(name: str) -> bool:
+    """Run a benchmark and write its figures and what it took; whether it ended well."""
     benchmark = BENCHMARKS[name]
     console.rule(f"{name}: python -m {' '.join(benchmark.command)}")
+    threads = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if benchmark.all_cores else ()
+    environment = {name: value for name, value in os.environ.items() if name not in threads}
     started = time.monotonic()
     ended = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", *benchmark.command], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-m", *benchmark.command], env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     seconds = time.monotonic() - started
     if ended.returncode:
         console.print(f"{name} failed after {seconds:.0f} s with status {ended.returncode}", style="red")
-        return None
+        return False
     for page in benchmark.pages:
-        write(page, name, ended.stdout)
+        write(page, name, f"{ended.stdout.strip()}\n\n*{datetime.now(UTC).date()}, in {seconds:.0f} s*")
     console.print(f"{name}: {seconds:.0f} s", highlight=False)
-    return seconds
+    return True
 
 
 def write(page: Path, name: str, figures: str) -> None:
@@ -118,14 +128,11 @@ def write(page: Path, name: str, figures: str) -> None:
         page.write_text(replaced(page.read_text(encoding="utf-8"), name, figures), encoding="utf-8")
 
 
-def machine(took: Mapping[str, float | None], seconds: float) -> str:
-    """Where and when, and the time of each benchmark."""
+def machine() -> str:
+    """Hardware and software of this machine."""
     here = f"{len(os.sched_getaffinity(0))} cores of {_processor()}, {psutil.virtual_memory().total / 2**30:.0f} GB"
     software = ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "diffusers", "vllm"))
-    today = datetime.now(UTC).date()
-    lines = f"{here}; {platform.system()}, Python {platform.python_version()}, {software}; {today}."
-    rows = [[name, "failed" if one is None else f"{one:.0f}"] for name, one in took.items()]
-    return f"{lines}\n\n{table(('benchmark', 'seconds'), [*rows, ('all', f'{seconds:.0f}')])}"
+    return f"{here}; {platform.system()}, Python {platform.python_version()}, {software}."
 
 
 def _processor() -> str:

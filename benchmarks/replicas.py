@@ -30,6 +30,7 @@ from shared.client import RewardClient
 from shared.markdown import table
 from worlds.shapes.demo import free_port
 
+LOGS = Path("runs/bench-services")
 HEADINGS = ("services", "one: candidates/s", "two", "two / one")
 
 
@@ -56,9 +57,13 @@ def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -
     port = free_port()
     settings = {"model": model, "engine": engine, "port": port, "max_judge_pixels": max_judge_pixels}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "edit_r1", "serve", *flags], stdout=subprocess.DEVNULL
-    ) as process:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (
+        (LOGS / f"{port}.log").open("w") as log,
+        subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "edit_r1", "serve", *flags], stdout=log, stderr=log
+        ) as process,
+    ):
         if core is not None:
             os.sched_setaffinity(process.pid, {core})  # before it has started threads or processes
         try:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import multiprocessing
 import statistics
 import sys
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 import uvicorn
 
 from benchmarks.figures import stdout_for_figures
@@ -192,6 +194,8 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=16, help="requests on the wire at once")
     parser.add_argument("--max-batch", type=int, default=32)
     arguments = parser.parse_args()
+    # Nobody reads a line a request here.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with stdout_for_figures() as stdout, tempfile.TemporaryDirectory() as scratch:
         model = arguments.model or save_random_judge(Path(scratch), arguments.judge)
         settings = Settings(

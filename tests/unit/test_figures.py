@@ -1,5 +1,6 @@
 """The figures of the documents: written by programs into their blocks, and nowhere else."""
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -53,10 +54,8 @@ def test_every_benchmark_is_a_module():
         assert find_spec(benchmark.command[0]) is not None, name
 
 
-def test_the_machine_is_described_with_what_each_benchmark_took():
-    described = machine({"demo": 12.4, "scale": None}, 20.0)
-    assert "torch 2." in described
-    assert "| demo | 12 |\n| scale | failed |\n| all | 20 |" in described
+def test_the_machine_is_described():
+    assert re.match(r"\d+ cores of .+ GB; Linux, Python 3\.\d+\.\d+, torch 2\..+, vllm .+\.$", machine())
 
 
 def test_only_figures_reach_stdout():

@@ -112,20 +112,17 @@ def trainer_sweeps(out: Path, epochs: int) -> Iterator[Sweep]:
             megabytes = peak_megabytes(command, out / f"{name}.log")
             return median(line["time/epoch_seconds"] for line in read_metrics(out / name)[1:]), megabytes
 
-        yield Sweep(
-            "groups of an epoch (of 12)",
-            tuple(Point(size, *run(f"groups-{size}", f"groups_per_epoch={size}")) for size in SIZES),
-        )
+        by_groups = tuple(Point(size, *run(f"groups-{size}", f"groups_per_epoch={size}")) for size in SIZES)
+        yield Sweep("groups of an epoch (of 12)", by_groups)
         yield Sweep(
             "candidates of a group (8 groups)",
             tuple(
                 Point(size, *run(f"candidates-{size}", "groups_per_epoch=8", f"group_size={size}")) for size in SIZES
             ),
         )
-        yield Sweep(
-            "processes (16 groups between them)",
-            tuple(Point(size, *run(f"processes-{size}", processes=size)) for size in (1, 2)),
-        )
+        most = by_groups[-1]
+        both = Point(2, *run("processes-2", f"groups_per_epoch={most.size}", processes=2))
+        yield Sweep(f"processes ({most.size} groups between them)", (Point(1, most.seconds, most.megabytes), both))
 
 
 def service_sweeps(out: Path) -> Iterator[Sweep]:

@@ -39,12 +39,12 @@ class Demo:
         return cls(evaluations[0], evaluations[-1], seconds)
 
     def figures(self, task: str | None = None) -> tuple[float, ...]:
-        """As in HEADINGS, over the held-out tasks of one type or over all."""
-        before, after = (
-            Evaluation(epoch=one.epoch, tasks=tuple(t for t in one.tasks if task in (None, t.task))).means()
-            for one in (self.before, self.after)
-        )
-        return tuple(moment[name] or 0.0 for name in ("reward", "oracle_success") for moment in (before, after))
+        """As in HEADINGS, over the held-out tasks of one type or over all. Raises ValueError without any reward."""
+        moments = [one.means() if task is None else one.of_type(task).means() for one in (self.before, self.after)]
+        found = [moment[name] for name in ("reward", "oracle_success") for moment in moments]
+        if None in found:
+            raise ValueError(f"no score at all for the tasks {task or 'of this run'}: a missing reward is no figure")
+        return tuple(one for one in found if one is not None)
 
 
 def main() -> int:

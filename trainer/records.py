@@ -54,6 +54,10 @@ class Evaluation(Record):
     epoch: int
     tasks: tuple[EvaluatedTask, ...]
 
+    def of_type(self, name: str) -> Evaluation:
+        """The same of one task type."""
+        return self.model_copy(update={"tasks": tuple(task for task in self.tasks if task.task == name)})
+
     def means(self) -> dict[str, float | None]:
         """Mean reward (over the scores that are there; None without any) and mean of every metric."""
         rewards = [task.reward for task in self.tasks if task.reward is not None]

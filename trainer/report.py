@@ -214,11 +214,7 @@ def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
 def _by_type(ends: Ends) -> dict[str, list[Comparison]]:
     """Task type -> rows; empty when the task list names no types."""
     names = sorted({task.task for task in ends.before.tasks if task.task is not None})
-    return {name: _compare(_of_type(ends.before, name), _of_type(ends.after, name)) for name in names}
-
-
-def _of_type(evaluation: Evaluation, name: str) -> Evaluation:
-    return evaluation.model_copy(update={"tasks": tuple(task for task in evaluation.tasks if task.task == name)})
+    return {name: _compare(ends.before.of_type(name), ends.after.of_type(name)) for name in names}
 
 
 def _charts(record: RunRecord) -> list[tuple[str, Markup]]:

@@ -80,7 +80,7 @@ bench: setup-dev ## measure all figures of BENCHMARKS.md and write them there (u
 bench-demo: setup ## the demo over three seeds, for docs/studies.md (12 minutes)
 	$(BIN)/python -m benchmarks demo-seeds
 
-bench-ablation: setup ## the paper's findings on shapes, for docs/studies.md: eight variants, three seeds each (about two hours)
+bench-ablation: setup ## the paper's findings on shapes, for docs/studies.md: eight variants, three seeds each (an hour and a half)
 	$(BIN)/python -m benchmarks ablation
 
 docs: $(VENV)/.docs ## build the site of docs/ into site/; a warning is an error

@@ -119,7 +119,7 @@ audit: | $(UV) ## known vulnerabilities of the pins; needs the advisories of PyP
 	$(AUDIT) --requirement constraints.txt
 
 pins: | $(UV) ## write constraints.txt anew
-	$(UV) pip compile --quiet pyproject.toml --extra dev --extra docs --extra supply --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+	$(UV) pip compile --quiet pyproject.toml --extra dev --extra supply --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean: ## remove .venv, caches, runs and what was built
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache dist runs site

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from threading import Lock
@@ -88,22 +89,28 @@ def main() -> int:
         parser.error(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
     every = [name for name, benchmark in BENCHMARKS.items() if BENCHMARKS_PAGE in benchmark.pages]
     chosen = arguments.names or every
+    # Where a figure was measured is said once, by a run that measures all; others say it themselves where it differs.
+    here = machine()
+    where = f" on {here}" if arguments.names and here not in BENCHMARKS_PAGE.read_text(encoding="utf-8") else ""
     started = time.monotonic()
-    ended_well = {name: run(name) for name in chosen if BENCHMARKS[name].alone}
+    ended_well = {name: run(name, where) for name in chosen if BENCHMARKS[name].alone}
     others = [name for name in chosen if not BENCHMARKS[name].alone]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
-        ended_well |= dict(zip(others, cores.map(run, others), strict=True))
-    if set(every) & set(chosen):
-        write(BENCHMARKS_PAGE, MACHINE, machine())
-    console.print(f"all: {time.monotonic() - started:.0f} s", highlight=False)
+        ended_well |= dict(zip(others, cores.map(partial(run, where=where), others), strict=True))
+    seconds = f"{time.monotonic() - started:.0f} s"
+    console.print(f"all: {seconds}", highlight=False)
     if failed := [name for name, well in ended_well.items() if not well]:
-        console.print(f"failed, their figures are the old ones: {', '.join(failed)}", style="red")
+        console.print(
+            f"failed, their figures and the machine's line are the old ones: {', '.join(failed)}", style="red"
+        )
         return 1
+    if not arguments.names:
+        write(BENCHMARKS_PAGE, MACHINE, f"{here} All in one run: {seconds}.")
     return 0
 
 
-def run(name: str) -> bool:
-    """Run a benchmark and write its figures and what it took; whether it ended well."""
+def run(name: str, where: str) -> bool:
+    """Run a benchmark and write its figures, what it took and, unless empty, where; whether it ended well."""
     benchmark = BENCHMARKS[name]
     console.rule(f"{name}: python -m {' '.join(benchmark.command)}")
     threads = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if benchmark.all_cores else ()
@@ -117,7 +124,7 @@ def run(name: str) -> bool:
         console.print(f"{name} failed after {seconds:.0f} s with status {ended.returncode}", style="red")
         return False
     for page in benchmark.pages:
-        write(page, name, f"{ended.stdout.strip()}\n\n*{datetime.now(UTC).date()}, in {seconds:.0f} s*")
+        write(page, name, f"{ended.stdout.strip()}\n\n*{datetime.now(UTC).date()}, in {seconds:.0f} s{where}*")
     console.print(f"{name}: {seconds:.0f} s", highlight=False)
     return True
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import DataError, fault_line
+from shared.files import whole_file
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,13 +25,16 @@ def read_objects(path: Path, model: type[Model]) -> Iterator[tuple[str, Model]]:
             raise DataError(f"{place}: {fault_line(error.errors()[0], 'line')}") from error
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same where the fields are not known beforehand. Raises DataError."""
+def read_rows(path: Path, *, growing: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same where the fields are not known beforehand. Raises DataError.
+
+    growing: its writer may be at work, or have died: a last line without an end is left out.
+    """
     if not path.is_file():
         raise DataError(f"{path} does not exist")
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
+            if not line.strip() or (growing and not line.endswith(b"\n")):
                 continue
             place = f"{path}:{number}"
             try:
@@ -44,10 +48,16 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield place, row
 
 
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write or replace a file, at once."""
+    with whole_file(path) as file:
+        file.writelines(map(_line, rows))
+
+
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add lines to the end of a file."""
+    """Add lines to the end of a file, in one piece."""
     with path.open("ab") as file:
-        file.write("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
+        file.write(b"".join(map(_line, rows)))
 
 
 def cut_torn_end(path: Path) -> None:
@@ -55,3 +65,7 @@ def cut_torn_end(path: Path) -> None:
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(row, ensure_ascii=False)}\n".encode()

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from shared.errors import CheckpointError
+from shared.files import write_json
 from trainer.config import CONFIG_NAME
 from trainer.data import SamplerState
 from trainer.policy import CopyName, Policy
@@ -178,7 +179,7 @@ def _write_manifest(directory: Path) -> None:
     manifest = {
         str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": _digest(path)} for path in files
     }
-    (directory / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    write_json(directory / _MANIFEST, manifest)
     for path in [*files, directory / _MANIFEST]:
         _sync(path)
 

@@ -18,7 +18,8 @@ from accelerate.tracking import TrackioTracker, WandBTracker
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from shared.files import write_text
+from shared.files import write_json
+from shared.jsonl import append_rows, read_rows, write_rows
 
 METRICS_NAME, TRACKER_NAME = "metrics.jsonl", "tracker.json"
 TrackerName = Literal["wandb", "trackio"]
@@ -45,7 +46,7 @@ class MetricsLog:
         lines = read_metrics(run_dir)
         self.lines = [line for line in lines if line["epoch"] <= start_epoch]
         self._told = {_key(line) for line in lines}
-        write_text(self._path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        write_rows(self._path, self.lines)
         self._tensorboard = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_epoch + 1)
         self._trackers = [_start(name, project, run_dir, config or {}) for name in trackers]
 
@@ -63,8 +64,7 @@ class MetricsLog:
         """Append the metrics of an epoch (counted from 1; 0 is before training)."""
         clean = {name: _finite(value) for name, value in metrics.items()}
         line = {"epoch": epoch, **clean}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_rows(self._path, [line])
         self.lines.append(line)
         present = {name: value for name, value in clean.items() if value is not None}
         for name, value in present.items():
@@ -85,16 +85,14 @@ class MetricsLog:
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """All lines so far; a last line cut off by a crash is left out."""
     path = run_dir / METRICS_NAME
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole, _, _ = text.rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    return [line for _, line in read_rows(path, growing=True)] if path.exists() else []
 
 
 def _start(name: TrackerName, project: str, run_dir: Path, config: Mapping[str, Any]) -> WandBTracker | TrackioTracker:
     """A tracker that goes on with the run it had, if any; its id stands in RUN_DIR/tracker.json."""
     path = run_dir / TRACKER_NAME
     if not path.exists():
-        write_text(path, json.dumps({"id": uuid.uuid4().hex[:12]}) + "\n")
+        write_json(path, {"id": uuid.uuid4().hex[:12]})
     run_id = json.loads(path.read_text(encoding="utf-8"))["id"]
     if name == "wandb":
         tracker = WandBTracker(project, id=run_id, name=run_dir.name, dir=str(run_dir), resume="allow")

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from shared import images
-from shared.files import write_text
+from shared.files import write_json, write_text
 from shared.schemas import ServiceInfo
 
 EVALUATIONS, ROLLOUTS, VERSIONS = "evaluations", "rollouts", "versions.json"
@@ -141,7 +141,7 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
         "device": device,
     }
     judge = {"model": service.model, "engine": service.engine, **service.versions}
-    write_text(run_dir / VERSIONS, json.dumps({"trainer": versions, "reward service": judge}, indent=2) + "\n")
+    write_json(run_dir / VERSIONS, {"trainer": versions, "reward service": judge})
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:

@@ -5,7 +5,6 @@ Enters: metrics, evaluations and rollouts with their pictures. Leaves: RUN_DIR/r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from shared import images
-from shared.files import write_text
+from shared.files import write_json, write_text
 from trainer import pages
 from trainer.charts import Series, line_chart
 from trainer.config import CONFIG_NAME
@@ -152,7 +151,7 @@ def write(run_dir: Path, seconds: float) -> dict[str, Any]:
         "report": str(run_dir / REPORT_NAME),
         "seconds": round(seconds, 1),
     }
-    write_text(run_dir / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
+    write_json(run_dir / SUMMARY_NAME, summary)
     return summary
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared.errors import CheckpointError, DataError
+from shared.errors import CheckpointError, ConfigError
 from shared.options import DEFAULT_URL, ApiKey
 from shared.schemas import DEFAULT_METHOD
 
@@ -124,5 +124,5 @@ def doctor(
 
 def _weights(name: str) -> WeightsName:
     if name not in _WEIGHTS:
-        raise DataError(f"--weights {name}: one of {', '.join(_WEIGHTS)}")
+        raise ConfigError(f"--weights {name}: one of {', '.join(_WEIGHTS)}")
     return cast("WeightsName", name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from reward_service.training.data import read_pairs, read_traces
 from reward_service.training.judge import LearningJudge
 from reward_service.training.train import PreferenceOptions, Questions, StageOptions, preferences, supervised
 from shared.errors import ConfigError
+from shared.files import write_json
 
 METHODS = ("verifier", "verifier_cot")
 RECORD_NAME = "recipe.json"
@@ -82,7 +82,7 @@ def _train_judge(
     out.mkdir(parents=True, exist_ok=True)
     learner.save(out)
     record = {"method": method, "seed": seed, "last": log.last, "seconds": round(time.monotonic() - started)}
-    (out / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(out / RECORD_NAME, record)
     console.print(f"{out}   edit-r1 serve --model {judge} --adapters {method}={out}", soft_wrap=True, highlight=False)
 
 

@@ -137,7 +137,7 @@ def test_a_number_that_means_nothing_is_refused(arguments):
         (("report", "{empty}"), CheckpointError, "holds no run"),
         (("export", "{empty}", "--out", "{empty}/x"), CheckpointError, "no whole checkpoint"),
         (("export", "{run}", "--out", "{empty}/x", "--step", "9"), CheckpointError, "step-9: manifest.json is missing"),
-        (("export", "{run}", "--out", "{empty}/x", "--weights", "best"), DataError, "one of ema, policy, old"),
+        (("export", "{run}", "--out", "{empty}/x", "--weights", "best"), ConfigError, "one of ema, policy, old"),
         (
             ("edit", "{run}", "--image", "{empty}/no.png", "--instruction", "x", "--out", "{empty}/x.png"),
             DataError,

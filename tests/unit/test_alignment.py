@@ -240,6 +240,7 @@ def test_wrong_lines_are_named(tmp_path, line, message):
         ("rows.json", "3", "rows.json: a list of rows is expected, found a int"),
         ("rows.json", "{", "rows.json: Expecting property name"),
         ("rows.jsonl", "\n3", "rows.jsonl:2: an object is expected, found a int"),
+        ("rows.json", '[{"instruct_prompt": ["p"]}]', r"row 1: instruct_prompt: a str is expected, found \['p'\]"),
         ("rows.parquet", "{}", "rows.parquet: Parquet"),
     ],
 )

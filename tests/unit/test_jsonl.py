@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 
 from shared.errors import DataError
-from shared.jsonl import append_rows, cut_torn_end, read_objects, read_rows
+from shared.jsonl import append_rows, cut_torn_end, read_objects, read_rows, write_rows
 
 
 class Word(BaseModel):
@@ -41,7 +41,21 @@ def test_a_file_cut_off_anywhere_keeps_its_whole_lines_and_grows_on(tmp_path, ke
     path = tmp_path / "words.jsonl"
     append_rows(path, [{"text": "one"}, {"text": "zwei, größer"}])
     path.write_bytes(whole := path.read_bytes()[:kept])
+    expected = ["one", "zwei, größer"][: whole.count(b"\n")]
+    assert [row["text"] for _, row in read_rows(path, growing=True)] == expected
     cut_torn_end(path)
     append_rows(path, [{"text": "new"}])
-    found = [row["text"] for _, row in read_rows(path)]
-    assert found == [*["one", "zwei, größer"][: whole.count(b"\n")], "new"]
+    assert [row["text"] for _, row in read_rows(path)] == [*expected, "new"]
+
+
+def test_a_file_is_replaced_by_all_rows_or_by_none(tmp_path):
+    path = tmp_path / "new/words.jsonl"
+    write_rows(path, [{"text": "one"}])
+
+    def rows():
+        yield {"text": "two"}
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        write_rows(path, rows())
+    assert [row["text"] for _, row in read_rows(path)] == ["one"]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,7 @@ _ROWS_AT_ONCE = 8
 _ARENA = {"leftvote": 1, "rightvote": -1, "tievote": 0}
 _QUALITY_WORDS = frozenset({"Good", "Bad"})
 """After the letters of a tie: `A=B=Good`."""
+T = TypeVar("T")
 Row = Mapping[str, Any]
 Convert = Callable[[Row, Path], PreferenceItem]
 
@@ -71,48 +72,55 @@ def ranked_pairs(ranking: str) -> tuple[Pair, ...]:
 
 def _editscore_bench(row: Row, folder: Path) -> PreferenceItem:
     """EditScore/EditReward-Bench: the first output is the preferred one; there are no ties."""
-    pictures = [_picture(one, folder) for one in row["output_images"]]
+    pictures = [_picture(one, folder) for one in _field(row, "output_images", list)]
     source = _picture(row["input_image"], folder)
     return _item(
-        row["instruction"], source, pictures, (Pair(0, 1, 1),), task=row["task_type"], dimension=row["dimension"]
+        _field(row, "instruction", str),
+        source,
+        pictures,
+        (Pair(0, 1, 1),),
+        task=_field(row, "task_type", str),
+        dimension=_field(row, "dimension", str),
     )
 
 
 def _editreward_bench(row: Row, folder: Path) -> PreferenceItem:
     """TIGER-Lab/EditReward-Bench: one pair a row; those of a three- or four-way item share the head of their id."""
     pictures = [_picture(row["candidate_1"], folder), _picture(row["candidate_2"], folder)]
-    pairs = ranked_pairs(row["ranking"])
+    pairs = ranked_pairs(_field(row, "ranking", str))
     source = _picture(row["source_image"], folder)
-    return _item(row["instruction"], source, pictures, pairs, dimension=row["dataset"])
+    return _item(_field(row, "instruction", str), source, pictures, pairs, dimension=_field(row, "dataset", str))
 
 
 def _editreward_bench_json(row: Row, folder: Path) -> PreferenceItem:
     """The same benchmark's local json: a whole ranking a row."""
-    pictures = [_picture(one, folder) for one in row["paths_generated"]]
-    pairs = ranked_pairs(row["human_vote"]["ranking"])
-    return _item(row["prompt"], _picture(row["path_src"], folder), pictures, pairs, dimension=f"{len(pictures)}pair")
+    pictures = [_picture(one, folder) for one in _field(row, "paths_generated", list)]
+    pairs = ranked_pairs(_field(_field(row, "human_vote", dict), "ranking", str))
+    return _item(
+        _field(row, "prompt", str), _picture(row["path_src"], folder), pictures, pairs, dimension=f"{len(pictures)}pair"
+    )
 
 
 def _editreward_train(row: Row, folder: Path) -> PreferenceItem:
     """EditReward's training pairs: path1 is at least as good as path2; tie_case says when only as good."""
     pictures = [_picture(row["path1"], folder), _picture(row["path2"], folder)]
     pair = Pair(0, 1, 0 if row.get("tie_case") else 1)
-    return _item(row["prompt"], _picture(row["path_src"], folder), pictures, (pair,))
+    return _item(_field(row, "prompt", str), _picture(row["path_src"], folder), pictures, (pair,))
 
 
 def _genai_bench(row: Row, folder: Path) -> PreferenceItem:
     """TIGER-Lab/GenAI-Bench, image editing: an arena's votes."""
-    return _arena(row, folder, row["instruct_prompt"], row["source_image"])
+    return _arena(row, folder, _field(row, "instruct_prompt", str), row["source_image"])
 
 
 def _editreward_data(row: Row, folder: Path) -> PreferenceItem:
     """TIGER-Lab/EditReward-Data: two edits a row, voted on as in an arena."""
-    return _arena(row, folder, row["instruction"], row["source_img"])
+    return _arena(row, folder, _field(row, "instruction", str), row["source_img"])
 
 
 def _arena(row: Row, folder: Path, instruction: str, source: object) -> PreferenceItem:
     """Where both are bad nothing is said of their order."""
-    vote = row["vote_type"]
+    vote = _field(row, "vote_type", str)
     if vote not in _ARENA and vote != "bothbad_vote":
         raise ValueError(f"vote_type {vote!r}: expected one of {', '.join(_ARENA)}, bothbad_vote")
     pairs = (Pair(0, 1, _ARENA[vote]),) if vote in _ARENA else ()
@@ -122,9 +130,15 @@ def _arena(row: Row, folder: Path, instruction: str, source: object) -> Preferen
 
 def _mer_bench(row: Row, folder: Path) -> PreferenceItem:
     """SpatialReward/MER-Bench: a ranking of two to four edits."""
-    pictures = [_picture(one, folder) for one in row["edited_images"]]
+    pictures = [_picture(one, folder) for one in _field(row, "edited_images", list)]
     source = _picture(row["original_image"], folder)
-    return _item(row["instruction"], source, pictures, ranked_pairs(row["label"]), dimension=f"{len(pictures)}pair")
+    return _item(
+        _field(row, "instruction", str),
+        source,
+        pictures,
+        ranked_pairs(_field(row, "label", str)),
+        dimension=f"{len(pictures)}pair",
+    )
 
 
 FORMATS: Mapping[str, Convert] = {
@@ -155,6 +169,14 @@ def _item(
     )
 
 
+def _field(row: Row, name: str, kind: type[T]) -> T:
+    """Raises KeyError where it is missing, ValueError where it is of another kind."""
+    value = row[name]
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: a {kind.__name__} is expected, found {value!r:.60}")
+    return value
+
+
 def _picture(value: object, folder: Path) -> bytes:
     """The bytes of a picture column: its own, or those of the file it names (relative to the list)."""
     if isinstance(value, bytes):
@@ -164,7 +186,7 @@ def _picture(value: object, folder: Path) -> bytes:
         return inside if isinstance(inside, bytes) else _picture(value.get("path"), folder)
     if isinstance(value, str):
         return (folder / value).read_bytes()
-    raise ValueError(f"a picture is {type(value).__name__}: expected bytes, a path, or both")
+    raise ValueError(f"a picture is a {type(value).__name__}: expected bytes, a path, or both")
 
 
 def _files(path: Path) -> list[Path]:

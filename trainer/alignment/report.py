@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from shared.files import write_text
+from shared.files import write_json, write_text
 from shared.markdown import table
 from trainer import pages
 from trainer.alignment.agreement import PairAgreement, ScoreAgreement
@@ -123,7 +122,7 @@ def markdown(found: Alignment) -> str:
 def write(found: Alignment, out: Path) -> None:
     """Write the report, the figures, and the tables in Markdown."""
     write_text(out / TABLE_NAME, markdown(found) + "\n")
-    write_text(out / JSON_NAME, json.dumps(_as_json(found), indent=2) + "\n")
+    write_json(out / JSON_NAME, _as_json(found))
     page = pages.render(
         "alignment.html",
         figure=figure,

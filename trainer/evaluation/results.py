@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import DataError
-from shared.files import write_text
+from shared.files import write_json, write_text
 from trainer.evaluation.aggregation import GEditScores, GEditSummary, Sample, Summary, summarise, summarise_gedit
 from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language, first_fault
 from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
@@ -95,7 +95,7 @@ def read_results(directory: Path) -> Results:
 def write(out: Path, results: Results) -> Report:
     """Write everything but the gallery; returns the tables."""
     document = {**results.model_dump(mode="json"), "summary": summary(results)}
-    write_text(out / RESULTS_NAME, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_json(out / RESULTS_NAME, document)
     tables = report(results)
     write_text(out / TABLES_NAME, tables.markdown())
     if results.benchmark == "imgedit":

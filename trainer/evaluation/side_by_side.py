@@ -5,7 +5,6 @@ Enters: two output directories of `edit-r1 evaluate`. Leaves: comparison.json, c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import DataError
-from shared.files import write_text
+from shared.files import write_json, write_text
 from trainer.evaluation import gallery
 from trainer.evaluation.comparing import Outcome, Paired, compare, pair
 from trainer.evaluation.gallery import Card, Cell, Section, verdict_line
@@ -46,7 +45,7 @@ def write_comparison(first: Path, second: Path, out: Path, *, seed: int, shown: 
     _check_comparable(a, b, first, second)
     rows, left_out = _rows(a, b, seed)
     report = Report(f"{a.benchmark}: A against B", [*_head(a, b, first, second), *_body(rows, left_out)])
-    write_text(out / JSON_NAME, json.dumps(_document(a, b, rows, left_out), indent=1) + "\n")
+    write_json(out / JSON_NAME, _document(a, b, rows, left_out))
     write_text(out / TABLES_NAME, report.markdown())
     write_text(out / GALLERY_NAME, gallery.render(report, _sections(first, second, a, b, shown)))
     return report.markdown()

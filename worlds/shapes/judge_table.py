@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 from reward_service.methods import METHODS
 from reward_service.methods.composite import NAME as COMPOSITE
+from shared.files import write_json
 from shared.markdown import table
 from shared.schemas import DEFAULT_METHOD
 from worlds.shapes.edit_sets import (
@@ -105,7 +105,7 @@ def main() -> int:
     sets = [corruption_set(120, 6), editor_set(arguments.editor, 60, 12)]
     result = asyncio.run(measure(arguments.judge, sets, arguments.methods))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(arguments.out, result)
     print(markdown(result))  # noqa: T201
     return 0
 

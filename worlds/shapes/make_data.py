@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from shared.jsonl import write_rows
 from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
 from worlds.shapes.scenes import Pixels, Scene, render, to_image
 from worlds.shapes.tasks import TASKS, ShapesTask, Split, edit, possible_tasks, sample_scene, sample_task, wrong_edit
@@ -41,7 +41,7 @@ def write_data(out: Path) -> None:
             image = f"images/{split}-{index:03d}.png"
             write_png(directory / image, render(scene))
             lines += [task_line(image, task) for task in tasks_of(rng, scene, TASKS_PER_IMAGE * index)]
-        (directory / f"{split}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        write_rows(directory / f"{split}.jsonl", lines)
 
 
 def write_samples(out: Path) -> None:

@@ -9,7 +9,6 @@ Held-out edits of two kinds, damaged drawings and samples of the committed edito
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.images import encode
+from shared.jsonl import write_rows
 from shared.preferences import QualityLabel
 from worlds.shapes.demo import HERE, reward_service
 from worlds.shapes.edit_sets import EditSet, corruption_set, editor_set
@@ -34,10 +34,7 @@ def write(sets: Sequence[EditSet], out: Path) -> Path:
     """Write pictures and list; returns the list's path."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     path = out / LIST_NAME
-    with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(
-            json.dumps(line) + "\n" for number, one in enumerate(sets) for line in _lines(one, number, out)
-        )
+    write_rows(path, (line for number, one in enumerate(sets) for line in _lines(one, number, out)))
     return path
 
 

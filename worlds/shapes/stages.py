@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from shared.errors import CheckpointError
+from shared.files import write_json
 
 _NOTE = "stage.json"
 
@@ -51,7 +52,7 @@ def keep_stage(directory: Path, made_by: Mapping[str, Any], make: Callable[[Path
         started = time.monotonic()
         make(directory)
         seconds = round(time.monotonic() - started)
-        note.write_text(json.dumps({"made_by": dict(made_by), "seconds": seconds}, indent=2) + "\n")
+        write_json(note, {"made_by": dict(made_by), "seconds": seconds})
     kept = read_made_by(directory)
     differ = [
         f"{name} was {kept.get(name)!r}, it is {made_by.get(name)!r}"

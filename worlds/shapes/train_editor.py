@@ -26,6 +26,7 @@ from diffusers import AutoencoderKL, FluxKontextPipeline
 from PIL import Image
 from torch import Tensor, nn
 
+from shared.files import write_json
 from trainer.flow import interpolate
 from trainer.models.base import Conditioning
 from trainer.models.flux_kontext import FluxKontext
@@ -118,7 +119,7 @@ def train_editor(
     measured["final"] = measure(as_family(pipeline), num_tasks)
     pipeline.save_pretrained(out)
     record = {"seed": seed, "recipe": asdict(recipe), "seconds": seconds, "held_out": measured}
-    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(out / "recipe.json", record)
     return record
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from shared.files import write_json
 from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
 from worlds.shapes.judge_data import SEEN, Example, draw
 from worlds.shapes.judge_model import HIDDEN, build_model, build_processor, save
@@ -90,7 +91,7 @@ def train_judge(
         seconds["sparring"] = round(time.monotonic() - started)
     save(model, processor, out)
     record = {"seed": seed, "recipe": asdict(recipe), "seconds": seconds, "sparring_editors": len(sparring)}
-    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(out / "recipe.json", record)
     return record
 
 

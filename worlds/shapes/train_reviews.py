@@ -27,6 +27,7 @@ from reward_service.methods import load_methods
 from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
 from reward_service.principles import WrittenPrinciples
 from reward_service.types import Brief, Principle
+from shared.files import write_json
 from shared.schemas import DEFAULT_TASK
 from worlds.shapes.judge_data import SEEN, Example, draw
 from worlds.shapes.judge_model import END, Prompts, grid, pad_left, patches
@@ -165,7 +166,7 @@ def prepare_judge(judge: Path, reviews: Reviews, seed: int) -> None:
     )
     model.save_pretrained(judge)
     recipe["new_words"] = processor.tokenizer.convert_ids_to_tokens(new)
-    (judge / "recipe.json").write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+    write_json(judge / "recipe.json", recipe)
 
 
 def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, seed: int) -> dict[str, object]:
@@ -184,7 +185,7 @@ def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, se
         adapted.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)
     record = {"seed": seed, "recipe": asdict(recipe), "seconds": round(time.monotonic() - started)}
-    (out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(out / "recipe.json", record)
     return record
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from reward_service.types import Principle
 from shared.images import encode
+from shared.jsonl import write_rows
 from shared.markdown import table
 from worlds.shapes.demo import HERE
 from worlds.shapes.edit_sets import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
@@ -39,22 +41,25 @@ def write_traces(examples: Sequence[Example], out: Path, rng: np.random.Generato
     (out / "images").mkdir(parents=True, exist_ok=True)
     principles = written_principles(HERE / "judge")
     path = out / "traces.jsonl"
-    with path.open("w", encoding="utf-8") as stream:
-        for index, example in enumerate(examples):
-            files = [f"images/{index}-{name}.webp" for name in ("source", "edited")]
-            for file, pixels in zip(files, (render(example.task.source), example.edited), strict=True):
-                (out / file).write_bytes(encode(to_image(pixels)))
-            true = facts(example)
-            holds = [(true.of(one.category) > 0.5) != (rng.random() < WRONG_VERDICTS) for one in principles]
-            line = {
-                "source": files[0],
-                "edited": files[1],
-                "instruction": example.task.instruction,
-                "task": example.task.task,
-                "answers": ["Yes" if one else "No" for one in holds],
-            }
-            stream.write(json.dumps(line) + "\n")
+    write_rows(path, (_trace(example, index, principles, out, rng) for index, example in enumerate(examples)))
     return path
+
+
+def _trace(
+    example: Example, index: int, principles: Sequence[Principle], out: Path, rng: np.random.Generator
+) -> dict[str, Any]:
+    files = [f"images/{index}-{name}.webp" for name in ("source", "edited")]
+    for file, pixels in zip(files, (render(example.task.source), example.edited), strict=True):
+        (out / file).write_bytes(encode(to_image(pixels)))
+    true = facts(example)
+    holds = [(true.of(one.category) > 0.5) != (rng.random() < WRONG_VERDICTS) for one in principles]
+    return {
+        "source": files[0],
+        "edited": files[1],
+        "instruction": example.task.instruction,
+        "task": example.task.task,
+        "answers": ["Yes" if one else "No" for one in holds],
+    }
 
 
 def damaged_drawings(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:

@@ -223,8 +223,7 @@ def reward_lost(place):
     with serving(ColorJudge()) as url:
         settings = (*OVERRIDES, f"reward.url={url}", "run_dir=runs/lost", "epochs=100", "reward.deadline_seconds=1")
         run = Forked("train", "worlds/shapes/nft.yaml", *settings, folder=place.folder, COLUMNS="200")
-        while not (run_dir / "metrics.jsonl").exists():
-            assert run.poll() is None, run.output
+        run.wait_for((run_dir / "metrics.jsonl").exists)
     status, output = run.finish(60)
     assert status == 1
     return output

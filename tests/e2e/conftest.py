@@ -1,8 +1,11 @@
-"""What most tests of the trainer start from."""
+"""What most tests of the trainer and of `edit-r1 evaluate` start from."""
 
 import pytest
 
-from tests.support.color_judge import ColorJudge, serving
+from tests.support.color_judge import ColorJudge
+from tests.support.color_judge import serving as serving_rewards
+from tests.support.openai_judge import OpenAIJudge
+from tests.support.serving import serving
 from tests.support.tiny_run import TinyRun
 
 
@@ -13,5 +16,18 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url():
-    with serving(ColorJudge()) as address:
+    with serving_rewards(ColorJudge()) as address:
         yield address
+
+
+@pytest.fixture
+def judge():
+    """Of edited pictures; `edit-r1 evaluate` asks it."""
+    return OpenAIJudge()
+
+
+@pytest.fixture
+def asked(judge):
+    """Options that name a running judge."""
+    with serving(judge.app) as url:
+        yield ("--judge-url", f"{url}/v1", "--judge-model", "red-judge", "--judge-retry-seconds", "1")

@@ -4,12 +4,10 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from reward_service.engines.base import Engine, EngineOptions, build_engine
@@ -18,7 +16,7 @@ from reward_service.passes import answer_to_the_end
 from reward_service.types import Answer, Edit, Question, Score
 from shared.errors import ConfigError, EngineError, UnsuitableModelError
 from tests.e2e.test_engines_exact import EDITS
-from tests.support.serving import free_port
+from tests.support.serving import answers, free_port, wait_for
 from tests.support.tiny_judge import save_tiny_judge
 
 START_SECONDS = 180
@@ -54,22 +52,16 @@ def server(judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     with log.open("w") as out:
         running = subprocess.Popen(line, stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT})
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _healthy(port):
+
+        def healthy() -> bool:
             assert running.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.5)
+            return answers(f"http://127.0.0.1:{port}/health")
+
+        wait_for(healthy, START_SECONDS)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         running.terminate()
         running.wait(30)
-
-
-def _healthy(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def options(judge: Path, server: str) -> EngineOptions:

@@ -33,10 +33,7 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tiny, url, uninterrupte
     run_dir = tmp_path / "run"
     arguments = tiny.arguments(url, run_dir, "epochs=4", "resume=auto")
     process = Forked("train", *arguments)
-    deadline = time.monotonic() + 120
-    while not (run_dir / "checkpoints/step-2").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.output
-        time.sleep(0.02)
+    process.wait_for((run_dir / "checkpoints/step-2").exists)
     process.kill()
     assert not (run_dir / "checkpoints/step-4").exists()
 
@@ -57,9 +54,7 @@ def test_two_processes_killed_at_any_moment_again_and_again_are_the_run_that_was
     moment = random.Random(0)  # noqa: S311 - no secret
     for num_epochs in (1, 2):
         process = start(tmp_path / "run")
-        while not (tmp_path / f"run/checkpoints/step-{num_epochs}").exists():
-            assert process.poll() is None, process.output
-            time.sleep(0.01)
+        process.wait_for((tmp_path / f"run/checkpoints/step-{num_epochs}").exists)
         time.sleep(moment.uniform(0, 0.5))
         process.kill()
     status, output = start(tmp_path / "run").finish()

@@ -2,7 +2,6 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,7 +9,7 @@ from safetensors.torch import load_file
 from shared.errors import RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.forked import Forked
-from tests.support.serving import free_port
+from tests.support.serving import answers, free_port
 from tests.support.tiny_run import metrics
 
 JUDGE = Path(__file__).resolve().parents[2] / "worlds/shapes/judge"
@@ -26,16 +25,7 @@ class Service:
     def start(self, stack):
         self.process = Forked("serve", "--model", JUDGE, "--engine", "transformers", "--port", self.port)
         stack.callback(self.process.kill)
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            assert self.process.poll() is None, self.process.output
-            time.sleep(0.1)
-        raise AssertionError("the service did not become ready")
+        self.process.wait_for(lambda: answers(f"{self.url}/readyz"))
 
     def kill(self):
         self.process.kill()
@@ -57,9 +47,7 @@ def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same
         run_dir = tmp_path / "disturbed"
         trainer = Forked("train", *tiny.arguments(service.url, run_dir, *settings))
         stack.callback(trainer.kill)
-        while not (run_dir / "checkpoints/step-1").exists():
-            assert trainer.poll() is None, trainer.output
-            time.sleep(0.01)
+        trainer.wait_for((run_dir / "checkpoints/step-1").exists)
         service.kill()
         time.sleep(4)  # it rolls out, asks, and finds nobody
         assert trainer.poll() is None, trainer.output

@@ -9,10 +9,8 @@ import httpx
 import pytest
 
 from tests.support.forked import Forked
-from tests.support.serving import answers, free_port, metric, png, wait_for, wait_until_ready
+from tests.support.serving import answers, free_port, metric, png, wait_for
 from tests.support.tiny_judge import save_tiny_judge
-
-START_SECONDS = 120
 
 
 @contextmanager
@@ -38,8 +36,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_sigterm_answers_what_is_being_scored_and_ends_cleanly(tiny_judge):
     with process("--model", tiny_judge, "--max-reasoning-tokens", 200) as (running, url):
-        wait_for(lambda: answers(url), START_SECONDS)
-        wait_until_ready(url)
+        running.wait_for(lambda: answers(f"{url}/readyz"))
         scored = []
 
         def score() -> None:
@@ -95,8 +92,8 @@ def test_wrong_settings_end_in_a_clear_message(arguments, words):
 def test_settings_come_from_the_environment_too(tiny_judge, monkeypatch):
     monkeypatch.setenv("REWARD_MODEL_NAME", "little judge")
     monkeypatch.setenv("REWARD_MAX_CANDIDATES", "2")
-    with process("--model", tiny_judge) as (_, url):
-        wait_for(lambda: answers(url), START_SECONDS)
+    with process("--model", tiny_judge) as (running, url):
+        running.wait_for(lambda: answers(f"{url}/healthz"))
         info = httpx.get(f"{url}/v1/info").json()
         assert (info["model"], info["limits"]["max_candidates"]) == ("little judge", 2)
         assert httpx.get(f"{url}/healthz").status_code == 200

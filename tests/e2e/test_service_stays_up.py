@@ -10,14 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.support.serving import answers, free_port, metric, png, reward_service, wait_for, wait_until_ready
+from tests.support.serving import answers, free_port, metric, png, reward_service, wait_for
 from tests.support.typist import running_service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -138,28 +138,32 @@ def test_metrics_show_every_stage(url):
 
 
 @contextmanager
-def on_vllm(judge: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`edit-r1 serve` with vLLM, in processes that nobody forked: the service and its address, not ready yet."""
+def on_vllm(judge: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`edit-r1 serve` with vLLM, in processes that nobody forked: the service and its address, ready."""
     port = free_port()
     line = [sys.executable, "-m", "edit_r1", "serve", "--model", judge, "--engine", "vllm", "--port", port]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(
-        list(map(str, line)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    with log.open("w") as out:
+        running = subprocess.Popen(
+            list(map(str, line)), cwd=ROOT, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
+
+    def ready() -> bool:
+        assert running.poll() is None, log.read_text()[-3000:]
+        return answers(f"http://127.0.0.1:{port}/readyz")
+
     try:
+        wait_for(ready, 240)
         yield running, f"http://127.0.0.1:{port}"
     finally:
-        running.kill()
-        running.communicate()
+        with suppress(ProcessLookupError):  # when all have ended
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
 
 
-def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge):
+def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge, tmp_path):
     """kill -9 of vLLM's engine process under load: clients are told, the process ends within seconds."""
-    with on_vllm(tiny_judge) as (running, url):
-        drain = threading.Thread(target=lambda: running.stderr.read() if running.stderr else None, daemon=True)
-        drain.start()
-        wait_for(lambda: answers(url), 120)
-        wait_until_ready(url)
+    with on_vllm(tiny_judge, tmp_path / "service.log") as (running, url):
         assert metric(url, "vllm:") > 0
         statuses: list[tuple[int, str]] = []
 

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +17,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import httpx
 import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.support.serving import free_port
+from tests.support.serving import answers, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
@@ -108,24 +106,17 @@ def service(full) -> Iterator[str]:
     url = f"http://127.0.0.1:{(port := free_port())}"
     process = full.start("edit-r1", "serve", "--port", port)
     try:
-        started = time.monotonic()
-        while not _ready(url):
-            if process.poll() is not None or time.monotonic() - started > READY_SECONDS:
-                process.kill()
-                pytest.fail(f"the service did not become ready: {process.communicate()[1][-3000:]}")
-            time.sleep(0.1)
+
+        def ready() -> bool:
+            assert process.poll() is None, f"the service ended: {process.communicate()[1][-3000:]}"
+            return answers(f"{url}/readyz")
+
+        wait_for(ready, READY_SECONDS)
         yield url
     finally:
         process.terminate()
         assert process.communicate(timeout=60) is not None
     assert process.returncode == 0
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def tracked(*paths: str) -> set[str]:

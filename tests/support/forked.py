@@ -14,9 +14,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from tests.support.serving import free_port
+from tests.support.serving import free_port, wait_for
+
+T = TypeVar("T")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -78,6 +82,16 @@ class Forked:
                 raise TimeoutError(f"still running after {timeout:g} s:\n{self.output}")
             time.sleep(0.02)
         return status, self.output
+
+    def wait_for(self, what: Callable[[], T], limit_seconds: float = 120.0) -> T:
+        """Poll until it is true; returns what it was then. Raises AssertionError when the process ends before."""
+
+        def meanwhile() -> T:
+            found = what()
+            assert found or self.poll() is None, f"ended too early:\n{self.output}"
+            return found
+
+        return wait_for(meanwhile, limit_seconds)
 
     def send_signal(self, number: signal.Signals) -> None:
         """To every rank."""

@@ -24,16 +24,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from tests.support.forked import Forked
 from tests.support.pages import ROOT, Block
-from tests.support.serving import free_port
+from tests.support.serving import answers, free_port
 
 OVERRIDES = (
     "epochs=1",
@@ -187,22 +184,8 @@ def running_service(*options: object, folder: Path = ROOT, **variables: str) -> 
     url = f"http://127.0.0.1:{port}"
     service = Forked("serve", *options, "--port", port, num_processes=1, folder=folder, **variables)
     try:
-        _wait_until_ready(service, url)
+        service.wait_for(lambda: answers(f"{url}/readyz"), 60)
         yield service, url
     finally:
         service.send_signal(signal.SIGTERM)
         service.finish()
-
-
-def _wait_until_ready(service: Forked, url: str, limit_seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_seconds
-    while time.monotonic() < deadline:
-        if service.poll() is not None:
-            raise RuntimeError(f"the service ended before it was ready:\n{service.output}")
-        try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError(f"the service was not ready after {limit_seconds:g} s:\n{service.output}")

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from shared import images
 from shared.errors import ConfigError, DataError, EndpointRefused, EndpointUnavailable
 from tests.support.data_commands import data, read, row, save, write
+from tests.support.forked import Forked
 from tests.support.serving import free_port, serving
 from trainer.data_prep.rationality import read_verdict
 from trainer.data_prep.streaming import progress_path
@@ -183,15 +179,10 @@ def test_killed_and_started_again_it_asks_only_what_is_open(tmp_path, model, url
     model.answers, model.held_from = {2: "No", 8: "No", 9: "perhaps"}, 5
     out = tmp_path / "out/out.jsonl"
     options = ["--out", out, "--url", url, "--model", "judge", "--in-flight", "2"]
-    line = [sys.executable, "-m", "edit_r1", "data", "rationality", source, *options]
-    running = subprocess.Popen(list(map(str, line)), cwd=Path(__file__).parents[2], env={**os.environ})
-    deadline = time.monotonic() + 60
-    while not progress_path(out).exists() or json.loads(progress_path(out).read_text())["counts"]["read"] < 5:
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running = Forked("data", "rationality", source, *options)
+    progress = progress_path(out)
+    running.wait_for(lambda: progress.exists() and json.loads(progress.read_text())["counts"]["read"] >= 5)
+    running.kill()
     assert kept(tmp_path) == [0, 1, 3, 4]
     with out.open("ab") as file:
         file.write(b'{"prompt": "torn')

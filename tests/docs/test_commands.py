@@ -79,6 +79,16 @@ def test_a_reason_of_ones_own_is_refused():
     assert [fault(block) is None for block in blocks] == [False, False, True]
 
 
+def test_what_is_said_to_cover_a_command_runs_it():
+    def told(text, covering):
+        return fault(Block(ROOT / "docs/x.md", 3, "bash", text, ("not run", f"runs for minutes ({covering})")))
+
+    assert told("make setup-dev lint test   # a comment", ".ci/run") is None
+    assert told("make package", "make package-check") is None
+    assert told("make bench", ".ci/run") == "docs/x.md:3: .ci/run does not run make bench"
+    assert told("make docs test", "make test") == "docs/x.md:3: make test does not run make docs"
+
+
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_a_pages_data_can_be_read(page, tmp_path):
     for block in blocks_of(page):

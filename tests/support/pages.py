@@ -10,6 +10,7 @@ Enters: a page. Leaves: its blocks in order, with line, kind and note. A note is
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,12 +86,31 @@ def fault(block: Block) -> str | None:
     for covering in filter(None, match.groupdict().values()):
         if not _exists(covering):
             return f"{block}: {covering!r} is no target of make and no file"
+        if uncovered := _targets(block.text) - _covered(covering):
+            return f"{block}: {covering} does not run make {', '.join(sorted(uncovered))}"
     return None
 
 
-def make_targets() -> set[str]:
-    """What the Makefile can make."""
-    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+def make_targets() -> Mapping[str, set[str]]:
+    """What the Makefile can make, and what each target needs first."""
+    rules = re.findall(r"^([a-z-]+):([^#\n]*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return {target: {word for word in needs.split() if word in dict(rules)} for target, needs in rules}
+
+
+def _targets(text: str) -> set[str]:
+    """All that a text's commands have made."""
+    lines = re.findall(r"^\s*make ([a-z -]+)", text, re.MULTILINE)
+    return {target for line in lines for target in line.split()}
+
+
+def _covered(covering: str) -> set[str]:
+    """The targets that a target, or a script with them, makes, with all that these need."""
+    reached: set[str] = set()
+    new = _targets(covering) or _targets((ROOT / covering).read_text())
+    while new:
+        reached |= new
+        new = {need for target in new for need in make_targets()[target]} - reached
+    return reached
 
 
 def _exists(covering: str) -> bool:

@@ -41,7 +41,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         # Known before the first byte is asked for: a client that waits for `100 Continue` never sends the body.
-        count = int(announced) if announced.isdigit() else 0
+        count = int(announced) if announced.isdecimal() else 0
 
         async def counted() -> Message:
             nonlocal count

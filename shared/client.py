@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -26,13 +25,12 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
+from shared import trouble
 from shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
 from shared.images import content_hash, mime_type
 from shared.replicas import Replicas
 from shared.schemas import EditGroup, MethodInfo, Problem, PromptResponse, ScoreOptions, ScoreResponse, ServiceInfo
 
-TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
-"""A server, or a proxy before it, says: later."""
 _NOT_OURS = "not_a_problem_document"
 _POLL_SECONDS = 0.5
 
@@ -181,27 +179,27 @@ class RewardClient:
                 with attempt:
                     return await self._try_replicas(verb, path, key, **content)
         except (httpx.TransportError, _TryAgainLaterError) as error:
-            waited = time.monotonic() - started
+            waited = f"{time.monotonic() - started:.0f} s"
             raise RewardServiceUnavailable(
-                f"reward service at {self.url} gave no answer to {verb} {path} in {waited:.0f} s: {_reason(error)}"
+                f"reward service at {self.url} gave no answer to {verb} {path} in {waited}: {trouble.reason(error)}"
             ) from error
         raise AssertionError("unreachable: retry_context ends by return or raise")
 
     async def _try_replicas(self, verb: str, path: str, key: str, **content: Any) -> httpx.Response:
         """One try at each replica, in the key's order, until one answers; raises the last one's trouble."""
-        trouble: httpx.TransportError | _TryAgainLaterError | None = None
+        last: httpx.TransportError | _TryAgainLaterError | None = None
         for url in self._replicas.order(key):
             try:
                 answer = _checked(await self._http.request(verb, f"{url}{path}", **content))
             except (httpx.TransportError, _TryAgainLaterError) as error:
                 self._replicas.rest(url)
-                trouble = error
-                self._on_trouble(_reason(error))
+                last = error
+                self._on_trouble(trouble.reason(error))
             else:
                 self._replicas.wake(url)
                 return answer
-        assert trouble is not None  # noqa: S101 - there is at least one replica
-        raise trouble
+        assert last is not None  # noqa: S101 - there is at least one replica
+        raise last
 
     async def _common_info(self, urls: Sequence[str]) -> ServiceInfo:
         """What these replicas say about themselves; raises RewardServiceError when two differ."""
@@ -223,8 +221,8 @@ class RewardClient:
         try:
             answer = await self._http.get(f"{url}/readyz")
         except httpx.TransportError as error:
-            return _reason(error)
-        if answer.status_code in TRANSIENT_STATUSES:
+            return trouble.reason(error)
+        if answer.status_code in trouble.TRANSIENT_STATUSES:
             return _problem(answer).detail
         _checked(answer)
         return None
@@ -247,8 +245,8 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         return answer
     problem = _problem(answer)
     # A 500 of the service itself is a problem document; any other is a proxy's, which lost the replica behind it.
-    if answer.status_code in TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
-        raise _TryAgainLaterError(problem, _retry_after(answer))
+    if answer.status_code in trouble.TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
+        raise _TryAgainLaterError(problem, trouble.retry_after(answer))
     raise RewardRequestRejected(problem)
 
 
@@ -265,23 +263,8 @@ def _problem(answer: httpx.Response) -> Problem:
         )
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds of a Retry-After header; its date form is left to our own backoff."""
-    value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
-
-
 def _backoff(error: Exception) -> bool | float:
     """Stamina's hook: True for its own backoff, seconds for the service's wish, False to give up."""
     if isinstance(error, _TryAgainLaterError) and error.retry_after_seconds is not None:
-        # Spread the clients that were all told the same number.
-        return error.retry_after_seconds * (1 + random.random() / 4)  # noqa: S311
+        return error.retry_after_seconds
     return isinstance(error, httpx.TransportError | _TryAgainLaterError)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, httpx.ConnectError):
-        return "no connection (nothing listens there)"
-    if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
-    return str(error) or type(error).__name__

@@ -11,7 +11,6 @@ Enters: the parts of a user's message, texts and pictures. Leaves: a `Reply`, or
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +21,11 @@ import httpx
 import stamina
 from pydantic import BaseModel, Field, ValidationError
 
-from shared.client import TRANSIENT_STATUSES
+from shared import trouble
 from shared.errors import ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
 from shared.images import data_url
 
-_BUSY = TRANSIENT_STATUSES | {408, 425}
+_BUSY = trouble.TRANSIENT_STATUSES | {408, 425}
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405})
 _WRONG_KEY = frozenset({401, 403})
 _MAX_FAILURES = 4
@@ -122,7 +121,7 @@ class ChatClient:
                 answer = await self._http.get(f"{url}/models")
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise ConfigError(
-                    f"no chat endpoint at {self._url}: {_reason(error)}; "
+                    f"no chat endpoint at {self._url}: {trouble.reason(error)}; "
                     f"the root of an API is expected, such as http://gpu-1:8000/v1"
                 ) from error
             if answer.status_code in _WRONG_KEY:
@@ -171,7 +170,7 @@ class ChatClient:
                     return _read(await self._http.post(url, json=body))
         except (httpx.TransportError, _BusyError) as error:
             raise EndpointUnavailable(
-                f"{url} gave no answer in {time.monotonic() - started:.1f} s: {_reason(error)}; "
+                f"{url} gave no answer in {time.monotonic() - started:.1f} s: {trouble.reason(error)}; "
                 f"what is done is kept, the same command goes on from there"
             ) from error
         raise AssertionError("unreachable: retry_context ends by return or raise")
@@ -195,8 +194,7 @@ class _Patience:
 
     def __call__(self, error: Exception) -> bool | float:
         if isinstance(error, _BusyError) and error.retry_after_seconds is not None:
-            # Spread those that were all told the same number.
-            return error.retry_after_seconds * (1 + random.random() / 4)  # noqa: S311 - no secret
+            return error.retry_after_seconds
         if isinstance(error, EndpointFailed):
             self._num_failures += 1
             return self._num_failures < _MAX_FAILURES
@@ -207,8 +205,7 @@ def _read(answer: httpx.Response) -> Reply:
     """The answer in a chat completion; else the error that says what to do about it."""
     told = f"{answer.url} answered {_status(answer)}"
     if answer.status_code in _BUSY:
-        after = answer.headers.get("Retry-After", "")
-        raise _BusyError(_status(answer), float(after) if after.isdecimal() else None)
+        raise _BusyError(_status(answer), trouble.retry_after(answer))
     if answer.status_code in _WRONG_ADDRESS:
         raise ConfigError(told)
     if answer.is_client_error:
@@ -223,11 +220,6 @@ def _read(answer: httpx.Response) -> Reply:
     text = message.content
     declined = message.refusal or (None if text is not None else finished or "an empty answer")
     return Reply("" if declined else text or "", declined, completion.model or "")
-
-
-def _reason(error: Exception) -> str:
-    """Some of httpx's errors have no message."""
-    return str(error) or type(error).__name__
 
 
 def _status(answer: httpx.Response) -> str:

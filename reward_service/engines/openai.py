@@ -20,9 +20,9 @@ from transformers import AutoProcessor
 from reward_service.engines.base import EngineOptions
 from reward_service.engines.chat import Chat
 from reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
-from shared.client import TRANSIENT_STATUSES
 from shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
 from shared.images import data_url, encode
+from shared.trouble import TRANSIENT_STATUSES
 
 _TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 15.0

@@ -23,13 +23,13 @@ from torch import nn
 
 from benchmarks.real_sizes import write_kontext
 from shared.config import load_config
-from trainer.assembly import build_loss, build_optimizer, build_policy, load_family
 from trainer.batching import assign_steps, build_batch
 from trainer.config import TrainConfig
 from trainer.data import read_task_list
-from trainer.doctor import Gpus, plan_of, shape_of
 from trainer.estimates import epoch_flops, memory
 from trainer.models.base import ModelFamily
+from trainer.parts import build_loss, build_optimizer, build_policy, load_family
+from trainer.planning import Gpus, plan_of, shape_of
 from trainer.processes import Processes
 from trainer.rollout import roll_out
 from trainer.sizes import one_size

@@ -1,46 +1,50 @@
-"""The parts of a run, built from its configuration: the one place where configuration turns into objects and numbers.
+"""A run put together, fresh or from a checkpoint, and kept in one.
 
-Enters: a TrainConfig and the checked inputs. Leaves: a Run, whose parts know nothing of the configuration.
+Enters: a TrainConfig and the checked inputs. Leaves: a Run of parts (trainer/parts.py), and its checkpoints.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from shared.config import dump_config
 from shared.files import write_text
-from shared.schemas import Combination
-from trainer import checkpoint, records, sizes
+from trainer import checkpoint, records
 from trainer.checkpoint import RunState
 from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size
-from trainer.data import GroupSampler, SamplerState
 from trainer.filtering import FilterThresholds
-from trainer.full_policy import FullPolicy
-from trainer.lora_policy import LoraPolicy
-from trainer.losses import GrpoLoss, Loss, NftLoss
+from trainer.group_sampler import GroupSampler, SamplerState
+from trainer.losses import Loss
 from trainer.metrics_log import MetricsLog
-from trainer.models import family_class
-from trainer.models.base import LoadOptions, ModelFamily
+from trainer.models.base import ModelFamily
 from trainer.monitors import AlarmLimits
-from trainer.offloading import Offloaded
+from trainer.parts import (
+    alarm_limits,
+    build_loss,
+    build_optimizer,
+    build_policy,
+    build_queue,
+    build_sharder,
+    choose_size,
+    component_weights,
+    cut_instructions,
+    filter_thresholds,
+    load_family,
+)
 from trainer.policy import Policy
 from trainer.preflight import Inputs
 from trainer.processes import Processes
 from trainer.progress import Display
 from trainer.resuming import find_start, flatten
 from trainer.rewarding import RewardQueue
-from trainer.schedule import num_trained_timesteps
 from trainer.seeding import derived_seed
-from trainer.sharding import Sharder
 from trainer.sizes import ChooseSize
 
 _COMPANY_SECONDS = 1800.0
@@ -106,7 +110,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             texts = {task.instruction for task in (*inputs.train, *inputs.held_out)}
             if warning := cut_instructions(family, texts):
                 display.say(warning)
-        policy = build_policy(config, family, _sharder(config, family, processes))
+        policy = build_policy(config, family, build_sharder(config, family, processes))
         if config.model.compile != "none":
             transformer: Any = family.transformer  # diffusers ships no types
             transformer.compile_repeated_blocks(backend=config.model.compile)
@@ -124,10 +128,10 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             queue=stack.enter_context(build_queue(config, display.say)),
             log=None,
             choose_size=choose_size(config, family),
-            filter_thresholds=_thresholds(config),
+            filter_thresholds=filter_thresholds(config),
             loss=build_loss(config, family, policy),
-            alarm_limits=_alarm_limits(config),
-            component_weights=_component_weights(config),
+            alarm_limits=alarm_limits(config),
+            component_weights=component_weights(config),
             evaluated=evaluated,
             started_at=started_at,
         )
@@ -188,161 +192,4 @@ def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> Metr
         trackers=config.trackers,
         project=config.tracker_project,
         config=flatten(config.model_dump(mode="json")),
-    )
-
-
-def load_family(
-    config: TrainConfig, device: torch.device, *, num_processes: int = 1, without_weights: bool = False
-) -> ModelFamily:
-    """The configuration's model, on a device; in a run of several processes perhaps still to be sharded."""
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    model = config.model
-    options = LoadOptions(
-        guidance=config.rollout.guidance,
-        device=device,
-        precision=model.precision,
-        max_text_tokens=model.max_text_tokens,
-        gradient_checkpointing=model.gradient_checkpointing,
-        trains_all=config.tuning == "full",
-        will_be_sharded=model.sharding == "fsdp" and num_processes > 1,
-        offload_text_encoders=model.text_encoders == "offload",
-        quantization=model.quantization,
-        without_weights=without_weights,
-    )
-    family = family_class(model.family).load(model.location, options)
-    if options.offload_text_encoders:
-        family.offloaded = Offloaded(family.text_encoders, device)
-    return family
-
-
-def _sharder(config: TrainConfig, family: ModelFamily, processes: Processes) -> Sharder | None:
-    """What spreads weights over the processes; spreads the text encoders. None where every process holds the whole."""
-    if config.model.sharding == "none" or processes.count == 1:
-        return None
-    sharder = Sharder(processes.device, processes.count, family.dtype)
-    if family.offloaded is None:
-        for module in family.text_encoders:
-            sharder(module)
-    return sharder
-
-
-def cut_instructions(family: ModelFamily, instructions: Collection[str]) -> str | None:
-    """A warning of instructions that the text encoder will not see to their end; None when there are none."""
-    cut = {text: num_tokens for text in instructions if (num_tokens := family.num_cut_tokens(text))}
-    if not cut:
-        return None
-    worst = max(cut, key=lambda text: (cut[text], text))
-    return (
-        f"WARNING: {len(cut)} of {len(instructions)} instructions are longer than the text encoder reads; the "
-        f"longest loses {cut[worst]} tokens: {worst[:80]!r}"
-    )
-
-
-def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
-    """At which size each picture is edited. Raises ConfigError for a size that the family cannot edit."""
-    model = config.model
-    if model.aspect == "buckets":
-        return sizes.buckets(model.width * model.height, family.size_multiple, model.max_aspect)
-    family.check_size((model.width, model.height))
-    return sizes.one_size((model.width, model.height))
-
-
-def build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | None) -> Policy:
-    """What is trained, with its copies."""
-    if config.tuning == "full":
-        return FullPolicy(family.transformer, compute_dtype=family.dtype, sharder=sharder)
-    return LoraPolicy(
-        family.transformer,
-        rank=config.lora.rank,
-        alpha=config.lora.alpha,
-        targets=config.lora.targets or family.lora_targets,
-        seed=derived_seed(config.seed, "lora"),
-        sharder=sharder,
-        merges=config.model.quantization == "none",
-    )
-
-
-def build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
-    """AdamW over the trained parameters."""
-    settings = config.optimizer
-    return torch.optim.AdamW(
-        policy.parameters(),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        eps=settings.eps,
-    )
-
-
-def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue:
-    """What asks for rewards; `tell` hears what it waits for."""
-    reward = config.reward
-    return RewardQueue(
-        reward.url,
-        method=reward.method,
-        num_passes=reward.num_passes,
-        composite=reward.composite,
-        codec=reward.codec,
-        api_key=reward.api_key,
-        timeout_seconds=reward.timeout_seconds,
-        deadline_seconds=reward.deadline_seconds,
-        max_in_flight=reward.max_in_flight,
-        tell=tell,
-    )
-
-
-def _component_weights(config: TrainConfig) -> Mapping[str, float]:
-    recipe = config.reward.composite
-    return recipe.weights if config.advantage.per_component and isinstance(recipe, Combination) else {}
-
-
-def _thresholds(config: TrainConfig) -> FilterThresholds:
-    settings = config.filter
-    return FilterThresholds(
-        tau_mean=settings.tau_mean,
-        tau_spread=settings.tau_spread,
-        spread=settings.spread,
-        min_range=settings.min_range,
-        quorum=settings.quorum,
-    )
-
-
-def _alarm_limits(config: TrainConfig) -> AlarmLimits:
-    settings = config.monitor
-    return AlarmLimits(
-        window=settings.window,
-        min_group_std=settings.min_group_std,
-        min_score_mass=settings.min_score_mass,
-        max_unedited_growth=settings.max_unedited_growth,
-        max_kl_to_base=settings.max_kl_to_base,
-        max_second_gap=settings.max_second_gap,
-        max_missing_fraction=settings.max_missing_fraction,
-    )
-
-
-def build_loss(config: TrainConfig, family: ModelFamily, policy: Policy) -> Loss:
-    """The algorithm."""
-    num_timesteps = num_trained_timesteps(config.rollout.steps, config.trained_timesteps)
-    if config.algorithm == "flow_grpo":
-        return GrpoLoss(
-            family,
-            policy,
-            num_timesteps=num_timesteps,
-            noise_level=config.grpo.noise_level,
-            clip_range=config.grpo.clip_range,
-            kl_weight=config.grpo.kl_weight,
-            adv_clip=config.adv_clip,
-            mode=config.advantage.mode,
-        )
-    return NftLoss(
-        family,
-        policy,
-        num_timesteps=num_timesteps,
-        nft_beta=config.nft.beta,
-        kl_weight=config.nft.kl_weight,
-        weighting=config.nft.weighting,
-        adv_clip=config.adv_clip,
-        mode=config.advantage.mode,
-        seed=config.seed,
     )

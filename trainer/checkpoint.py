@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from shared.errors import CheckpointError
 from shared.files import write_json
 from trainer.config import CONFIG_NAME
-from trainer.data import SamplerState
+from trainer.group_sampler import SamplerState
 from trainer.policy import CopyName, Policy
 from trainer.sharding import spread, whole
 

@@ -1,21 +1,18 @@
-"""Task lists and the group sampler.
+"""Task lists and the pictures that they name.
 
 Enters: a JSON-lines file, one task a line, images anywhere under the data root (by default the file's directory):
     {"prompt": "make the car red", "image": "images/car.png", "requirement": ..., "task": ..., "metadata": {...}}
     {"prompt": "put the hat on the dog", "images": ["dog.png", "hats/7.png"]}
-Leaves: EditTasks, all checked before any model is loaded, and each epoch's groups.
-No torch here.
+Leaves: EditTasks, all checked before any model is loaded; their sources at the size of the edit. No torch here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,11 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared import images, packaged
 from shared.errors import DataError, ImageError
 from trainer.sizes import ChooseSize, ImageSize
-from trainer.types import EditTask, TaskGroup
+from trainer.types import EditTask
 
 _FAULTS_SHOWN = 10
 _SIZES_LOOKED_AT = 1000
-T = TypeVar("T")
 
 
 class TaskLine(BaseModel):
@@ -137,81 +133,6 @@ def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
     """The picture at the size chosen for its own."""
     size = choose_size(image.size)
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
-
-
-def share(items: Sequence[T], rank: int, num_processes: int, unit: int) -> tuple[T, ...]:
-    """The items of process `rank`: every num_processes-th unit of `unit` consecutive items.
-
-    What is computed in one batch is one unit, on whatever process: floating-point sums depend on the batch they are in,
-    so this is what makes N processes compute what one would. Shares differ by at most one unit, and nothing is lost.
-    """
-    units = [items[start : start + unit] for start in range(0, len(items), unit)]
-    return tuple(item for mine in units[rank::num_processes] for item in mine)
-
-
-@dataclass(frozen=True)
-class SamplerState:
-    """Where a sampler stands; goes into checkpoints."""
-
-    num_passes: int
-    """Passes over the list that are complete."""
-    position: int
-    """Tasks of the current pass that are behind."""
-    banned: tuple[str, ...]
-    """Ids of tasks that are not sampled again, sorted."""
-
-
-class GroupSampler:
-    """Draws each epoch's P tasks: shuffled passes over the list, banned tasks left out.
-
-    Deterministic in (seed, state), the same on every process, so that a process just takes its share.
-    """
-
-    def __init__(self, tasks: Sequence[EditTask], seed: int) -> None:
-        self._tasks = tuple(tasks)
-        self._seed = seed
-        self._state = SamplerState(0, 0, ())
-        self._shuffled: tuple[int, list[int]] | None = None
-
-    @property
-    def state(self) -> SamplerState:
-        """The position and the ban list."""
-        return self._state
-
-    def restore(self, state: SamplerState) -> None:
-        """Continue from a checkpoint's state."""
-        self._state = state
-
-    def next_groups(self, epoch: int, count: int, start: int = 0) -> tuple[TaskGroup, ...]:
-        """The epoch's next groups over all processes, counted from `start`. Raises DataError when all are banned."""
-        return tuple(TaskGroup(epoch, index, self._next_task()) for index in range(start, start + count))
-
-    def ban(self, task_ids: Iterable[str]) -> None:
-        """Never sample these tasks again."""
-        banned = tuple(sorted({*self._state.banned, *task_ids}))
-        self._state = SamplerState(self._state.num_passes, self._state.position, banned)
-
-    def _next_task(self) -> EditTask:
-        state, banned = self._state, set(self._state.banned)
-        if all(task.id in banned for task in self._tasks):
-            raise DataError(f"all {len(self._tasks)} tasks are banned by the group filter: nothing is left to learn")
-        num_passes, position = state.num_passes, state.position
-        while True:
-            if position == len(self._tasks):
-                num_passes, position = num_passes + 1, 0
-            task = self._tasks[self._order(num_passes)[position]]
-            position += 1
-            if task.id not in banned:
-                self._state = SamplerState(num_passes, position, state.banned)
-                return task
-
-    def _order(self, num_pass: int) -> list[int]:
-        """Positions in the list, shuffled for one pass; kept, since lists are long and draws are many."""
-        if self._shuffled is None or self._shuffled[0] != num_pass:
-            order = list(range(len(self._tasks)))
-            random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret
-            self._shuffled = num_pass, order
-        return self._shuffled[1]
 
 
 def _parse_line(line: str, directory: Path) -> EditTask:

@@ -20,13 +20,13 @@ from torch import nn
 from shared.config import load_config
 from shared.errors import CheckpointError
 from trainer import checkpoint
-from trainer.assembly import choose_size, cut_instructions, load_family
 from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
 from trainer.data import resized
 from trainer.evaluation.held_out import edit_by_euler
 from trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
 from trainer.full_policy import FullPolicy
 from trainer.models.base import ModelFamily
+from trainer.parts import choose_size, cut_instructions, load_family
 
 WeightsName = Literal["policy", "old", "ema"]
 

@@ -112,7 +112,8 @@ def doctor(
 ) -> None:
     """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
     from trainer.config import read_config  # noqa: PLC0415
-    from trainer.doctor import Doctor, this_machine  # noqa: PLC0415
+    from trainer.doctor import Doctor  # noqa: PLC0415
+    from trainer.planning import this_machine  # noqa: PLC0415
 
     checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
     checks.examine()

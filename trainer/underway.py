@@ -16,8 +16,8 @@ from torch import Tensor
 
 from shared.errors import RewardServiceUnavailable
 from trainer.assembly import Run
-from trainer.data import SamplerState
 from trainer.filtering import group_statistics
+from trainer.group_sampler import SamplerState
 from trainer.logbook import Stopwatch
 from trainer.rewarding import Ticket, collect_together
 from trainer.rollout import roll_out

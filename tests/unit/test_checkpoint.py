@@ -8,8 +8,8 @@ from shared.errors import CheckpointError
 from tests.support.tiny_editor import build_tiny_editor
 from trainer import checkpoint
 from trainer.checkpoint import RandomStates, RunState
-from trainer.data import SamplerState
 from trainer.export import export_adapter
+from trainer.group_sampler import SamplerState
 from trainer.lora_policy import LoraPolicy
 from trainer.models.base import LoadOptions
 from trainer.models.flux_kontext import FluxKontext

@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from shared.config import load_config
 from tests.unit.test_model_family import BUILDERS
 from trainer.config import TrainConfig
-from trainer.doctor import Gpus, plan_of, shape_of
 from trainer.estimates import epoch_flops, forward_flops, kept_for_backward, memory
 from trainer.lora_policy import LoraPolicy
 from trainer.models import FAMILIES, family_class
 from trainer.models.base import LoadOptions
+from trainer.planning import Gpus, plan_of, shape_of
 
 ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DataError
-from trainer.data import GroupSampler, share
+from trainer.group_sampler import GroupSampler, share
 from trainer.types import EditTask
 
 

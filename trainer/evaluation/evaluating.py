@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import DataError, EndpointError
 from shared.files import place, write_text
 from trainer.chat_client import ChatClient, Endpoint
-from trainer.evaluation import gallery, results
+from trainer.evaluation import gallery, writing
 from trainer.evaluation.benchmarks import Benchmark, Item, find_picture
 from trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
-from trainer.evaluation.results import JudgedItem, JudgeInfo, Results
+from trainer.evaluation.results import JudgedItem, JudgeInfo, Results, stored_path
 from trainer.evaluation.rubrics import Prompts, Verdict, questions, read
 from trainer.evaluation.sharing import Share
 
@@ -129,7 +129,7 @@ def judge(
             for item in benchmark.items
         ),
     )
-    report = results.write(out, evaluation)
+    report = writing.write(out, evaluation)
     sections = gallery.evaluation_sections(out, evaluation, per_type)
     write_text(out / GALLERY_NAME, gallery.render(report, sections))
     return report.markdown()
@@ -167,8 +167,8 @@ def _judged(out: Path, item: Item, picture: Path | None, verdict: Verdict, answe
         language=item.language,
         intersection=item.intersection,
         instruction=item.instruction,
-        source=results.stored_path(item.source, out),
-        picture=None if picture is None else results.stored_path(picture, out),
+        source=stored_path(item.source, out),
+        picture=None if picture is None else stored_path(picture, out),
         value=verdict.value,
         parts=dict(verdict.parts),
         official=verdict.official,

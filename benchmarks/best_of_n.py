@@ -5,7 +5,7 @@
 Each held-out task is edited 16 times as a rollout does, by the run's editor without and with what it learned; every
 method scores all edits. Success at N is that of the edit that scores highest among N (equal scores share), as a mean
 over all choices of N out of the 16: no luck of the draw beyond the tasks'. `oracle` chooses by the oracle itself, which
-no judge can beat; at N = 1 all are the editor alone. The picture has the first method and the oracle.
+no judge can beat; at N = 1 all are the editor alone. In the picture what is dashed is before training.
 """
 
 from __future__ import annotations
@@ -45,17 +45,25 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/images/best-of-n.svg"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    curves: dict[str, list[float]] = {}
+    curves: dict[tuple[str, str], list[float]] = {}
     for when, weights in (("before", None), ("after", find_weights(arguments.run, "ema", None))):
         edits = pool(Editor(run_config(arguments.run), weights), arguments.tasks)
         success = (edits.oracle >= SUCCESS_THRESHOLD).astype(float)
         chosen_by = asyncio.run(score_all(edits, arguments.methods))
         for name, scores in {**chosen_by, "oracle": edits.oracle}.items():
-            curves[f"{name}, {when}"] = [best_of(scores, success, size) for size in SIZES]
-    rows = [(name, *(f"{value:.3f}" for value in values)) for name, values in curves.items()]
+            curves[name, when] = [best_of(scores, success, size) for size in SIZES]
+    rows = [(f"`{name}`, {when}", *(f"{value:.3f}" for value in values)) for (name, when), values in curves.items()]
     print(table(("chosen by", *(f"N = {size}" for size in SIZES)), rows))
+    colors = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in curves))}
     series = [
-        Series(name, tuple(zip(map(float, SIZES), values, strict=True)), marked=True) for name, values in curves.items()
+        Series(
+            f"{name}, {when}",
+            tuple(zip(map(float, SIZES), values, strict=True)),
+            marked=True,
+            color=colors[name],
+            dashed=when == "before",
+        )
+        for (name, when), values in curves.items()
     ]
     chart = standalone(line_chart(series, "N"), "oracle success of the chosen edit")
     arguments.out.write_text(chart, encoding="utf-8")

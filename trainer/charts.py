@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 _WIDTH, _HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 14, 34
 _COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626")
 _NUM_TICKS = 5
-_LEGEND_COLUMNS, _LEGEND_WIDTH, _LEGEND_HEIGHT = 3, 136, 14
+_LEGEND_HEIGHT, _LETTER, _DOT = 14, 6.5, 12
+"""A row of the legend; a letter and a dot of one, in width."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Series:
     """(x, y), by x."""
     marked: bool = False
     """Draw a dot at every point: for series with few of them."""
+    color: int | None = None
+    """The number of its colour, for series that belong together; by default its place."""
+    dashed: bool = False
+    """Draw it dashed, its dots hollow."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,13 @@ def line_chart(series: Sequence[Series], x_label: str) -> str:
     if not drawn:
         return ""
     axes = _fit(drawn)
-    parts = [_grid(axes, x_label)]
-    for index, one in enumerate(drawn):
-        parts.append(_line(one, axes, _COLORS[index % len(_COLORS)]))
-        parts.append(_legend(one.name, index))
-    return f'<svg viewBox="0 0 {_WIDTH} {_height(len(drawn))}" role="img">{"".join(parts)}</svg>'
+    drawn = [replace(one, color=index if one.color is None else one.color) for index, one in enumerate(drawn)]
+    columns = _legend_columns(drawn)
+    # The legend's first row is part of _HEIGHT.
+    height = _HEIGHT + (math.ceil(len(drawn) / columns) - 1) * _LEGEND_HEIGHT
+    legend = (_legend(one, *divmod(index, columns), columns) for index, one in enumerate(drawn))
+    parts = [_grid(axes, x_label), *(_line(one, axes) for one in drawn), *legend]
+    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(parts)}</svg>'
 
 
 def standalone(svg: str, title: str) -> str:
@@ -60,11 +67,6 @@ def standalone(svg: str, title: str) -> str:
     ground = f'<rect width="100%" height="100%" fill="#fff"/><text x="{_LEFT}" y="11">{escape(title)}</text>'
     start, inside = svg.split(">", maxsplit=1)
     return f'{start} xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"><style>{style}</style>{ground}{inside}\n'
-
-
-def _height(num_series: int) -> int:
-    """Of the chart; the legend's first row is part of _HEIGHT."""
-    return _HEIGHT + (math.ceil(num_series / _LEGEND_COLUMNS) - 1) * _LEGEND_HEIGHT
 
 
 def _fit(series: Sequence[Series]) -> _Axes:
@@ -99,16 +101,32 @@ def _grid(axes: _Axes, x_label: str) -> str:
     return "".join(parts)
 
 
-def _line(series: Series, axes: _Axes, color: str) -> str:
+def _line(series: Series, axes: _Axes) -> str:
     places = [(axes.x(x), axes.y(y)) for x, y in series.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    dashes = ' stroke-dasharray="5 3"' if series.dashed else ""
     dots = places if series.marked or len(places) == 1 else []
-    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}"/>' for x, y in dots)
-    return f'<polyline fill="none" stroke="{color}" stroke-width="1.8" points="{path}"/>{circles}'
+    circles = "".join(_dot(series, x, y, 3.5) for x, y in dots)
+    return f'<polyline fill="none" stroke="{_color(series)}" stroke-width="1.8"{dashes} points="{path}"/>{circles}'
 
 
-def _legend(name: str, index: int) -> str:
-    row, column = divmod(index, _LEGEND_COLUMNS)
-    x, y = _LEFT + column * _LEGEND_WIDTH, _HEIGHT - 4 + row * _LEGEND_HEIGHT
-    color = _COLORS[index % len(_COLORS)]
-    return f'<circle cx="{x + 4}" cy="{y - 4}" r="4" fill="{color}"/><text x="{x + 12}" y="{y}">{escape(name)}</text>'
+def _legend_columns(series: Sequence[Series]) -> int:
+    """As many as the longest name leaves room for, up to three."""
+    widest = _DOT + _LETTER * max(len(one.name) for one in series)
+    return max(1, min(3, int((_WIDTH - _LEFT) / widest)))
+
+
+def _legend(series: Series, row: int, column: int, columns: int) -> str:
+    x, y = _LEFT + column * (_WIDTH - _LEFT) / columns, _HEIGHT - 4 + row * _LEGEND_HEIGHT
+    return f'{_dot(series, x + 4, y - 4, 4)}<text x="{x + _DOT:.1f}" y="{y}">{escape(series.name)}</text>'
+
+
+def _dot(series: Series, x: float, y: float, radius: float) -> str:
+    color = _color(series)
+    # The ground's colour is the page's; a dash through a hollow dot does no harm.
+    look = f'fill="none" stroke="{color}" stroke-width="1.5"' if series.dashed else f'fill="{color}"'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {look}/>'
+
+
+def _color(series: Series) -> str:
+    return _COLORS[(series.color or 0) % len(_COLORS)]

@@ -84,7 +84,7 @@ def test_a_model_that_is_none(tiny, url, tmp_path):
 def test_an_error_is_one_line_and_exit_status_1(tiny, tmp_path):
     arguments = tiny.arguments("http://127.0.0.1:9", tmp_path / "run", "reward.wait_seconds=0", "evaluation.metrics={}")
     command = [sys.executable, "-m", "trainer", *arguments]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("edit-r1: ")]

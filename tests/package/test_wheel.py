@@ -29,7 +29,7 @@ PACKAGES = ("edit_r1.py", "reward_service", "shared", "trainer", "worlds")
 SAMPLE = "worlds/shapes/samples/00"
 CONFIG = "worlds/shapes/nft.yaml"
 TINY_EPOCH = ("epochs=1", "groups_per_epoch=2", "group_size=4", "rollout.batch_groups=2", "evaluation.tasks=4")
-READY_SECONDS = 120.0
+READY_SECONDS = 240.0
 
 pytestmark = pytest.mark.timeout(600)
 

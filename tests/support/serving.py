@@ -67,7 +67,7 @@ def wait_until_ready(url: str, limit_seconds: float = 240.0) -> None:
         time.sleep(0.05)
 
 
-def wait_for(what: Callable[[], T], limit_seconds: float = 10.0) -> T:
+def wait_for(what: Callable[[], T], limit_seconds: float = 60.0) -> T:
     """Poll until it is true; returns what it was then."""
     deadline = time.monotonic() + limit_seconds
     while not (found := what()):

@@ -60,12 +60,12 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     "demo": Benchmark(("benchmarks.demo_seeds", "--seeds", "0", "--out", DEMO_RUNS)),
     "trainer": Benchmark(("benchmarks.trainer", "--epochs", "4")),
-    "serving": Benchmark(("benchmarks.serving", "--groups", "5", "--pairs", "2"), all_cores=True),
+    "serving": Benchmark(("benchmarks.serving", "--groups", "8", "--pairs", "2"), all_cores=True),
     "serving-transformers": Benchmark(
         ("benchmarks.serving", "--engine", "transformers", "--groups", "4", "--pairs", "2"), pages=(STUDIES_PAGE,)
     ),
     "replicas": Benchmark(
-        ("benchmarks.replicas", "--cases", "vllm-pinned", "transformers", "--groups", "6", "--rounds", "3")
+        ("benchmarks.replicas", "--cases", "vllm-pinned", "transformers", "--groups", "8", "--rounds", "3")
     ),
     "codecs": Benchmark(("benchmarks.codecs",)),
     "scale": Benchmark(("benchmarks.scale", "--epochs", "3")),

@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 RUN_DIR ?= runs/demo
 SEED   ?= 0
+# Compiled once, not by every process that starts where Python may not write what it compiles.
+INSTALL = $(UV) pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable
 # Without the notice that mkdocs-material's maintenance ends on 2027-05-05, which comes with every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 # One thread a process: two busy processes on two cores lose more to spinning than they win (BENCHMARKS.md).
@@ -25,15 +27,15 @@ $(UV):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.cpu: pyproject.toml constraints.txt | $(UV)
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[cpu]'
+	$(INSTALL) '.[cpu]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(UV)
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	@touch $(VENV)/.cpu $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(UV)
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
+	$(INSTALL) '.[docs]'
 	@touch $@
 
 setup: $(VENV)/.cpu ## make .venv with both programs for a laptop
@@ -50,7 +52,7 @@ browser: ## install Chromium, which the tests of the page drive, with apt where 
 	  || (apt-get update && apt-get install --yes --no-install-recommends chromium)
 
 test: setup-dev browser ## run all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 containers-check: setup-dev ## build both images and run them (docker/with-engine finds or starts an engine)
 	docker/with-engine $(BIN)/python -m pytest tests/containers

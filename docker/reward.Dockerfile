@@ -13,6 +13,8 @@ FROM ${CPU_BASE} AS build
 # Which build of torch: cpu is small and from PyTorch's own index; empty is what the default index has.
 ARG TORCH_BACKEND=cpu
 WORKDIR /src
+# Compiled here: the container runs as a user who may not write what it compiles.
+ENV UV_COMPILE_BYTECODE=1
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
 COPY pyproject.toml constraints.txt ./
 # Dependencies first: they are the layer that seldom changes.

@@ -13,6 +13,8 @@ ARG TORCH_BACKEND=cpu
 # Also `trackers` for Weights & Biases and Trackio, `quant` for an int8 base.
 ARG EXTRAS="--extra trainer"
 WORKDIR /src
+# Compiled here: the container runs as a user who may not write what it compiles.
+ENV UV_COMPILE_BYTECODE=1
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
 COPY pyproject.toml constraints.txt ./
 # Dependencies first: they are the layer that seldom changes.

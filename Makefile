@@ -18,7 +18,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation docs docs-serve package package-check audit sbom pins clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
@@ -68,7 +68,7 @@ format: setup-dev ## let ruff mend what it can
 types: setup-dev ## mypy over all packages
 	$(BIN)/mypy
 
-check: lint types test ## what CI runs
+check: lint types test ## lint, types and tests: before a push (CI does more: .ci/run)
 
 align: setup ## every scoring method beside the oracle as the human (edit-r1 align on shapes, under 5 minutes)
 	$(BIN)/python -m worlds.shapes.preferences

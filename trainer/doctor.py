@@ -11,9 +11,11 @@ import resource
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,7 +49,20 @@ class Doctor:
     def __init__(self, config: TrainConfig, gpus: Gpus, tell: Callable[[str], None]) -> None:
         self._config, self._gpus, self._tell = config, gpus, tell
         self._scores_per_second: float | None = None
-        self.num_failures = 0
+        self._marks: Counter[str] = Counter()
+
+    @property
+    def num_failures(self) -> int:
+        """Of the checks so far."""
+        return self._marks["FAIL"]
+
+    @property
+    def verdict(self) -> str:
+        """All checks so far, in a few words."""
+        failures, warnings = self.num_failures, self._marks["warn"]
+        if failures:
+            return f"{failures} check{'s' if failures > 1 else ''} failed"
+        return f"it will run; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "all is well"
 
     def examine(self) -> None:
         """All checks that need no weights."""
@@ -64,7 +79,7 @@ class Doctor:
         family: ModelFamily | None = None
         with self._check("model"):
             family = load_family(config, torch.device("cpu"), without_weights=True)
-            self._say("ok", f"{config.model.family} at {config.model.path}: {_billions(family)}")
+            self._say("ok", f"{config.model.family} at {config.model.path}: {_parameters(family)}")
             choose = choose_size(config, family)
             if tasks:
                 self._instructions(family, (*tasks, *held_out))
@@ -109,10 +124,10 @@ class Doctor:
         try:
             yield
         except EditR1Error as error:
-            self.num_failures += 1
             self._say("FAIL", f"{name}: {error}")
 
-    def _say(self, mark: str, line: str) -> None:
+    def _say(self, mark: Literal["ok", "..", "warn", "FAIL"], line: str) -> None:
+        self._marks[mark] += 1
         self._tell(f"{mark:>4}  {line}")
 
     def _instructions(self, family: ModelFamily, tasks: Sequence[EditTask]) -> None:
@@ -133,7 +148,6 @@ class Doctor:
             f"{total:.1f} GB of {limit:.1f} usable ({_USABLE:.0%} of {self._gpus.gigabytes:g})",
         )
         if total > limit:
-            self.num_failures += 1
             for advice in self._advice(family, num_sources, limit):
                 self._tell(f"      {advice}")
         self._say(
@@ -213,12 +227,14 @@ def _one_group(config: TrainConfig, folder: Path) -> TrainConfig:
     return TrainConfig.model_validate(values)
 
 
-def _billions(family: ModelFamily) -> str:
-    text = sum(map(num_parameters, family.text_encoders))
-    return (
-        f"transformer {num_parameters(family.transformer) / 1e9:.3g} B, text encoders {text / 1e9:.3g} B, "
-        f"VAE {num_parameters(family.vae) / 1e9:.3g} B parameters"
-    )
+def _parameters(family: ModelFamily) -> str:
+    counts = {
+        "transformer": num_parameters(family.transformer),
+        "text encoders": sum(map(num_parameters, family.text_encoders)),
+        "VAE": num_parameters(family.vae),
+    }
+    parts = (f"{name} {n / 1e9:.3g} B" if n >= 1e9 else f"{name} {n / 1e6:.3g} M" for name, n in counts.items())
+    return f"{', '.join(parts)} parameters"
 
 
 def _peak_gigabytes() -> float:

@@ -100,7 +100,7 @@ def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
     }
     largest = max(turns, key=lambda name: turns[name])
     parts[f"activations (most in {largest})"] = turns[largest]
-    parts["CUDA and allocator"] = _CONTEXT_BYTES
+    parts["libraries and allocator"] = _CONTEXT_BYTES
     return parts
 
 

@@ -119,7 +119,7 @@ def doctor(
     checks.examine()
     if rehearse and not checks.num_failures:
         checks.rehearse()
-    typer.echo("all is well" if not checks.num_failures else f"{checks.num_failures} checks failed")
+    typer.echo(checks.verdict)
     raise typer.Exit(code=min(checks.num_failures, 1))
 
 

@@ -32,7 +32,7 @@ $(VENV)/.cpu: pyproject.toml constraints.txt | $(UV)
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(UV)
 	$(INSTALL) '.[dev]'
-	@touch $(VENV)/.cpu $@
+	@touch $(VENV)/.cpu $(VENV)/.docs $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(UV)
 	$(INSTALL) '.[docs]'

@@ -54,13 +54,13 @@ def main() -> int:
             curves[name, when] = [best_of(scores, success, size) for size in SIZES]
     rows = [(f"`{name}`, {when}", *(f"{value:.3f}" for value in values)) for (name, when), values in curves.items()]
     print(table(("chosen by", *(f"N = {size}" for size in SIZES)), rows))
-    colors = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in curves))}
+    judges = [*arguments.methods, "oracle"]
     series = [
         Series(
             f"{name}, {when}",
             tuple(zip(map(float, SIZES), values, strict=True)),
             marked=True,
-            color=colors[name],
+            color=judges.index(name),
             dashed=when == "before",
         )
         for (name, when), values in curves.items()

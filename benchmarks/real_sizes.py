@@ -5,11 +5,11 @@ python -m benchmarks.real_sizes DIRECTORY     # configurations and the tiny worl
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
+from shared.files import write_json
 from worlds.shapes.demo import HERE
 
 TRANSFORMER = {
@@ -68,8 +68,7 @@ def write_kontext(directory: Path) -> Path:
     shutil.copy(small / "model_index.json", directory)
     parts = {"transformer": TRANSFORMER, "vae": VAE, "text_encoder": CLIP, "text_encoder_2": T5}
     for part, config in parts.items():
-        (directory / part).mkdir(parents=True, exist_ok=True)
-        (directory / part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_json(directory / part / "config.json", config)
     return directory
 
 

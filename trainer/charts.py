@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 460, 240
@@ -52,12 +52,14 @@ def line_chart(series: Sequence[Series], x_label: str) -> str:
     if not drawn:
         return ""
     axes = _fit(drawn)
-    drawn = [replace(one, color=index if one.color is None else one.color) for index, one in enumerate(drawn)]
+    numbers = (index if one.color is None else one.color for index, one in enumerate(drawn))
+    colors = [_COLORS[number % len(_COLORS)] for number in numbers]
     columns = _legend_columns(drawn)
     # The legend's first row is part of _HEIGHT.
     height = _HEIGHT + (math.ceil(len(drawn) / columns) - 1) * _LEGEND_HEIGHT
-    legend = (_legend(one, *divmod(index, columns), columns) for index, one in enumerate(drawn))
-    parts = [_grid(axes, x_label), *(_line(one, axes) for one in drawn), *legend]
+    parts = [_grid(axes, x_label)]
+    for index, (one, color) in enumerate(zip(drawn, colors, strict=True)):
+        parts += [_line(one, axes, color), _legend(one, color, index, columns)]
     return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(parts)}</svg>'
 
 
@@ -101,13 +103,13 @@ def _grid(axes: _Axes, x_label: str) -> str:
     return "".join(parts)
 
 
-def _line(series: Series, axes: _Axes) -> str:
+def _line(series: Series, axes: _Axes, color: str) -> str:
     places = [(axes.x(x), axes.y(y)) for x, y in series.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dashes = ' stroke-dasharray="5 3"' if series.dashed else ""
     dots = places if series.marked or len(places) == 1 else []
-    circles = "".join(_dot(series, x, y, 3.5) for x, y in dots)
-    return f'<polyline fill="none" stroke="{_color(series)}" stroke-width="1.8"{dashes} points="{path}"/>{circles}'
+    circles = "".join(_dot(x, y, 3.5, color, hollow=series.dashed) for x, y in dots)
+    return f'<polyline fill="none" stroke="{color}" stroke-width="1.8"{dashes} points="{path}"/>{circles}'
 
 
 def _legend_columns(series: Sequence[Series]) -> int:
@@ -116,17 +118,14 @@ def _legend_columns(series: Sequence[Series]) -> int:
     return max(1, min(3, int((_WIDTH - _LEFT) / widest)))
 
 
-def _legend(series: Series, row: int, column: int, columns: int) -> str:
+def _legend(series: Series, color: str, index: int, columns: int) -> str:
+    row, column = divmod(index, columns)
     x, y = _LEFT + column * (_WIDTH - _LEFT) / columns, _HEIGHT - 4 + row * _LEGEND_HEIGHT
-    return f'{_dot(series, x + 4, y - 4, 4)}<text x="{x + _DOT:.1f}" y="{y}">{escape(series.name)}</text>'
+    dot = _dot(x + 4, y - 4, 4, color, hollow=series.dashed)
+    return f'{dot}<text x="{x + _DOT:.1f}" y="{y}">{escape(series.name)}</text>'
 
 
-def _dot(series: Series, x: float, y: float, radius: float) -> str:
-    color = _color(series)
+def _dot(x: float, y: float, radius: float, color: str, *, hollow: bool) -> str:
     # The ground's colour is the page's; a dash through a hollow dot does no harm.
-    look = f'fill="none" stroke="{color}" stroke-width="1.5"' if series.dashed else f'fill="{color}"'
+    look = f'fill="none" stroke="{color}" stroke-width="1.5"' if hollow else f'fill="{color}"'
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {look}/>'
-
-
-def _color(series: Series) -> str:
-    return _COLORS[(series.color or 0) % len(_COLORS)]

@@ -1,10 +1,13 @@
 """`python -m worlds.shapes.demo`, which `make demo` runs: a short one, and what it leaves behind."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from shared.jsonl import read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("epochs=1", "groups_per_epoch=2", "group_size=2", "rollout.batch_groups=1", "trained_timesteps=1")
@@ -13,8 +16,8 @@ SHORT = ("epochs=1", "groups_per_epoch=2", "group_size=2", "rollout.batch_groups
 def first_held_out(path, count=12):
     """The demo's held-out tasks, only a few of them."""
     data = ROOT / "worlds/shapes/data"
-    tasks = [json.loads(line) for line in (data / "held_out.jsonl").read_text().splitlines()[:count]]
-    path.write_text("".join(json.dumps({**task, "image": str(data / task["image"])}) + "\n" for task in tasks))
+    tasks = itertools.islice(read_rows(data / "held_out.jsonl"), count)
+    write_rows(path, ({**task, "image": str(data / task["image"])} for _, task in tasks))
     return path
 
 

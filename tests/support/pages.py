@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -91,10 +92,12 @@ def fault(block: Block) -> str | None:
     return None
 
 
+@cache
 def make_targets() -> Mapping[str, set[str]]:
     """What the Makefile can make, and what each target needs first."""
     rules = re.findall(r"^([a-z-]+):([^#\n]*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return {target: {word for word in needs.split() if word in dict(rules)} for target, needs in rules}
+    known = {target for target, _ in rules}
+    return {target: known.intersection(needs.split()) for target, needs in rules}
 
 
 def _targets(text: str) -> set[str]:

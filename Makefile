@@ -14,6 +14,9 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
+# What links to the folders at the top in a checkout. An sdist has no links: they are made there.
+LINKS  := $(addprefix edit_r1/,shared reward_service trainer worlds)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation docs docs-serve package package-check audit sbom pins clean
 
@@ -26,15 +29,18 @@ $(UV):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-$(VENV)/.cpu: pyproject.toml constraints.txt | $(UV)
+edit_r1/%:
+	ln -s ../$* $@
+
+$(VENV)/.cpu: pyproject.toml constraints.txt | $(UV) $(LINKS)
 	$(INSTALL) '.[cpu]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(UV)
+$(VENV)/.dev: pyproject.toml constraints.txt | $(UV) $(LINKS)
 	$(INSTALL) '.[dev]'
 	@touch $(VENV)/.cpu $(VENV)/.docs $@
 
-$(VENV)/.docs: pyproject.toml constraints.txt | $(UV)
+$(VENV)/.docs: pyproject.toml constraints.txt | $(UV) $(LINKS)
 	$(INSTALL) '.[docs]'
 	@touch $@
 
@@ -42,7 +48,7 @@ setup: $(VENV)/.cpu ## make .venv with both programs for a laptop
 setup-dev: $(VENV)/.dev ## the same, with what tests and lint need (adds vLLM's CPU build)
 
 demo: setup ## train the tiny editor against the tiny judge and write a report (at most 6 minutes)
-	@$(BIN)/python -m worlds.shapes.demo run_dir=$(RUN_DIR) seed=$(SEED)
+	@$(BIN)/python -m edit_r1.worlds.shapes.demo run_dir=$(RUN_DIR) seed=$(SEED)
 
 serve: setup ## start the reward service with the tiny judge on http://127.0.0.1:8000
 	$(BIN)/edit-r1 serve
@@ -71,10 +77,10 @@ types: setup-dev ## mypy over all packages
 check: lint types test ## lint, types and tests: before a push (CI does more: .ci/run)
 
 align: setup ## every scoring method beside the oracle as the human (edit-r1 align on shapes, under 5 minutes)
-	$(BIN)/python -m worlds.shapes.preferences
+	$(BIN)/python -m edit_r1.worlds.shapes.preferences
 
 judge-table: setup ## accuracy of every scoring method against the oracle (README, BENCHMARKS.md)
-	$(BIN)/python -m worlds.shapes.judge_table
+	$(BIN)/python -m edit_r1.worlds.shapes.judge_table
 
 bench: setup-dev ## measure all figures of BENCHMARKS.md and write them there (under 30 minutes on two cores)
 	$(BIN)/python -m benchmarks

@@ -28,8 +28,8 @@ import psutil
 from rich.console import Console
 
 from benchmarks.figures import replaced
-from reward_service.methods import METHODS
-from reward_service.methods.composite import NAME as COMPOSITE
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 
 BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
     Path("BENCHMARKS.md"),
@@ -71,9 +71,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "scale": Benchmark(("benchmarks.scale", "--epochs", "3")),
     "floor": Benchmark(("benchmarks.floor",)),
     "alignment": Benchmark(("benchmarks.alignment",), pages=(BENCHMARKS_PAGE, METHODS_PAGE)),
-    "judge": Benchmark(("worlds.shapes.judge_table", "--methods", *QUICK_METHODS), alone=False),
+    "judge": Benchmark(("edit_r1.worlds.shapes.judge_table", "--methods", *QUICK_METHODS), alone=False),
     "best-of-n": Benchmark(("benchmarks.best_of_n", "--run", f"{DEMO_RUNS}/seed-0"), alone=False),
-    "verifier": Benchmark(("worlds.shapes.verifier",), alone=False, pages=(STUDIES_PAGE,)),
+    "verifier": Benchmark(("edit_r1.worlds.shapes.verifier",), alone=False, pages=(STUDIES_PAGE,)),
     "demo-seeds": Benchmark(("benchmarks.demo_seeds",), pages=(STUDIES_PAGE,)),
     "ablation": Benchmark(("benchmarks.shapes_ablation",), pages=(STUDIES_PAGE,)),
 }

@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.markdown import table
-from trainer.charts import Series, line_chart, standalone
-from trainer.editor import Editor, find_weights, run_config
-from trainer.models.flux_kontext import FluxKontext
-from worlds.shapes.demo import HERE
-from worlds.shapes.edit_sets import EditSet, make_scorer, score_set
-from worlds.shapes.editor_model import oracle_scores, sample_edits
-from worlds.shapes.oracle import SUCCESS_THRESHOLD
-from worlds.shapes.tasks import sample_task
+from edit_r1.shared.markdown import table
+from edit_r1.trainer.charts import Series, line_chart, standalone
+from edit_r1.trainer.editor import Editor, find_weights, run_config
+from edit_r1.trainer.models.flux_kontext import FluxKontext
+from edit_r1.worlds.shapes.demo import HERE
+from edit_r1.worlds.shapes.edit_sets import EditSet, make_scorer, score_set
+from edit_r1.worlds.shapes.editor_model import oracle_scores, sample_edits
+from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD
+from edit_r1.worlds.shapes.tasks import sample_task
 
 Floats = npt.NDArray[np.float64]
 POOL = 16

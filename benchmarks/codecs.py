@@ -22,11 +22,11 @@ import torch
 from PIL import Image
 
 from benchmarks.workload import Workload
-from shared.images import decode, encode
-from shared.markdown import table
-from worlds.shapes.demo import HERE
-from worlds.shapes.edit_sets import EditSet, corruption_set, make_scorer, score_set
-from worlds.shapes.judge_training import pairwise_accuracy
+from edit_r1.shared.images import decode, encode
+from edit_r1.shared.markdown import table
+from edit_r1.worlds.shapes.demo import HERE
+from edit_r1.worlds.shapes.edit_sets import EditSet, corruption_set, make_scorer, score_set
+from edit_r1.worlds.shapes.judge_training import pairwise_accuracy
 
 Encode = Callable[[Image.Image], bytes]
 

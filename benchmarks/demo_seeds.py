@@ -2,8 +2,8 @@
 
     python -m benchmarks.demo_seeds [--seeds 0 1 2] [--out runs/bench-demo]
 
-Runs `python -m worlds.shapes.demo` once a seed, one after another, each with its own reward service, and prints the
-tables of BENCHMARKS.md and docs/studies.md. Exit status 1 when a run failed.
+Runs `python -m edit_r1.worlds.shapes.demo` once a seed, one after another, each with its own reward service, and prints
+the tables of BENCHMARKS.md and docs/studies.md. Exit status 1 when a run failed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from shared.markdown import table
-from trainer.records import Evaluation, read_evaluations
+from edit_r1.shared.markdown import table
+from edit_r1.trainer.records import Evaluation, read_evaluations
 
 HEADINGS = ("reward before", "after", "oracle success before", "after")
 
@@ -55,7 +55,7 @@ def main() -> int:
     demos: dict[int, Demo] = {}
     for seed in arguments.seeds:
         run_dir = arguments.out / f"seed-{seed}"
-        command = [sys.executable, "-m", "worlds.shapes.demo", f"run_dir={run_dir}", f"seed={seed}"]
+        command = [sys.executable, "-m", "edit_r1.worlds.shapes.demo", f"run_dir={run_dir}", f"seed={seed}"]
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:  # noqa: S603 - our own command
             print(f"seed {seed} failed; see {run_dir}", file=sys.stderr)
             return 1

@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from shared.files import write_json
-from worlds.shapes.demo import HERE
+from edit_r1.shared.files import write_json
+from edit_r1.worlds.shapes.demo import HERE
 
 TRANSFORMER = {
     "_class_name": "FluxTransformer2DModel",

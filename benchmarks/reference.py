@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from PIL import Image
 from pydantic import BaseModel
 
-from reward_service.methods import METHODS
-from reward_service.service import Service
-from reward_service.types import Brief, Edit, JudgeImage
-from shared.images import content_hash
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage
+from edit_r1.shared.images import content_hash
 
 
 class Body(BaseModel):

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from benchmarks.judges import save_random_judge
 from benchmarks.workload import ClientSettings, Workload, by_group
-from shared.client import RewardClient
-from shared.markdown import table
-from worlds.shapes.demo import free_port
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.markdown import table
+from edit_r1.worlds.shapes.demo import free_port
 
 LOGS = Path("runs/bench-services")
 HEADINGS = ("services", "one: candidates/s", "two", "two / one")

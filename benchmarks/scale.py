@@ -29,10 +29,10 @@ import psutil
 from benchmarks.judges import save_random_judge
 from benchmarks.replicas import all_ready, replica
 from benchmarks.workload import ClientSettings, Workload, by_group
-from shared.markdown import table
-from trainer.charts import Series, line_chart, standalone
-from trainer.metrics_log import read_metrics
-from worlds.shapes.demo import HERE, reward_service
+from edit_r1.shared.markdown import table
+from edit_r1.trainer.charts import Series, line_chart, standalone
+from edit_r1.trainer.metrics_log import read_metrics
+from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 CONFIG = HERE / "nft.yaml"
 PICTURE = Path("docs/images/scale.svg")
@@ -107,7 +107,7 @@ def trainer_sweeps(out: Path, epochs: int) -> Iterator[Sweep]:
                 ("edit_r1", "train"),
                 ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
             )
-            launch = single if processes == 1 else (*several, "-m", "trainer")
+            launch = single if processes == 1 else (*several, "-m", "edit_r1.trainer")
             command = [sys.executable, "-m", *launch, str(CONFIG), *settings]
             megabytes = peak_megabytes(command, out / f"{name}.log")
             return median(line["time/epoch_seconds"] for line in read_metrics(out / name)[1:]), megabytes

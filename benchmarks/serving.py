@@ -37,11 +37,11 @@ from benchmarks.figures import stdout_for_figures
 from benchmarks.judges import SIZES, save_random_judge
 from benchmarks.reference import reference_app
 from benchmarks.workload import ClientSettings, Workload, client_loop, direct_messages
-from reward_service.app import create_app
-from reward_service.service import Service
-from reward_service.settings import Settings
-from reward_service.types import SamplingSpec
-from shared import markdown
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.settings import Settings
+from edit_r1.reward_service.types import SamplingSpec
+from edit_r1.shared import markdown
 
 ARMS = ("direct", "group", "candidate", "reference", "reference-png")
 HEADINGS = ("way", "candidates/s", "CPU ms a candidate", "rate / direct", "CPU / direct", "group's rate / its")

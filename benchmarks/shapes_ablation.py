@@ -6,7 +6,7 @@ Trains every variant with every seed, one after another, by `edit-r1 train` agai
 finished in --out is not done again, so it can be stopped at any time. Prints the table of docs/studies.md and writes
 its curves to docs/images/. The small judge has half the width and the larger one's recipe; it is trained by
 
-    python -m worlds.shapes.train_judge --hidden 64 --out .cache/small_judge --sparring ...   (CONTRIBUTING.md)
+    python -m edit_r1.worlds.shapes.train_judge --hidden 64 --out .cache/small_judge --sparring ...   (CONTRIBUTING.md)
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from shared import markdown
-from trainer.charts import Series, line_chart, standalone
-from trainer.metrics_log import read_metrics
-from worlds.shapes.demo import HERE, reward_service
+from edit_r1.shared import markdown
+from edit_r1.trainer.charts import Series, line_chart, standalone
+from edit_r1.trainer.metrics_log import read_metrics
+from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 CONFIG = HERE / "nft.yaml"
 PICTURES = Path("docs/images")

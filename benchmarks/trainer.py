@@ -22,23 +22,23 @@ from statistics import median
 
 import torch
 
-from shared import markdown
-from shared.config import load_config
-from trainer.assembly import Run, assemble
-from trainer.config import TrainConfig
-from trainer.data import load_sources
-from trainer.logbook import Stopwatch
-from trainer.lora_policy import LoraPolicy
-from trainer.models.base import Conditioning
-from trainer.preflight import preflight
-from trainer.progress import Display
-from trainer.rollout import velocity_given
-from trainer.seeding import derived_seed, generator
-from trainer.solvers import dpm_solver_2m
-from trainer.train import finish_epoch
-from trainer.types import RolloutGroup, TaskGroup
-from trainer.underway import Underway, begin_epoch
-from worlds.shapes.demo import HERE, reward_service
+from edit_r1.shared import markdown
+from edit_r1.shared.config import load_config
+from edit_r1.trainer.assembly import Run, assemble
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.data import load_sources
+from edit_r1.trainer.logbook import Stopwatch
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.models.base import Conditioning
+from edit_r1.trainer.preflight import preflight
+from edit_r1.trainer.progress import Display
+from edit_r1.trainer.rollout import velocity_given
+from edit_r1.trainer.seeding import derived_seed, generator
+from edit_r1.trainer.solvers import dpm_solver_2m
+from edit_r1.trainer.train import finish_epoch
+from edit_r1.trainer.types import RolloutGroup, TaskGroup
+from edit_r1.trainer.underway import Underway, begin_epoch
+from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 STAGES = ("rollout", "reward_wait", "update", "monitor")
 SETTINGS = ("nft.kl_weight=0.0001", "data.held_out=null", "checkpoint.every=0", "resume=none", "filter.rule=none")

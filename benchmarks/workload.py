@@ -18,11 +18,11 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from reward_service.methods import METHODS
-from reward_service.types import Brief, Edit, JudgeImage, Messages
-from shared.client import RewardClient
-from shared.images import Codec, encode
-from shared.schemas import CandidateError, EditGroup
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.images import Codec, encode
+from edit_r1.shared.schemas import CandidateError, EditGroup
 
 INSTRUCTION = "make the car on the left red and keep everything else"
 Group = tuple[Image.Image, list[Image.Image]]

@@ -23,7 +23,8 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
        --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
        --requirements pyproject.toml --extra service
-COPY README.md LICENSE edit_r1.py ./
+COPY README.md LICENSE ./
+COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
@@ -37,7 +38,8 @@ ENV PATH=/opt/venv/bin:$PATH OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 FROM ${CUDA_BASE} AS runtime-cuda
 # vLLM, torch, transformers and FastAPI are there and stay as they are; what is missing of ours is small.
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE edit_r1.py ./
+COPY pyproject.toml README.md LICENSE ./
+COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer

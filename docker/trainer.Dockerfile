@@ -23,7 +23,8 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
        --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
        --requirements pyproject.toml ${EXTRAS}
-COPY README.md LICENSE edit_r1.py ./
+COPY README.md LICENSE ./
+COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer

@@ -25,11 +25,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from shared.errors import ConfigError
-from trainer.models.base import Conditioning, LoadOptions, ModelFamily
-from trainer.models.packing import pack, unpack
-from trainer.models.shifting import shifted_sigmas
-from trainer.sizes import ImageSize
+from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
+from edit_r1.trainer.models.packing import pack, unpack
+from edit_r1.trainer.models.shifting import shifted_sigmas
+from edit_r1.trainer.sizes import ImageSize
 
 
 class Connector(nn.Module):

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from reward_service.problems import ProblemError
-from reward_service.service import Service
+from edit_r1.reward_service.problems import ProblemError
+from edit_r1.reward_service.service import Service
 
 _bearer = HTTPBearer(auto_error=False)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from reward_service.problems import ProblemError
+from edit_r1.reward_service.problems import ProblemError
 
 
 class Admission:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from reward_service.types import Principle
+from edit_r1.reward_service.types import Principle
 
 
 def gated(execution: float, consistency: float, w1: float, w2: float) -> float:

@@ -10,18 +10,18 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
-from reward_service import openapi
-from reward_service.access import ServiceDep, check_key
-from reward_service.batches import read_batch
-from reward_service.compat import flow_factory, openai_api, unirl
-from reward_service.group_walk import score_groups
-from reward_service.patience import deadline, while_connected
-from reward_service.problems import ProblemError, install_handlers
-from reward_service.request_id import RequestId
-from reward_service.requests import BodyLimit, read_group
-from reward_service.service import Service
-from reward_service.settings import Settings
-from shared.schemas import (
+from edit_r1.reward_service import openapi
+from edit_r1.reward_service.access import ServiceDep, check_key
+from edit_r1.reward_service.batches import read_batch
+from edit_r1.reward_service.compat import flow_factory, openai_api, unirl
+from edit_r1.reward_service.group_walk import score_groups
+from edit_r1.reward_service.patience import deadline, while_connected
+from edit_r1.reward_service.problems import ProblemError, install_handlers
+from edit_r1.reward_service.request_id import RequestId
+from edit_r1.reward_service.requests import BodyLimit, read_group
+from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.schemas import (
     API_VERSION,
     MethodInfo,
     Problem,

@@ -13,10 +13,10 @@ import structlog
 import uvicorn
 from structlog.typing import Processor
 
-from reward_service.app import create_app
-from reward_service.service import Service
-from reward_service.settings import Settings, settings_from
-from shared.errors import EditR1Error
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.settings import Settings, settings_from
+from edit_r1.shared.errors import EditR1Error
 
 
 def serve(arguments: Sequence[str]) -> None:

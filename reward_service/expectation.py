@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.errors import UnparsableAnswerError
+from edit_r1.shared.errors import UnparsableAnswerError
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import Request
 
-from reward_service.batches import GroupOrProblem
-from reward_service.patience import deadline, while_connected
-from reward_service.problems import ProblemError
-from reward_service.scoring import Scorer
-from reward_service.service import Service
-from shared.schemas import EditGroup, Limits, Problem, ScoreResponse
+from edit_r1.reward_service.batches import GroupOrProblem
+from edit_r1.reward_service.patience import deadline, while_connected
+from edit_r1.reward_service.problems import ProblemError
+from edit_r1.reward_service.scoring import Scorer
+from edit_r1.reward_service.service import Service
+from edit_r1.shared.schemas import EditGroup, Limits, Problem, ScoreResponse
 
 ReadGroups = Callable[[Request, Limits], Awaitable[Sequence[GroupOrProblem]]]
 

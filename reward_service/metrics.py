@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from shared.schemas import CandidateError, ScoreResponse
+from edit_r1.shared.schemas import CandidateError, ScoreResponse
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TENTHS = tuple(i / 10 for i in range(1, 11))

@@ -9,8 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from reward_service.problems import MEDIA_TYPE
-from shared.schemas import BatchGroup, EditGroup, JsonScoreRequest, Problem, ScoreOptions
+from edit_r1.reward_service.problems import MEDIA_TYPE
+from edit_r1.shared.schemas import BatchGroup, EditGroup, JsonScoreRequest, Problem, ScoreOptions
 
 _REFERENCE = "#/components/schemas/{model}"
 _FILE = {"type": "string", "format": "binary"}

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from reward_service.engines.base import Engine
-from reward_service.methods.answers import closing_text, score_position
-from reward_service.methods.base import Method
-from reward_service.types import Answer, Edit, Question, Score
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.methods.answers import closing_text, score_position
+from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.types import Answer, Edit, Question, Score
+from edit_r1.shared.errors import UnparsableAnswerError
 
 
 @dataclass(frozen=True)

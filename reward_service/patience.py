@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from reward_service.problems import ProblemError
+from edit_r1.reward_service.problems import ProblemError
 
 
 @asynccontextmanager

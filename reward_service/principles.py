@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, get_args
 
-from reward_service.engines.base import Engine
-from reward_service.methods.answers import parse_entries
-from reward_service.methods.templates import conversation, fill_brief, load_by_task, placeholders
-from reward_service.types import Brief, Principle, SamplingSpec
-from shared.errors import ConfigError, UnparsableAnswerError
-from shared.schemas import DEFAULT_TASK, Category
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.methods.answers import parse_entries
+from edit_r1.reward_service.methods.templates import conversation, fill_brief, load_by_task, placeholders
+from edit_r1.reward_service.types import Brief, Principle, SamplingSpec
+from edit_r1.shared.errors import ConfigError, UnparsableAnswerError
+from edit_r1.shared.schemas import DEFAULT_TASK, Category
 
 _CATEGORIES = get_args(Category)
 _LINE = re.compile(rf"({'|'.join(_CATEGORIES)})(?:\s+(\d+(?:\.\d+)?))?\s*:\s*(.+)")

@@ -11,8 +11,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from shared.errors import EditR1Error, fault_line
-from shared.schemas import Problem
+from edit_r1.shared.errors import EditR1Error, fault_line
+from edit_r1.shared.schemas import Problem
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,7 @@
 """The same application as a Ray Serve deployment: several replicas behind one port, on one node or on many.
 
-    REWARD_MODEL=Qwen/Qwen2.5-VL-7B-Instruct serve run reward_service.ray_serve:app replicas=4 gpus_per_replica=1
+    REWARD_MODEL=Qwen/Qwen2.5-VL-7B-Instruct serve run edit_r1.reward_service.ray_serve:app replicas=4 \
+        gpus_per_replica=1
 
 Settings come from `REWARD_*` variables; host and port are Ray's. A replica takes requests once its judge has passed its
 self-test, and Ray replaces it when its engine fails. Ray sends a group to any replica: where the caches of one source
@@ -16,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
 
-from reward_service.app import create_app
-from reward_service.service import Service
-from reward_service.settings import Settings, settings_from
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.settings import Settings, settings_from
 
 _POLL_SECONDS = 0.1
 

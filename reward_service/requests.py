@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reward_service.problems import ProblemError, too_large, validation_problem
-from shared.errors import suggest
-from shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
+from edit_r1.reward_service.problems import ProblemError, too_large, validation_problem
+from edit_r1.shared.errors import suggest
+from edit_r1.shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
 
 _LINGER_SECONDS = 0.25
 _FILES = {"source": "sources", "candidates": "candidates"}

@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from reward_service.engines.base import Engine
-from reward_service.expectation import normalise
-from reward_service.methods import composite
-from reward_service.methods.base import Method
-from reward_service.passes import PassOptions, Scored, score_edit
-from reward_service.principles import Principles
-from reward_service.problems import ProblemError, engine_died
-from reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
-from shared.errors import EngineDiedError, ImageError, JudgeError
-from shared.images import ImageLimits, content_hash, decode
-from shared.schemas import (
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.expectation import normalise
+from edit_r1.reward_service.methods import composite
+from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.passes import PassOptions, Scored, score_edit
+from edit_r1.reward_service.principles import Principles
+from edit_r1.reward_service.problems import ProblemError, engine_died
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
+from edit_r1.shared.errors import EngineDiedError, ImageError, JudgeError
+from edit_r1.shared.images import ImageLimits, content_hash, decode
+from edit_r1.shared.schemas import (
     DEFAULT_TASK,
     CandidateError,
     CandidateResult,

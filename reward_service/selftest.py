@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reward_service.engines.base import Engine
-from reward_service.methods.base import Method
-from reward_service.scoring import Scorer
-from shared.calibration import MIN_ORDERED_SHARE, Golden, required_share, scores_by_quality
-from shared.errors import UnsuitableModelError
-from shared.schemas import CandidateError
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.scoring import Scorer
+from edit_r1.shared.calibration import MIN_ORDERED_SHARE, Golden, required_share, scores_by_quality
+from edit_r1.shared.errors import UnsuitableModelError
+from edit_r1.shared.schemas import CandidateError
 
 
 def check_labels(engine: Engine, methods: Mapping[str, Method]) -> None:

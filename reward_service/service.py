@@ -15,20 +15,20 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from reward_service.admission import Admission
-from reward_service.engines.base import Engine, build_engine
-from reward_service.methods import METHODS, load_methods
-from reward_service.methods.composite import NAME as COMPOSITE
-from reward_service.methods.templates import base_prompts, load_task_prompts
-from reward_service.metrics import Metrics
-from reward_service.principles import JudgedPrinciples, Principles, WrittenPrinciples
-from reward_service.problems import ProblemError
-from reward_service.scoring import Scorer, ScorerOptions
-from reward_service.selftest import check_labels, check_order
-from reward_service.settings import Settings
-from shared.calibration import read_calibration
-from shared.errors import ConfigError, EditR1Error
-from shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
+from edit_r1.reward_service.admission import Admission
+from edit_r1.reward_service.engines.base import Engine, build_engine
+from edit_r1.reward_service.methods import METHODS, load_methods
+from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
+from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
+from edit_r1.reward_service.metrics import Metrics
+from edit_r1.reward_service.principles import JudgedPrinciples, Principles, WrittenPrinciples
+from edit_r1.reward_service.problems import ProblemError
+from edit_r1.reward_service.scoring import Scorer, ScorerOptions
+from edit_r1.reward_service.selftest import check_labels, check_order
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.calibration import read_calibration
+from edit_r1.shared.errors import ConfigError, EditR1Error
+from edit_r1.shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
 
 log = structlog.get_logger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from reward_service.engines.base import DtypeName, EngineName, EngineOptions
-from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
-from shared.errors import ConfigError, fault_line
-from shared.images import DEFAULT_LIMITS, ImageLimits
-from shared.schemas import Limits
+from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions
+from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
+from edit_r1.shared.errors import ConfigError, fault_line
+from edit_r1.shared.images import DEFAULT_LIMITS, ImageLimits
+from edit_r1.shared.schemas import Limits
 
 _SHAPES = Path(__file__).parent.parent / "worlds" / "shapes"
 EMBEDDED_JUDGE = _SHAPES / "judge"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from shared.schemas import Category
+from edit_r1.shared.schemas import Category
 
 
 @dataclass(frozen=True)

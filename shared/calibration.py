@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from shared.errors import ConfigError
-from shared.schemas import DEFAULT_TASK, CandidateError, EditGroup, ScoreResponse
+from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.schemas import DEFAULT_TASK, CandidateError, EditGroup, ScoreResponse
 
 QUALITIES = ("done", "half", "untouched", "wrong")
 """From best to worst. A wrong edit did something else than asked; most judges give it and an untouched one the same."""

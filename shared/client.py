@@ -25,11 +25,19 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
-from shared import trouble
-from shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
-from shared.images import content_hash, mime_type
-from shared.replicas import Replicas
-from shared.schemas import EditGroup, MethodInfo, Problem, PromptResponse, ScoreOptions, ScoreResponse, ServiceInfo
+from edit_r1.shared import trouble
+from edit_r1.shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
+from edit_r1.shared.images import content_hash, mime_type
+from edit_r1.shared.replicas import Replicas
+from edit_r1.shared.schemas import (
+    EditGroup,
+    MethodInfo,
+    Problem,
+    PromptResponse,
+    ScoreOptions,
+    ScoreResponse,
+    ServiceInfo,
+)
 
 _NOT_OURS = "not_a_problem_document"
 _POLL_SECONDS = 0.5

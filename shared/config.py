@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.errors import ConfigError, fault_line, suggest
+from edit_r1.shared.errors import ConfigError, fault_line, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 

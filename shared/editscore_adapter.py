@@ -14,10 +14,10 @@ from typing import TypedDict
 
 from PIL import Image
 
-from shared.client import RewardClient
-from shared.errors import DataError, RewardServiceError
-from shared.images import encode
-from shared.schemas import CandidateError, EditGroup, ScoreResponse
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import DataError, RewardServiceError
+from edit_r1.shared.images import encode
+from edit_r1.shared.schemas import CandidateError, EditGroup, ScoreResponse
 
 _TOP = 10.0
 

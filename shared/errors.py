@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from shared.schemas import Problem
+    from edit_r1.shared.schemas import Problem
 
 ImageErrorCode = Literal["invalid_image", "unsupported_image_type", "image_too_large"]
 

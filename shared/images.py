@@ -17,7 +17,7 @@ from typing import Literal
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from shared.errors import ImageError
+from edit_r1.shared.errors import ImageError
 
 ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP")
 Codec = Literal["webp", "raw"]

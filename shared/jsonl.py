@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import DataError, fault_line
-from shared.files import whole_file
+from edit_r1.shared.errors import DataError, fault_line
+from edit_r1.shared.files import whole_file
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from shared.annotators import agreed
-from shared.errors import DataError
-from shared.fields import Names, OneOrMore
-from shared.jsonl import read_objects
+from edit_r1.shared.annotators import agreed
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.fields import Names, OneOrMore
+from edit_r1.shared.jsonl import read_objects
 
 Vote = Literal["first", "second", "tie"]
 QualityLabel = Literal["Good", "Bad", "Indistinguishable"]

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from shared.fields import Names, OneOrMore
+from edit_r1.shared.fields import Names, OneOrMore
 
 API_VERSION = "1"
 DEFAULT_METHOD = "score_logit"

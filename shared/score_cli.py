@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from shared.client import RewardClient
-from shared.errors import DataError, fault_line
-from shared.options import DEFAULT_URL, ApiKey, Url
-from shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, ScoreResponse
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import DataError, fault_line
+from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
+from edit_r1.shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, ScoreResponse
 
 _READY_SECONDS = 5.0
 _BAR_CELLS = 20

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.calibration import (
+from edit_r1.shared.calibration import (
     MIN_ORDERED_SHARE,
     QUALITIES,
     Golden,
@@ -25,9 +25,9 @@ from shared.calibration import (
     required_share,
     scores_by_quality,
 )
-from shared.client import RewardClient
-from shared.options import DEFAULT_URL, ApiKey, Url
-from shared.schemas import DEFAULT_METHOD
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
+from edit_r1.shared.schemas import DEFAULT_METHOD
 
 SAMPLES = Path(__file__).parent.parent / "worlds" / "shapes" / "samples"
 _READY_SECONDS = 300.0

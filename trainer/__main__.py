@@ -1,5 +1,5 @@
-"""`accelerate launch -m trainer CONFIG key=value ...`."""
+"""`accelerate launch -m edit_r1.trainer CONFIG key=value ...`."""
 
-from trainer.cli import main
+from edit_r1.trainer.cli import main
 
 main()

@@ -14,18 +14,18 @@ from typing import Any
 
 import torch
 
-from shared.config import dump_config
-from shared.files import write_text
-from trainer import checkpoint, records
-from trainer.checkpoint import RunState
-from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size
-from trainer.filtering import FilterThresholds
-from trainer.group_sampler import GroupSampler, SamplerState
-from trainer.losses import Loss
-from trainer.metrics_log import MetricsLog
-from trainer.models.base import ModelFamily
-from trainer.monitors import AlarmLimits
-from trainer.parts import (
+from edit_r1.shared.config import dump_config
+from edit_r1.shared.files import write_text
+from edit_r1.trainer import checkpoint, records
+from edit_r1.trainer.checkpoint import RunState
+from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size
+from edit_r1.trainer.filtering import FilterThresholds
+from edit_r1.trainer.group_sampler import GroupSampler, SamplerState
+from edit_r1.trainer.losses import Loss
+from edit_r1.trainer.metrics_log import MetricsLog
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.monitors import AlarmLimits
+from edit_r1.trainer.parts import (
     alarm_limits,
     build_loss,
     build_optimizer,
@@ -38,14 +38,14 @@ from trainer.parts import (
     filter_thresholds,
     load_family,
 )
-from trainer.policy import Policy
-from trainer.preflight import Inputs
-from trainer.processes import Processes
-from trainer.progress import Display
-from trainer.resuming import find_start, flatten
-from trainer.rewarding import RewardQueue
-from trainer.seeding import derived_seed
-from trainer.sizes import ChooseSize
+from edit_r1.trainer.policy import Policy
+from edit_r1.trainer.preflight import Inputs
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.progress import Display
+from edit_r1.trainer.resuming import find_start, flatten
+from edit_r1.trainer.rewarding import RewardQueue
+from edit_r1.trainer.seeding import derived_seed
+from edit_r1.trainer.sizes import ChooseSize
 
 _COMPANY_SECONDS = 1800.0
 """By how much processes may be apart for other reasons than the reward service: a slow disk, a long compilation."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.types import RolloutGroup, TrainBatch
+from edit_r1.trainer.types import RolloutGroup, TrainBatch
 
 NOT_TRAINED = -1
 

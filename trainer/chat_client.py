@@ -21,9 +21,9 @@ import httpx
 import stamina
 from pydantic import BaseModel, Field, ValidationError
 
-from shared import trouble
-from shared.errors import ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
-from shared.images import data_url
+from edit_r1.shared import trouble
+from edit_r1.shared.errors import ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
+from edit_r1.shared.images import data_url
 
 _BUSY = trouble.TRANSIENT_STATUSES | {408, 425}
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405})

@@ -27,12 +27,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from shared.errors import CheckpointError
-from shared.files import write_json
-from trainer.config import CONFIG_NAME
-from trainer.group_sampler import SamplerState
-from trainer.policy import CopyName, Policy
-from trainer.sharding import spread, whole
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.shared.files import write_json
+from edit_r1.trainer.config import CONFIG_NAME
+from edit_r1.trainer.group_sampler import SamplerState
+from edit_r1.trainer.policy import CopyName, Policy
+from edit_r1.trainer.sharding import spread, whole
 
 _FOLDERS: dict[CopyName, str] = {"default": "policy", "old": "old", "ema": "ema"}
 _MANIFEST = "manifest.json"

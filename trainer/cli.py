@@ -9,14 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from shared.errors import EditR1Error
-from shared.hushing import hush
+from edit_r1.shared.errors import EditR1Error
+from edit_r1.shared.hushing import hush
 
 USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 
 Train an editor. CONFIG is a YAML file; key=value overrides one of its keys, e.g.
     edit-r1 train worlds/shapes/nft.yaml reward.url=http://127.0.0.1:8000 run_dir=runs/x epochs=4
-Several processes: accelerate launch --multi_gpu --num_processes 2 -m trainer CONFIG [key=value ...]
+Several processes: accelerate launch --multi_gpu --num_processes 2 -m edit_r1.trainer CONFIG [key=value ...]
 (--multi_gpu on CPUs too: without it accelerate starts one process there.)"""
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -34,7 +34,7 @@ def train(args: list[str]) -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m trainer`, once a process under `accelerate launch`; only the first one talks."""
+    """Entry point of `python -m edit_r1.trainer`, once a process under `accelerate launch`; only rank 0 prints."""
     hush()
     try:
         train(sys.argv[1:])
@@ -45,15 +45,15 @@ def main() -> None:
 
 
 def _train(path: Path, overrides: list[str]) -> None:
-    from trainer.config import read_config  # noqa: PLC0415 - a usage line needs no imports
-    from trainer.preflight import preflight  # noqa: PLC0415
-    from trainer.progress import Display  # noqa: PLC0415
+    from edit_r1.trainer.config import read_config  # noqa: PLC0415 - a usage line needs no imports
+    from edit_r1.trainer.preflight import preflight  # noqa: PLC0415
+    from edit_r1.trainer.progress import Display  # noqa: PLC0415
 
     config = read_config(path, overrides)
     display = Display(visible=_is_main())
     inputs = preflight(config, display.say)
 
-    from trainer.train import run_training  # noqa: PLC0415 - torch and diffusers come in only after the checks
+    from edit_r1.trainer.train import run_training  # noqa: PLC0415 - torch and diffusers come in only after the checks
 
     run_training(config, inputs, display)
 

@@ -22,13 +22,13 @@ from pydantic import (
     model_validator,
 )
 
-from shared import packaged
-from shared.config import ConfigModel, load_config
-from shared.errors import ConfigError
-from shared.fields import Names
-from shared.images import Codec
-from shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
-from trainer.models import FAMILIES
+from edit_r1.shared import packaged
+from edit_r1.shared.config import ConfigModel, load_config
+from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.fields import Names
+from edit_r1.shared.images import Codec
+from edit_r1.shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
+from edit_r1.trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
 CONFIG_NAME = "config.yaml"

@@ -17,10 +17,10 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared import images, packaged
-from shared.errors import DataError, ImageError
-from trainer.sizes import ChooseSize, ImageSize
-from trainer.types import EditTask
+from edit_r1.shared import images, packaged
+from edit_r1.shared.errors import DataError, ImageError
+from edit_r1.trainer.sizes import ChooseSize, ImageSize
+from edit_r1.trainer.types import EditTask
 
 _FAULTS_SHOWN = 10
 _SIZES_LOOKED_AT = 1000

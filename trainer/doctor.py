@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from shared.errors import ConfigError, EditR1Error
-from shared.replicas import Replicas
-from trainer.config import TrainConfig, check_world_size
-from trainer.data import image_size, load_sources
-from trainer.estimates import ModelShape, Plan, epoch_flops, load_of_rewards, memory
-from trainer.metrics_log import read_metrics
-from trainer.models.base import ModelFamily
-from trainer.parts import build_queue, choose_size, cut_instructions, load_family
-from trainer.planning import Gpus, num_parameters, plan_of, savings, shape_of
-from trainer.preflight import Inputs, check_data, check_service, check_trackers
-from trainer.progress import Display
-from trainer.resuming import find_start
-from trainer.types import EditTask
+from edit_r1.shared.errors import ConfigError, EditR1Error
+from edit_r1.shared.replicas import Replicas
+from edit_r1.trainer.config import TrainConfig, check_world_size
+from edit_r1.trainer.data import image_size, load_sources
+from edit_r1.trainer.estimates import ModelShape, Plan, epoch_flops, load_of_rewards, memory
+from edit_r1.trainer.metrics_log import read_metrics
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.parts import build_queue, choose_size, cut_instructions, load_family
+from edit_r1.trainer.planning import Gpus, num_parameters, plan_of, savings, shape_of
+from edit_r1.trainer.preflight import Inputs, check_data, check_service, check_trackers
+from edit_r1.trainer.progress import Display
+from edit_r1.trainer.resuming import find_start
+from edit_r1.trainer.types import EditTask
 
 _USABLE = 0.92
 """Share of a GPU's memory that a run can count on."""
@@ -101,7 +101,7 @@ class Doctor:
     def rehearse(self) -> None:
         """One group through the whole loop, with weights, and what an epoch will take by it."""
         with self._check("rehearsal"), tempfile.TemporaryDirectory() as folder:
-            from trainer.train import run_training  # noqa: PLC0415 - it imports everything
+            from edit_r1.trainer.train import run_training  # noqa: PLC0415 - it imports everything
 
             config = _one_group(self._config, Path(folder))
             train, _, _ = check_data(config, lambda _: None)

@@ -17,16 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from shared.config import load_config
-from shared.errors import CheckpointError
-from trainer import checkpoint
-from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
-from trainer.data import resized
-from trainer.evaluation.held_out import edit_by_euler
-from trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
-from trainer.full_policy import FullPolicy
-from trainer.models.base import ModelFamily
-from trainer.parts import choose_size, cut_instructions, load_family
+from edit_r1.shared.config import load_config
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer import checkpoint
+from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
+from edit_r1.trainer.data import resized
+from edit_r1.trainer.evaluation.held_out import edit_by_euler
+from edit_r1.trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
+from edit_r1.trainer.full_policy import FullPolicy
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.parts import choose_size, cut_instructions, load_family
 
 WeightsName = Literal["policy", "old", "ema"]
 

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from shared.errors import CheckpointError
-from trainer.checkpoint import save_weights
-from trainer.lora_policy import LoraPolicy
-from trainer.policy import CopyName, Policy
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer.checkpoint import save_weights
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.policy import CopyName, Policy
 
 WEIGHTS_NAME, PREFIX = LoraPolicy.weights_name, LoraPolicy.prefix
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from trainer.advantage import group_std
+from edit_r1.trainer.advantage import group_std
 
 RuleName = Literal["paper", "strict", "ban", "range", "none"]
 Spread = Literal["std", "variance"]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.errors import CheckpointError
-from trainer.policy import CopyName, Policy, PolicyName
-from trainer.sharding import Sharder, local, rejoined, reshard, spread, whole
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer.policy import CopyName, Policy, PolicyName
+from edit_r1.trainer.sharding import Sharder, local, rejoined, reshard, spread, whole
 
 
 class FullPolicy(Policy):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shared.errors import DataError
-from trainer.types import EditTask, TaskGroup
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.types import EditTask, TaskGroup
 
 T = TypeVar("T")
 

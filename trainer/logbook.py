@@ -16,17 +16,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from trainer import records
-from trainer.advantage import group_std
-from trainer.assembly import Run
-from trainer.evaluation.held_out import Pictures
-from trainer.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
-from trainer.grids import group_grid
-from trainer.metrics_log import MetricsLog
-from trainer.monitors import ALARMS, find_alarms
-from trainer.records import Evaluation, ShownGroup
-from trainer.types import ScoredGroup
-from trainer.update import UpdateResult
+from edit_r1.trainer import records
+from edit_r1.trainer.advantage import group_std
+from edit_r1.trainer.assembly import Run
+from edit_r1.trainer.evaluation.held_out import Pictures
+from edit_r1.trainer.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
+from edit_r1.trainer.grids import group_grid
+from edit_r1.trainer.metrics_log import MetricsLog
+from edit_r1.trainer.monitors import ALARMS, find_alarms
+from edit_r1.trainer.records import Evaluation, ShownGroup
+from edit_r1.trainer.types import ScoredGroup
+from edit_r1.trainer.update import UpdateResult
 
 
 class Stopwatch:

@@ -15,9 +15,9 @@ from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from shared.errors import CheckpointError, ConfigError
-from trainer.policy import COPIES, CopyName, Policy, PolicyName
-from trainer.sharding import Sharder
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.trainer.policy import COPIES, CopyName, Policy, PolicyName
+from edit_r1.trainer.sharding import Sharder
 
 
 class LoraPolicy(Policy):

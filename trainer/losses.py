@@ -15,15 +15,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.advantage import AdvantageMode, apply_mode, optimality
-from trainer.flow import interpolate
-from trainer.models.base import Conditioning, ModelFamily
-from trainer.objectives.flow_grpo import grpo_loss, log_prob
-from trainer.objectives.nft import Weighting, nft_loss
-from trainer.policy import Policy
-from trainer.seeding import generator
-from trainer.solvers import StochasticStep, stochastic_step
-from trainer.types import RolloutGroup
+from edit_r1.trainer.advantage import AdvantageMode, apply_mode, optimality
+from edit_r1.trainer.flow import interpolate
+from edit_r1.trainer.models.base import Conditioning, ModelFamily
+from edit_r1.trainer.objectives.flow_grpo import grpo_loss, log_prob
+from edit_r1.trainer.objectives.nft import Weighting, nft_loss
+from edit_r1.trainer.policy import Policy
+from edit_r1.trainer.seeding import generator
+from edit_r1.trainer.solvers import StochasticStep, stochastic_step
+from edit_r1.trainer.types import RolloutGroup
 
 
 @dataclass(frozen=True)

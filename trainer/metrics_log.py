@@ -18,8 +18,8 @@ from accelerate.tracking import TrackioTracker, WandBTracker
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from shared.files import write_json
-from shared.jsonl import append_rows, read_rows, write_rows
+from edit_r1.shared.files import write_json
+from edit_r1.shared.jsonl import append_rows, read_rows, write_rows
 
 METRICS_NAME, TRACKER_NAME = "metrics.jsonl", "tracker.json"
 TrackerName = Literal["wandb", "trackio"]

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from trainer.assembly import Run
-from trainer.flow import interpolate
-from trainer.monitors import agreement, unedited_distance
-from trainer.seeding import generator
-from trainer.types import RolloutGroup, ScoredGroup
-from trainer.underway import Scores
+from edit_r1.trainer.assembly import Run
+from edit_r1.trainer.flow import interpolate
+from edit_r1.trainer.monitors import agreement, unedited_distance
+from edit_r1.trainer.seeding import generator
+from edit_r1.trainer.types import RolloutGroup, ScoredGroup
+from edit_r1.trainer.underway import Scores
 
 
 def observe(run: Run, epoch: int, scores: Scores) -> Mapping[str, float]:

@@ -11,24 +11,24 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from shared.schemas import Combination
-from trainer import sizes
-from trainer.config import TrainConfig
-from trainer.filtering import FilterThresholds
-from trainer.full_policy import FullPolicy
-from trainer.lora_policy import LoraPolicy
-from trainer.losses import GrpoLoss, Loss, NftLoss
-from trainer.models import family_class
-from trainer.models.base import LoadOptions, ModelFamily
-from trainer.monitors import AlarmLimits
-from trainer.offloading import Offloaded
-from trainer.policy import Policy
-from trainer.processes import Processes
-from trainer.rewarding import RewardQueue
-from trainer.schedule import num_trained_timesteps
-from trainer.seeding import derived_seed
-from trainer.sharding import Sharder
-from trainer.sizes import ChooseSize
+from edit_r1.shared.schemas import Combination
+from edit_r1.trainer import sizes
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.filtering import FilterThresholds
+from edit_r1.trainer.full_policy import FullPolicy
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.losses import GrpoLoss, Loss, NftLoss
+from edit_r1.trainer.models import family_class
+from edit_r1.trainer.models.base import LoadOptions, ModelFamily
+from edit_r1.trainer.monitors import AlarmLimits
+from edit_r1.trainer.offloading import Offloaded
+from edit_r1.trainer.policy import Policy
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.rewarding import RewardQueue
+from edit_r1.trainer.schedule import num_trained_timesteps
+from edit_r1.trainer.seeding import derived_seed
+from edit_r1.trainer.sharding import Sharder
+from edit_r1.trainer.sizes import ChooseSize
 
 
 def load_family(

@@ -15,10 +15,10 @@ import psutil
 import torch
 from torch import nn
 
-from trainer.config import TrainConfig
-from trainer.estimates import ModelShape, Plan
-from trainer.models.base import ModelFamily
-from trainer.schedule import num_trained_timesteps
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.estimates import ModelShape, Plan
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.schedule import num_trained_timesteps
 
 _TEXT_MARKS = ("add_", "context", "txt_")
 """In names of matrices that see text only."""

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from shared.client import RewardClient
-from shared.errors import ConfigError, DataError
-from shared.schemas import ServiceInfo
-from trainer.config import TrainConfig
-from trainer.data import describe_tasks, load_sources, read_task_list
-from trainer.evaluation.metrics import Metric, load_metrics, measure
-from trainer.models import max_sources
-from trainer.sizes import one_size
-from trainer.types import EditTask
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.schemas import ServiceInfo
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.data import describe_tasks, load_sources, read_task_list
+from edit_r1.trainer.evaluation.metrics import Metric, load_metrics, measure
+from edit_r1.trainer.models import max_sources
+from edit_r1.trainer.sizes import one_size
+from edit_r1.trainer.types import EditTask
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from trainer.group_sampler import share
+from edit_r1.trainer.group_sampler import share
 
 T = TypeVar("T")
 

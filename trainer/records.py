@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from shared import images
-from shared.files import write_json, write_text
-from shared.schemas import ServiceInfo
+from edit_r1.shared import images
+from edit_r1.shared.files import write_json, write_text
+from edit_r1.shared.schemas import ServiceInfo
 
 EVALUATIONS, ROLLOUTS, VERSIONS = "evaluations", "rollouts", "versions.json"
 _RECORDS = "records.json"

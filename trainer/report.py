@@ -13,14 +13,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from shared import images
-from shared.files import write_json, write_text
-from trainer import pages
-from trainer.charts import Series, line_chart
-from trainer.config import CONFIG_NAME
-from trainer.metrics_log import read_metrics
-from trainer.monitors import ALARMS
-from trainer.records import (
+from edit_r1.shared import images
+from edit_r1.shared.files import write_json, write_text
+from edit_r1.trainer import pages
+from edit_r1.trainer.charts import Series, line_chart
+from edit_r1.trainer.config import CONFIG_NAME
+from edit_r1.trainer.metrics_log import read_metrics
+from edit_r1.trainer.monitors import ALARMS
+from edit_r1.trainer.records import (
     EvaluatedTask,
     Evaluation,
     ShownGroup,

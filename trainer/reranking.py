@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from shared.client import RewardClient
-from shared.errors import ConfigError, RewardServiceError
-from shared.images import encode
-from shared.schemas import CandidateScore, EditGroup
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import ConfigError, RewardServiceError
+from edit_r1.shared.images import encode
+from edit_r1.shared.schemas import CandidateScore, EditGroup
 
 _READY_SECONDS = 60.0
 

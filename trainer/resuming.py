@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from shared.errors import CheckpointError, ConfigError
-from trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, DataConfig, ModelConfig, TrainConfig
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, DataConfig, ModelConfig, TrainConfig
 
 _FIXED = (
     "seed",
@@ -52,7 +52,7 @@ def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
     Raises CheckpointError when the named checkpoint is missing, damaged, or of a run with other fixed keys, and
     ConfigError for `resume=none` in a directory that holds a run.
     """
-    from trainer.checkpoint import damage, newest_whole  # noqa: PLC0415 - torch comes in here
+    from edit_r1.trainer.checkpoint import damage, newest_whole  # noqa: PLC0415 - torch comes in here
 
     if config.resume == "none":
         _check_unused(config.run_dir)

@@ -16,12 +16,12 @@ from types import TracebackType
 
 from PIL import Image
 
-from shared import images
-from shared.client import RewardClient
-from shared.errors import RewardServiceError, RewardServiceUnavailable
-from shared.schemas import CandidateError, CompositeRecipe, EditGroup, ScoreResponse
-from trainer.processes import Processes
-from trainer.types import EditTask, Rewards
+from edit_r1.shared import images
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import RewardServiceError, RewardServiceUnavailable
+from edit_r1.shared.schemas import CandidateError, CompositeRecipe, EditGroup, ScoreResponse
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.types import EditTask, Rewards
 
 _SHUTDOWN_SECONDS = 5.0
 _LOOK_SECONDS, _TELL_SECONDS = 1.0, 30.0

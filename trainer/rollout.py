@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.data import load_sources
-from trainer.models.base import Conditioning, ModelFamily
-from trainer.policy import Policy
-from trainer.processes import Processes
-from trainer.seeding import generator
-from trainer.sizes import ChooseSize, Layout, layout_of
-from trainer.solvers import dpm_solver_2m, stochastic
-from trainer.types import RolloutGroup, TaskGroup
+from edit_r1.trainer.data import load_sources
+from edit_r1.trainer.models.base import Conditioning, ModelFamily
+from edit_r1.trainer.policy import Policy
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.seeding import generator
+from edit_r1.trainer.sizes import ChooseSize, Layout, layout_of
+from edit_r1.trainer.solvers import dpm_solver_2m, stochastic
+from edit_r1.trainer.types import RolloutGroup, TaskGroup
 
 T = TypeVar("T")
 Sources = tuple[Image.Image, ...]

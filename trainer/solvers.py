@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.flow import expand_time, predict_x0
+from edit_r1.trainer.flow import expand_time, predict_x0
 
 VelocityFunction = Callable[[Tensor, Tensor], Tensor]
 """(x_t [B, ...], t [B] float32 in [0, 1]) -> velocity [B, ...]."""

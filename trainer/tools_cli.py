@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared.errors import CheckpointError, ConfigError
-from shared.options import DEFAULT_URL, ApiKey
-from shared.schemas import DEFAULT_METHOD
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.shared.options import DEFAULT_URL, ApiKey
+from edit_r1.shared.schemas import DEFAULT_METHOD
 
 if TYPE_CHECKING:
-    from trainer.editor import WeightsName
+    from edit_r1.trainer.editor import WeightsName
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 Run = Annotated[Path, typer.Argument(help="Directory of the run.")]
@@ -30,8 +30,8 @@ def run(arguments: Sequence[str]) -> None:
 @app.command()
 def report(run_dir: Run) -> None:
     """Write the run's report.html and summary.json anew."""
-    from trainer import report as reports  # noqa: PLC0415 - every command imports what it needs
-    from trainer.metrics_log import read_metrics  # noqa: PLC0415
+    from edit_r1.trainer import report as reports  # noqa: PLC0415 - every command imports what it needs
+    from edit_r1.trainer.metrics_log import read_metrics  # noqa: PLC0415
 
     lines = read_metrics(run_dir)
     if not lines:
@@ -51,7 +51,7 @@ def export(
     merged: Annotated[bool, typer.Option("--merged", help="The whole pipeline, the adapter in its weights.")] = False,
 ) -> None:
     """Write a run's adapter as one file for diffusers and ComfyUI, at full strength at scale 1."""
-    from trainer import editor  # noqa: PLC0415
+    from edit_r1.trainer import editor  # noqa: PLC0415
 
     found = editor.find_weights(run_dir, _weights(weights), step)
     typer.echo(editor.export_merged(run_dir, found, out) if merged else editor.export(run_dir, found, out))
@@ -78,9 +78,9 @@ def edit(
     api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
-    from trainer.data import open_picture  # noqa: PLC0415
-    from trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
-    from trainer.reranking import check_judge, rank  # noqa: PLC0415
+    from edit_r1.trainer.data import open_picture  # noqa: PLC0415
+    from edit_r1.trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
+    from edit_r1.trainer.reranking import check_judge, rank  # noqa: PLC0415
 
     sources = [open_picture(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
@@ -111,9 +111,9 @@ def doctor(
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
 ) -> None:
     """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
-    from trainer.config import read_config  # noqa: PLC0415
-    from trainer.doctor import Doctor  # noqa: PLC0415
-    from trainer.planning import this_machine  # noqa: PLC0415
+    from edit_r1.trainer.config import read_config  # noqa: PLC0415
+    from edit_r1.trainer.doctor import Doctor  # noqa: PLC0415
+    from edit_r1.trainer.planning import this_machine  # noqa: PLC0415
 
     checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
     checks.examine()

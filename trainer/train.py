@@ -15,24 +15,24 @@ from pathlib import Path
 
 from torch import Tensor
 
-from shared.errors import RewardServiceError
-from trainer import report
-from trainer.advantage import weighted_advantages
-from trainer.assembly import Run, assemble, save_checkpoint
-from trainer.batching import assign_steps, build_batch
-from trainer.config import TrainConfig
-from trainer.evaluation.held_out import evaluate
-from trainer.export import export_run
-from trainer.filtering import KeepMask, filter_groups
-from trainer.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
-from trainer.observing import observe
-from trainer.preflight import Inputs
-from trainer.progress import Bar, Display
-from trainer.schedule import ema_decay, old_decay
-from trainer.seeding import generator
-from trainer.types import RolloutGroup
-from trainer.underway import Underway, begin_epoch, collect_scores
-from trainer.update import UpdateResult, update
+from edit_r1.shared.errors import RewardServiceError
+from edit_r1.trainer import report
+from edit_r1.trainer.advantage import weighted_advantages
+from edit_r1.trainer.assembly import Run, assemble, save_checkpoint
+from edit_r1.trainer.batching import assign_steps, build_batch
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.evaluation.held_out import evaluate
+from edit_r1.trainer.export import export_run
+from edit_r1.trainer.filtering import KeepMask, filter_groups
+from edit_r1.trainer.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
+from edit_r1.trainer.observing import observe
+from edit_r1.trainer.preflight import Inputs
+from edit_r1.trainer.progress import Bar, Display
+from edit_r1.trainer.schedule import ema_decay, old_decay
+from edit_r1.trainer.seeding import generator
+from edit_r1.trainer.types import RolloutGroup
+from edit_r1.trainer.underway import Underway, begin_epoch, collect_scores
+from edit_r1.trainer.update import UpdateResult, update
 
 
 def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.sizes import Layout, layout_of
+from edit_r1.trainer.sizes import Layout, layout_of
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from trainer.models.base import Conditioning
+    from edit_r1.trainer.models.base import Conditioning
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from shared.errors import RewardServiceUnavailable
-from trainer.assembly import Run
-from trainer.filtering import group_statistics
-from trainer.group_sampler import SamplerState
-from trainer.logbook import Stopwatch
-from trainer.rewarding import Ticket, collect_together
-from trainer.rollout import roll_out
-from trainer.seeding import derived_seed
-from trainer.types import RolloutGroup, ScoredGroup, TaskGroup
+from edit_r1.shared.errors import RewardServiceUnavailable
+from edit_r1.trainer.assembly import Run
+from edit_r1.trainer.filtering import group_statistics
+from edit_r1.trainer.group_sampler import SamplerState
+from edit_r1.trainer.logbook import Stopwatch
+from edit_r1.trainer.rewarding import Ticket, collect_together
+from edit_r1.trainer.rollout import roll_out
+from edit_r1.trainer.seeding import derived_seed
+from edit_r1.trainer.types import RolloutGroup, ScoredGroup, TaskGroup
 
 
 @dataclass

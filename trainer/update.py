@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainer.losses import Loss, Row
-from trainer.policy import Policy
-from trainer.processes import Processes
-from trainer.sharding import whole
-from trainer.sizes import Layout
-from trainer.types import TrainBatch
+from edit_r1.trainer.losses import Loss, Row
+from edit_r1.trainer.policy import Policy
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.sharding import whole
+from edit_r1.trainer.sizes import Layout
+from edit_r1.trainer.types import TrainBatch
 
 
 @dataclass(frozen=True)

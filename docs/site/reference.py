@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reward_service.app import create_app
-from reward_service.settings import Settings
-from trainer.config import TrainConfig
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.settings import Settings
+from edit_r1.trainer.config import TrainConfig
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig

@@ -3,4 +3,4 @@
 # model.quantization=int8. First ask `edit-r1 doctor CONFIG --gpus 1 key=value ...` whether it fits.
 #   examples/launch/one_gpu.sh reward.url=http://REWARD_NODE:8000 data.train=my_tasks.jsonl
 set -euo pipefail
-exec python -m trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.text_encoders=offload "$@"
+exec python -m edit_r1.trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.text_encoders=offload "$@"

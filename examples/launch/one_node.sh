@@ -5,4 +5,4 @@
 set -euo pipefail
 exec python -m accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes "${NUM_GPUS:-8}" \
     --mixed_precision no --dynamo_backend no --main_process_port "${PORT:-29500}" \
-    -m trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.sharding=fsdp "$@"
+    -m edit_r1.trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.sharding=fsdp "$@"

@@ -5,4 +5,4 @@
 set -euo pipefail
 exec python -m torch.distributed.run --nnodes "$NODES" --node-rank "$NODE_RANK" \
     --nproc-per-node "${GPUS_PER_NODE:-8}" --master-addr "$HEAD" --master-port "${PORT:-29500}" \
-    -m trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.sharding=fsdp "$@"
+    -m edit_r1.trainer "${CONFIG:-examples/flux_kontext_nft.yaml}" model.sharding=fsdp "$@"

@@ -16,12 +16,12 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request
 from pydantic import ValidationError
 
-from reward_service.batches import GroupOrProblem, group_or_problem
-from reward_service.group_walk import score_groups
-from reward_service.problems import ProblemError, too_large, validation_problem
-from reward_service.requests import read_json, require_json
-from reward_service.service import Service
-from shared.schemas import CandidateError, CandidateResult, CandidateScore, EditGroup, Limits, Problem
+from edit_r1.reward_service.batches import GroupOrProblem, group_or_problem
+from edit_r1.reward_service.group_walk import score_groups
+from edit_r1.reward_service.problems import ProblemError, too_large, validation_problem
+from edit_r1.reward_service.requests import read_json, require_json
+from edit_r1.reward_service.service import Service
+from edit_r1.shared.schemas import CandidateError, CandidateResult, CandidateScore, EditGroup, Limits, Problem
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from reward_service.access import ServiceDep, check_key
-from reward_service.compat.openai_body import ChatLimits, ChatRefusal, ChatRequest, read_chat
-from reward_service.compat.openai_generate import EngineChat
-from reward_service.engines.base import Engine
-from reward_service.patience import deadline, while_connected
-from reward_service.problems import ProblemError, count_refusal
-from reward_service.requests import read_json, require_json
-from reward_service.service import Service
-from reward_service.settings import Settings
+from edit_r1.reward_service.access import ServiceDep, check_key
+from edit_r1.reward_service.compat.openai_body import ChatLimits, ChatRefusal, ChatRequest, read_chat
+from edit_r1.reward_service.compat.openai_generate import EngineChat
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.patience import deadline, while_connected
+from edit_r1.reward_service.problems import ProblemError, count_refusal
+from edit_r1.reward_service.requests import read_json, require_json
+from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -142,8 +142,8 @@ async def _chat_server(request: Request, service: Service) -> ChatServer:
 def _build(engine: Engine, settings: Settings) -> ChatServer:
     if engine.name != "vllm":
         return EngineChat(engine, settings.display_name)
-    from reward_service.compat.openai_vllm import VllmChat  # noqa: PLC0415 - vLLM is imported only when used
-    from reward_service.engines.vllm import VllmEngine  # noqa: PLC0415
+    from edit_r1.reward_service.compat.openai_vllm import VllmChat  # noqa: PLC0415 - vLLM is imported only when used
+    from edit_r1.reward_service.engines.vllm import VllmEngine  # noqa: PLC0415
 
     assert isinstance(engine, VllmEngine)  # noqa: S101 - by its name
     return VllmChat(engine, settings.display_name)

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from reward_service.problems import ProblemError
-from reward_service.types import JudgeImage, Message, Messages
-from shared.errors import ImageError
-from shared.fields import OneOrMore
-from shared.images import ImageLimits, content_hash, decode
-from shared.schemas import Base64Image
+from edit_r1.reward_service.problems import ProblemError
+from edit_r1.reward_service.types import JudgeImage, Message, Messages
+from edit_r1.shared.errors import ImageError
+from edit_r1.shared.fields import OneOrMore
+from edit_r1.shared.images import ImageLimits, content_hash, decode
+from edit_r1.shared.schemas import Base64Image
 
 _BESIDE_SCORES = (
     "log-probabilities of the likeliest tokens are corrupted beside score requests (vllm issue 51789); "

@@ -7,11 +7,11 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from reward_service.compat.openai_body import ChatRefusal, ChatRequest, refused
-from reward_service.engines.base import Engine
-from reward_service.problems import engine_died
-from reward_service.types import SamplingSpec
-from shared.errors import EngineDiedError, EngineError
+from edit_r1.reward_service.compat.openai_body import ChatRefusal, ChatRequest, refused
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.problems import engine_died
+from edit_r1.reward_service.types import SamplingSpec
+from edit_r1.shared.errors import EngineDiedError, EngineError
 
 _OFFERED = {"model", "user", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed"}
 _DEFAULT_MAX_TOKENS = 1024

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from reward_service.compat.openai_body import ChatRefusal, ChatRequest
-from reward_service.engines.vllm import VllmEngine
-from reward_service.problems import ProblemError, engine_died
-from reward_service.types import JudgeImage
+from edit_r1.reward_service.compat.openai_body import ChatRefusal, ChatRequest
+from edit_r1.reward_service.engines.vllm import VllmEngine
+from edit_r1.reward_service.problems import ProblemError, engine_died
+from edit_r1.reward_service.types import JudgeImage
 
 _CODES = {404: "model_not_found", 429: "queue_full"}
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from reward_service.access import ServiceDep, check_key
-from reward_service.compat.items import Item, score_items, sub_scores
-from reward_service.openapi import json_body
-from shared.schemas import Base64Image, RequestModel
+from edit_r1.reward_service.access import ServiceDep, check_key
+from edit_r1.reward_service.compat.items import Item, score_items, sub_scores
+from edit_r1.reward_service.openapi import json_body
+from edit_r1.shared.schemas import Base64Image, RequestModel
 
 router = APIRouter()
 _IDENTITY = ("request_id", "sample_id", "group_id", "source_rank", "policy_version", "idempotency_key")

@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol
 
 from prometheus_client.core import Metric
 
-from reward_service.engines.chat import Chat
-from reward_service.types import Answer, Messages, SamplingSpec
-from shared.errors import ConfigError
+from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
+from edit_r1.shared.errors import ConfigError
 
 EngineName = Literal["auto", "transformers", "vllm", "openai"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -116,14 +116,14 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
         raise ConfigError(f"model: no directory {options.model}")
     _check_adapters(options.adapters)
     if name == "openai":
-        from reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
+        from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
 
         return OpenAIEngine(options)
     if choose_engine(name) == "vllm":
-        from reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
+        from edit_r1.reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
 
         return VllmEngine(options)
-    from reward_service.engines.transformers import TransformersEngine  # noqa: PLC0415
+    from edit_r1.reward_service.engines.transformers import TransformersEngine  # noqa: PLC0415
 
     return TransformersEngine.load(options)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from reward_service.engines.chat import Chat, images_of
-from reward_service.types import JudgeImage, Messages
-from shared.errors import EngineError
+from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.types import JudgeImage, Messages
+from edit_r1.shared.errors import EngineError
 
 _CACHE_BYTES = 512 * 2**20
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from reward_service.types import JudgeImage, Messages
-from shared.errors import UnsuitableModelError
+from edit_r1.reward_service.types import JudgeImage, Messages
+from edit_r1.shared.errors import UnsuitableModelError
 
 _Skeleton = tuple[tuple[str, tuple[str | None, ...]], ...]
 """Messages with None in place of images: what the text depends on."""

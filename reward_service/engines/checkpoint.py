@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
-from reward_service.engines.base import DtypeName
-from reward_service.engines.chat import Chat
+from edit_r1.reward_service.engines.base import DtypeName
+from edit_r1.reward_service.engines.chat import Chat
 
 
 @dataclass(frozen=True)

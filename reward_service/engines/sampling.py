@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import LogitsProcessor
 
-from reward_service.types import SamplingSpec
+from edit_r1.reward_service.types import SamplingSpec
 
 
 class SeededSampler(LogitsProcessor):  # type: ignore[misc]

@@ -22,13 +22,13 @@ import torch
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from transformers import GenerationConfig, LogitsProcessorList
 
-from reward_service.engines.base import EngineOptions
-from reward_service.engines.batches import BatchBuilder, ModelInputs, chunks
-from reward_service.engines.checkpoint import Checkpoint, load_checkpoint
-from reward_service.engines.sampling import SeededSampler
-from reward_service.engines.vision import SeenPictures
-from reward_service.types import Answer, Messages, SamplingSpec
-from shared.errors import EngineDiedError, EngineError
+from edit_r1.reward_service.engines.base import EngineOptions
+from edit_r1.reward_service.engines.batches import BatchBuilder, ModelInputs, chunks
+from edit_r1.reward_service.engines.checkpoint import Checkpoint, load_checkpoint
+from edit_r1.reward_service.engines.sampling import SeededSampler
+from edit_r1.reward_service.engines.vision import SeenPictures
+from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
+from edit_r1.shared.errors import EngineDiedError, EngineError
 
 log = structlog.get_logger(__name__)
 

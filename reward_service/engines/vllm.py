@@ -20,10 +20,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 from transformers import AutoProcessor
 
-from reward_service.engines.base import EngineOptions
-from reward_service.engines.chat import Chat, images_of
-from reward_service.types import Answer, Messages, SamplingSpec
-from shared.errors import ConfigError, EngineDiedError, EngineError
+from edit_r1.reward_service.engines.base import EngineOptions
+from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
+from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError
 
 _CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from reward_service.methods import (
+from edit_r1.reward_service.methods import (
     composite,
     editscore,
     score_logit,
@@ -18,9 +18,9 @@ from reward_service.methods import (
     verifier_cot,
     yes_no_logit,
 )
-from reward_service.methods.base import Method
-from reward_service.methods.templates import base_prompts
-from reward_service.types import Edit, Question
+from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.templates import base_prompts
+from edit_r1.reward_service.types import Edit, Question
 
 _MODULES = (
     score_logit,

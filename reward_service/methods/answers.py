@@ -13,9 +13,9 @@ from typing import Any
 
 import json_repair
 
-from reward_service.expectation import expectation
-from reward_service.types import Answer, Score
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.expectation import expectation
+from edit_r1.reward_service.types import Answer, Score
+from edit_r1.shared.errors import UnparsableAnswerError
 
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _BRACKETED = re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reward_service.types import Answer, Edit, Question, Score
+from edit_r1.reward_service.types import Answer, Edit, Question, Score
 
 SCORE_LABELS = ("0", "1", "2", "3", "4", "5")
 SCORE_VALUES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)

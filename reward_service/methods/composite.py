@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reward_service.aggregation import gated, geometric_mean, least, weighted_mean
-from reward_service.expectation import normalise
-from reward_service.methods.base import Method
-from reward_service.types import Answer, Edit, Question, Score
-from shared.errors import UnparsableAnswerError
-from shared.schemas import Combination, CompositeRecipe, Shaping
+from edit_r1.reward_service.aggregation import gated, geometric_mean, least, weighted_mean
+from edit_r1.reward_service.expectation import normalise
+from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.types import Answer, Edit, Question, Score
+from edit_r1.shared.errors import UnparsableAnswerError
+from edit_r1.shared.schemas import Combination, CompositeRecipe, Shaping
 
 NAME = "composite"
 DEFAULT_RECIPE = Shaping(rule="shaping", execution="verifier.follow", consistency="verifier.keep")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reward_service.methods.answers import parse_numbers
-from reward_service.methods.base import Method, Templates
-from reward_service.methods.templates import before_and_after, conversation, fill_brief
-from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+from edit_r1.reward_service.methods.answers import parse_numbers
+from edit_r1.reward_service.methods.base import Method, Templates
+from edit_r1.reward_service.methods.templates import before_and_after, conversation, fill_brief
+from edit_r1.reward_service.types import Answer, Edit, Question, SamplingSpec, Score
 
 RANGE = 25.0
 PARTS = ("instruction_following", "preservation", "perceptual_quality")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reward_service.methods.answers import read_expectation
-from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
-from reward_service.methods.templates import asking
-from reward_service.types import Answer, SamplingSpec, Score
+from edit_r1.reward_service.methods.answers import read_expectation
+from edit_r1.reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
+from edit_r1.reward_service.methods.templates import asking
+from edit_r1.reward_service.types import Answer, SamplingSpec, Score
 
 SPEC = SamplingSpec(labels=SCORE_LABELS)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reward_service.methods.answers import parse_reasoning, quoted, read_expectation, score_position
-from reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
-from reward_service.methods.templates import asking
-from reward_service.types import Answer, SamplingSpec, Score
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.methods.answers import parse_reasoning, quoted, read_expectation, score_position
+from edit_r1.reward_service.methods.base import SCORE_LABELS, SCORE_VALUES, Method, Templates, first
+from edit_r1.reward_service.methods.templates import asking
+from edit_r1.reward_service.types import Answer, SamplingSpec, Score
+from edit_r1.shared.errors import UnparsableAnswerError
 
 MARKER = '"Score": '
 SPEC = SamplingSpec(max_tokens=256, labels=SCORE_LABELS, score_marker=MARKER)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reward_service.methods.answers import parse_score
-from reward_service.methods.base import Method, Templates, first
-from reward_service.methods.templates import asking
-from reward_service.types import Answer, SamplingSpec, Score
+from edit_r1.reward_service.methods.answers import parse_score
+from edit_r1.reward_service.methods.base import Method, Templates, first
+from edit_r1.reward_service.methods.templates import asking
+from edit_r1.reward_service.types import Answer, SamplingSpec, Score
 
 SPEC = SamplingSpec(max_tokens=16, temperature=1.0)
 

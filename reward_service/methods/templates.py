@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reward_service.methods.base import Ask, Templates
-from reward_service.types import Brief, Edit, JudgeImage, Message, Messages, Question, SamplingSpec
-from shared.errors import ConfigError
-from shared.schemas import DEFAULT_TASK, task_key
+from edit_r1.reward_service.methods.base import Ask, Templates
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Message, Messages, Question, SamplingSpec
+from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.schemas import DEFAULT_TASK, task_key
 
 PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from reward_service.methods.answers import quoted
-from reward_service.methods.base import Method, Templates, first
-from reward_service.methods.templates import conversation, fill_brief
-from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.methods.answers import quoted
+from edit_r1.reward_service.methods.base import Method, Templates, first
+from edit_r1.reward_service.methods.templates import conversation, fill_brief
+from edit_r1.reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+from edit_r1.shared.errors import UnparsableAnswerError
 
 LOWEST, HIGHEST = 1.0, 5.0
 SPEC = SamplingSpec(max_tokens=512)

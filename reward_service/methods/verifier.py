@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-from reward_service.aggregation import category_means, verifier_reward
-from reward_service.methods.answers import read_expectation
-from reward_service.methods.base import Method, Templates
-from reward_service.methods.templates import before_and_after, conversation, fill_brief
-from reward_service.methods.yes_no_logit import LABELS, SPEC, VALUES
-from reward_service.types import Answer, Edit, Principle, Question, Score
-from shared.schemas import Category
+from edit_r1.reward_service.aggregation import category_means, verifier_reward
+from edit_r1.reward_service.methods.answers import read_expectation
+from edit_r1.reward_service.methods.base import Method, Templates
+from edit_r1.reward_service.methods.templates import before_and_after, conversation, fill_brief
+from edit_r1.reward_service.methods.yes_no_logit import LABELS, SPEC, VALUES
+from edit_r1.reward_service.types import Answer, Edit, Principle, Question, Score
+from edit_r1.shared.schemas import Category
 
 PARTS: tuple[Category, ...] = get_args(Category)
 

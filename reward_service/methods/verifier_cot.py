@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from reward_service.methods.answers import parse_entries
-from reward_service.methods.base import Method, Templates
-from reward_service.methods.templates import before_and_after, conversation, fill_brief
-from reward_service.methods.verifier import PARTS, checked
-from reward_service.types import Answer, Edit, Question, SamplingSpec, Score
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.methods.answers import parse_entries
+from edit_r1.reward_service.methods.base import Method, Templates
+from edit_r1.reward_service.methods.templates import before_and_after, conversation, fill_brief
+from edit_r1.reward_service.methods.verifier import PARTS, checked
+from edit_r1.reward_service.types import Answer, Edit, Question, SamplingSpec, Score
+from edit_r1.shared.errors import UnparsableAnswerError
 
 SPEC = SamplingSpec(max_tokens=1024)
 _MAX_TRIES = 3

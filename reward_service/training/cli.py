@@ -12,15 +12,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from reward_service.methods import load_methods
-from reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
-from reward_service.principles import WrittenPrinciples
-from reward_service.settings import EMBEDDED_JUDGE, Settings
-from reward_service.training.data import read_pairs, read_traces
-from reward_service.training.judge import LearningJudge
-from reward_service.training.train import PreferenceOptions, Questions, StageOptions, preferences, supervised
-from shared.errors import ConfigError
-from shared.files import write_json
+from edit_r1.reward_service.methods import load_methods
+from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
+from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.settings import EMBEDDED_JUDGE, Settings
+from edit_r1.reward_service.training.data import read_pairs, read_traces
+from edit_r1.reward_service.training.judge import LearningJudge
+from edit_r1.reward_service.training.train import PreferenceOptions, Questions, StageOptions, preferences, supervised
+from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.files import write_json
 
 METHODS = ("verifier", "verifier_cot")
 RECORD_NAME = "recipe.json"

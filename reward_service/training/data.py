@@ -1,7 +1,7 @@
 """What a judge learns from: traces (edits with the answers it should give), and pairs of edits that people compared.
 
 A line of a trace file is one edit with an answer for each question that the method asks about it, in order; pictures
-lie beside the file. Pairs are preference data as `edit-r1 align` reads them (shared.preferences).
+lie beside the file. Pairs are preference data as `edit-r1 align` reads them (edit_r1.shared.preferences).
 
     {"source": "7.png", "edited": "7a.png", "instruction": "make the car red", "answers": ["Yes", "No", "Yes"]}
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reward_service.types import JudgeImage
-from shared.errors import DataError
-from shared.fields import Names
-from shared.images import content_hash, decode
-from shared.jsonl import read_objects
-from shared.preferences import read_jsonl
+from edit_r1.reward_service.types import JudgeImage
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.fields import Names
+from edit_r1.shared.images import content_hash, decode
+from edit_r1.shared.jsonl import read_objects
+from edit_r1.shared.preferences import read_jsonl
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import GenerationConfig
 
-from reward_service.engines.batches import BatchBuilder
-from reward_service.engines.checkpoint import load_checkpoint
-from reward_service.engines.vision import SeenPictures
-from reward_service.types import Messages, Question
+from edit_r1.reward_service.engines.batches import BatchBuilder
+from edit_r1.reward_service.engines.checkpoint import load_checkpoint
+from edit_r1.reward_service.engines.vision import SeenPictures
+from edit_r1.reward_service.types import Messages, Question
 
 TARGETS = r".*language_model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _ROWS_AT_ONCE = 64

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reward_service.methods.base import Method
-from reward_service.principles import Principles
-from reward_service.training.data import PreferredPair, SeenEdit, Trace
-from reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages
-from reward_service.training.judge import Asked, LearningJudge, Tokens
-from reward_service.types import Answer, Brief, Edit, Question
-from shared.errors import DataError, UnparsableAnswerError
-from shared.schemas import DEFAULT_TASK, task_key
+from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.principles import Principles
+from edit_r1.reward_service.training.data import PreferredPair, SeenEdit, Trace
+from edit_r1.reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages
+from edit_r1.reward_service.training.judge import Asked, LearningJudge, Tokens
+from edit_r1.reward_service.types import Answer, Brief, Edit, Question
+from edit_r1.shared.errors import DataError, UnparsableAnswerError
+from edit_r1.shared.schemas import DEFAULT_TASK, task_key
 
 _WARMUP = 20
 

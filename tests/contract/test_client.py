@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reward_service.app import create_app
-from reward_service.methods import METHODS
-from reward_service.settings import Settings
-from shared.client import RewardClient
-from shared.errors import RewardRequestRejected, RewardServiceUnavailable
-from shared.images import encode
-from shared.schemas import CandidateError, CandidateScore, EditGroup
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import RewardRequestRejected, RewardServiceUnavailable
+from edit_r1.shared.images import encode
+from edit_r1.shared.schemas import CandidateError, CandidateScore, EditGroup
 from tests.support.serving import free_port, picture, png, png_bomb, reward_service, serving
 
 pytestmark = pytest.mark.anyio

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from shared.client import RewardClient
-from shared.errors import RewardServiceError
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import RewardServiceError
 from tests.support.groups import group, scores
 from tests.support.serving import free_port, metric, reward_service
 from tests.support.tiny_judge import save_tiny_judge

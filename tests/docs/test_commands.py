@@ -11,13 +11,13 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from edit_r1 import app
-from shared.preferences import PreferenceLine
+from edit_r1.command import app
+from edit_r1.shared.preferences import PreferenceLine
+from edit_r1.trainer.config import DataConfig, ModelConfig, TrainConfig
+from edit_r1.trainer.data import read_task_list
+from edit_r1.trainer.resuming import flatten
 from tests.support.pages import ROOT, Block, blocks_of, fault, make_targets, pages
 from tests.support.typist import copy_of_the_repository, typist
-from trainer.config import DataConfig, ModelConfig, TrainConfig
-from trainer.data import read_task_list
-from trainer.resuming import flatten
 
 PAGES = pages()
 RUN = [page for page in PAGES if any(block.runs for block in blocks_of(page))]

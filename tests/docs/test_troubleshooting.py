@@ -100,7 +100,8 @@ def missing_extra(place):
     hide = (
         "import importlib.util as u; find = u.find_spec; gone = ('accelerate', 'diffusers', 'tensorboard');"
         "u.find_spec = lambda name, *more: None if name in gone else find(name, *more);"
-        "import sys, edit_r1; sys.argv = ['edit-r1', 'train', 'worlds/shapes/nft.yaml']; edit_r1.main()"
+        "import sys; sys.argv = ['edit-r1', 'train', 'worlds/shapes/nft.yaml'];"
+        "from edit_r1 import command; command.main()"
     )
     return said(place, "python", "-c", hide)
 

@@ -5,11 +5,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from edit_r1 import app
-from shared.jsonl import read_rows
+from edit_r1.command import app
+from edit_r1.shared.jsonl import read_rows
+from edit_r1.worlds.shapes.edit_sets import corruption_set
+from edit_r1.worlds.shapes.preferences import write
 from tests.support.serving import reward_service
-from worlds.shapes.edit_sets import corruption_set
-from worlds.shapes.preferences import write
 
 
 @pytest.fixture(scope="module")

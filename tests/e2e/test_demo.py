@@ -1,4 +1,4 @@
-"""`python -m worlds.shapes.demo`, which `make demo` runs: a short one, and what it leaves behind."""
+"""`python -m edit_r1.worlds.shapes.demo`, which `make demo` runs: a short one, and what it leaves behind."""
 
 import itertools
 import json
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.jsonl import read_rows, write_rows
+from edit_r1.shared.jsonl import read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("epochs=1", "groups_per_epoch=2", "group_size=2", "rollout.batch_groups=1", "trained_timesteps=1")
@@ -26,7 +26,7 @@ def test_it_ends_with_the_figures_of_its_report_and_keeps_an_earlier_run(tmp_pat
     run_dir.mkdir()
     (run_dir / "report.html").write_text("an earlier one")
     overrides = (*SHORT, f"run_dir={run_dir}", f"data.held_out={first_held_out(tmp_path / 'held_out.jsonl')}")
-    command = [sys.executable, "-m", "worlds.shapes.demo", *overrides]
+    command = [sys.executable, "-m", "edit_r1.worlds.shapes.demo", *overrides]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 0, ended.stderr
     summary = json.loads((run_dir / "summary.json").read_text())

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.real_sizes import write_kontext
-from edit_r1 import app
+from edit_r1.command import app
 from tests.support.color_judge import redness
 from tests.support.tiny_families import build_tiny_qwen_plus
 
@@ -74,7 +74,7 @@ def test_the_rewards_are_held_against_an_epoch_of_as_many_sources_as_the_tasks_h
 
 
 def test_a_tracker_that_is_not_installed_is_told(tiny, url, monkeypatch):
-    monkeypatch.setattr("trainer.preflight.find_spec", lambda _: None)
+    monkeypatch.setattr("edit_r1.trainer.preflight.find_spec", lambda _: None)
     status, output = doctor(tiny, url, "trackers=[wandb]")
     assert status == 1
     assert "FAIL  packages: trackers: wandb is not installed" in output

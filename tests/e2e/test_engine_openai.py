@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from reward_service.engines.base import Engine, EngineOptions, build_engine
-from reward_service.methods import METHODS
-from reward_service.passes import answer_to_the_end
-from reward_service.types import Answer, Edit, Question, Score
-from shared.errors import ConfigError, EngineError, UnsuitableModelError
+from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_engine
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.passes import answer_to_the_end
+from edit_r1.reward_service.types import Answer, Edit, Question, Score
+from edit_r1.shared.errors import ConfigError, EngineError, UnsuitableModelError
 from tests.e2e.test_engines_exact import EDITS
 from tests.support.serving import answers, free_port, wait_for
 from tests.support.tiny_judge import save_tiny_judge

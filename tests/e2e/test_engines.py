@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from reward_service.engines.base import Engine, EngineOptions, build_engine
-from reward_service.engines.batches import BatchBuilder
-from reward_service.engines.chat import Chat
-from reward_service.methods import METHODS
-from reward_service.methods.base import SCORE_LABELS
-from reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, SamplingSpec
-from shared.errors import EngineError
+from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_engine
+from edit_r1.reward_service.engines.batches import BatchBuilder
+from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.methods.base import SCORE_LABELS
+from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, SamplingSpec
+from edit_r1.shared.errors import EngineError
 from tests.support.serving import picture
 
 NUM_EDITS = 50

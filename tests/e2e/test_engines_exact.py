@@ -11,17 +11,17 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from reward_service.engines.base import Engine, EngineOptions, build_engine
-from reward_service.engines.chat import Chat, images_of
-from reward_service.methods import METHODS
-from reward_service.methods.base import SCORE_LABELS
-from reward_service.passes import answer_to_the_end
-from reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_engine
+from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.methods.base import SCORE_LABELS
+from edit_r1.reward_service.passes import answer_to_the_end
+from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
+from edit_r1.shared.errors import UnparsableAnswerError
+from edit_r1.worlds.shapes.edit_sets import corruption_set
+from edit_r1.worlds.shapes.scenes import Pixels, render, to_image
 from tests.support.forked_vllm import forking
 from tests.support.tiny_judge import save_random_adapter, save_tiny_qwen3_judge
-from worlds.shapes.edit_sets import corruption_set
-from worlds.shapes.scenes import Pixels, render, to_image
 
 TOLERANCE = 1e-5
 WRITTEN = ("score_logit_cot", "score_sampling", "score_sampling_cot")

@@ -5,7 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from shared.errors import DataError, EndpointError, EndpointUnavailable
+from edit_r1.shared.errors import DataError, EndpointError, EndpointUnavailable
+from edit_r1.trainer.evaluation.benchmarks import GEDIT_TASKS, read_gedit
+from edit_r1.trainer.evaluation.published import IMGEDIT_COLUMNS
 from tests.support import serving
 from tests.support.benchmark_files import (
     SETTINGS,
@@ -21,8 +23,6 @@ from tests.support.color_judge import ColorJudge
 from tests.support.color_judge import serving as serving_rewards
 from tests.support.forked import Forked
 from tests.support.openai_judge import OpenAIJudge
-from trainer.evaluation.benchmarks import GEDIT_TASKS, read_gedit
-from trainer.evaluation.published import IMGEDIT_COLUMNS
 
 
 def test_a_tiny_editor_on_imgedit(tiny, tmp_path, judge, asked):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.errors import CheckpointError, ConfigError, DataError
+from edit_r1.shared.errors import CheckpointError, ConfigError, DataError
 from tests.support import serving
 from tests.support.benchmark_files import evaluate, make_gedit, make_imgedit, make_pictures, plain
 from tests.support.openai_judge import OpenAIJudge

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
-from reward_service.app import create_app
-from reward_service.compat.openai_body import ChatFields
-from reward_service.settings import Settings
-from shared.schemas import Problem, ScoreResponse
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.compat.openai_body import ChatFields
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.schemas import Problem, ScoreResponse
 from tests.support.serving import encoded, picture, png
 
 SCHEMA = schemathesis.openapi.from_dict(create_app(Settings()).openapi())

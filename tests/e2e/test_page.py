@@ -11,9 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from reward_service.app import create_app
-from reward_service.settings import Settings
-from shared.schemas import CandidateScore, ScoreResponse
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.schemas import CandidateScore, ScoreResponse
 from tests.support.browser import complaints, headless
 from tests.support.serving import reward_service, serving
 

@@ -15,10 +15,10 @@ os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
 import ray
 from ray import serve
 
-from reward_service.ray_serve import ReplicaOptions, build
-from reward_service.settings import Settings
-from shared.client import RewardClient
-from shared.schemas import EditGroup
+from edit_r1.reward_service.ray_serve import ReplicaOptions, build
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.schemas import EditGroup
 from tests.support.groups import group, scores
 from tests.support.serving import free_port
 

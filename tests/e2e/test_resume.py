@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.errors import CheckpointError, ConfigError
+from edit_r1.shared.errors import CheckpointError, ConfigError
 from tests.support.forked import Forked
 from tests.support.tiny_run import metrics
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.errors import RewardServiceUnavailable
+from edit_r1.shared.errors import RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.forked import Forked
 from tests.support.serving import answers, free_port

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.client import RewardClient
-from shared.schemas import EditGroup
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.schemas import EditGroup
 from tests.support.serving import png, reward_service
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reward_service.methods import METHODS
-from shared.images import encode
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.shared.images import encode
 from tests.support.serving import encoded, picture, png
 
 TOLERANCE = 1e-5

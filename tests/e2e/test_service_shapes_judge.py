@@ -8,10 +8,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from edit_r1 import app
-from reward_service.app import create_app
-from reward_service.methods import METHODS
-from reward_service.settings import Settings
+from edit_r1.command import app
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.settings import Settings
 from tests.support.serving import serving, wait_until_ready
 
 CANDIDATES = ("done", "untouched", "wrong")

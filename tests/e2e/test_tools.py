@@ -8,10 +8,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from edit_r1 import app
-from shared.errors import CheckpointError, ConfigError, DataError
+from edit_r1.command import app
+from edit_r1.shared.errors import CheckpointError, ConfigError, DataError
+from edit_r1.worlds.shapes.editor_model import MAX_TEXT_TOKENS
 from tests.support.color_judge import ColorJudge, redness, serving
-from worlds.shapes.editor_model import MAX_TEXT_TOKENS
 
 INSTRUCTION = "make it red"
 

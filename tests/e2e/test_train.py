@@ -5,12 +5,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from shared.config import load_config
-from shared.errors import ConfigError, RewardServiceUnavailable
+from edit_r1.shared.config import load_config
+from edit_r1.shared.errors import ConfigError, RewardServiceUnavailable
+from edit_r1.trainer.config import TrainConfig
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import metrics, weights
 from tests.unit.test_docs import undocumented
-from trainer.config import TrainConfig
 
 LEARNS = (
     "epochs=20",

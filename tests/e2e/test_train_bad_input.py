@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shared.errors import ConfigError, DataError, RewardServiceUnavailable
+from edit_r1.shared.errors import ConfigError, DataError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import ROOT
 
@@ -70,7 +70,7 @@ def test_more_sources_than_the_family_takes(tiny, url, tmp_path):
 
 
 def test_no_configuration_at_all(tmp_path):
-    from trainer.cli import train
+    from edit_r1.trainer.cli import train
 
     with pytest.raises(ConfigError, match="does not exist"):
         train([str(tmp_path / "gone.yaml")])
@@ -83,7 +83,7 @@ def test_a_model_that_is_none(tiny, url, tmp_path):
 
 def test_an_error_is_one_line_and_exit_status_1(tiny, tmp_path):
     arguments = tiny.arguments("http://127.0.0.1:9", tmp_path / "run", "reward.wait_seconds=0", "evaluation.metrics={}")
-    command = [sys.executable, "-m", "trainer", *arguments]
+    command = [sys.executable, "-m", "edit_r1.trainer", *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr

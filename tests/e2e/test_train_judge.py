@@ -9,22 +9,22 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from edit_r1 import app
-from reward_service.engines.base import build_engine
-from reward_service.methods import METHODS
-from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
-from reward_service.principles import WrittenPrinciples
-from reward_service.settings import Settings
-from reward_service.training.data import SeenEdit
-from reward_service.training.judge import Asked, LearningJudge
-from reward_service.training.train import Questions
-from reward_service.types import JudgeImage, Message, Question, SamplingSpec
-from shared.errors import DataError
+from edit_r1.command import app
+from edit_r1.reward_service.engines.base import build_engine
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
+from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.settings import Settings
+from edit_r1.reward_service.training.data import SeenEdit
+from edit_r1.reward_service.training.judge import Asked, LearningJudge
+from edit_r1.reward_service.training.train import Questions
+from edit_r1.reward_service.types import JudgeImage, Message, Question, SamplingSpec
+from edit_r1.shared.errors import DataError
+from edit_r1.worlds.shapes.judge_data import SEEN, draw
+from edit_r1.worlds.shapes.preferences import write
+from edit_r1.worlds.shapes.scenes import render, to_image
+from edit_r1.worlds.shapes.verifier import damaged_drawings, write_traces
 from tests.support.tiny_judge import save_tiny_judge
-from worlds.shapes.judge_data import SEEN, draw
-from worlds.shapes.preferences import write
-from worlds.shapes.scenes import render, to_image
-from worlds.shapes.verifier import damaged_drawings, write_traces
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_there_were_two_processes(runs):
 
 def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):
     # `accelerate launch --cpu --num_processes 2` runs a single process and does not say so.
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", *LAUNCH, "-m", "trainer"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", *LAUNCH, "-m", "edit_r1.trainer"]
     with serving(ColorJudge()) as url:
         ended = subprocess.run(
             [*command, *tiny.arguments(url, tmp_path / "run", "epochs=1", "data.held_out=null")],

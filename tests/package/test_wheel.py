@@ -25,7 +25,7 @@ from tests.support.serving import answers, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
-PACKAGES = ("edit_r1.py", "reward_service", "shared", "trainer", "worlds")
+PACKAGES = ("reward_service", "shared", "trainer", "worlds")
 SAMPLE = "worlds/shapes/samples/00"
 CONFIG = "worlds/shapes/nft.yaml"
 TINY_EPOCH = ("epochs=1", "groups_per_epoch=2", "group_size=4", "rollout.batch_groups=2", "evaluation.tasks=4")
@@ -57,8 +57,7 @@ class Environment:
 
     def packaged(self, path: str) -> Path:
         """Where one of the package's files is installed."""
-        package, _, name = path.rpartition("/")
-        code = f"from importlib.resources import files; print(files({package.replace('/', '.')!r}) / {name!r})"
+        code = f"from importlib.resources import files; print(files('edit_r1') / {path!r})"
         found = Path(self.run("python", "-c", code).stdout.strip())
         assert found.is_relative_to(self.home)
         return found
@@ -129,9 +128,11 @@ def tracked(*paths: str) -> set[str]:
 def test_the_wheel_holds_the_packages_whole_and_nothing_else():
     (wheel,) = DIST.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name for name in names if ".dist-info/" not in name} == tracked(*PACKAGES)
+    links = {f"edit_r1/{name}" for name in PACKAGES}
+    wanted = (tracked("edit_r1") - links) | {f"edit_r1/{name}" for name in tracked(*PACKAGES)}
+    assert {name for name in names if ".dist-info/" not in name} == wanted
     for needed in (CONFIG, "worlds/shapes/judge/model.safetensors", "reward_service/page/index.html"):
-        assert needed in names  # whatever git says
+        assert f"edit_r1/{needed}" in names  # whatever git says
 
 
 def test_the_sdist_holds_what_is_in_git_and_can_be_tested():

@@ -12,8 +12,8 @@ from typing import Annotated
 import numpy as np
 from fastapi import FastAPI, File, Form, Response, UploadFile
 
-from shared import images
-from shared.schemas import (
+from edit_r1.shared import images
+from edit_r1.shared.schemas import (
     CandidateError,
     CandidateResult,
     CandidateScore,

@@ -8,8 +8,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from edit_r1.trainer.data_prep.cli import app
 from tests.support.serving import picture
-from trainer.data_prep.cli import app
 
 
 def data(*arguments: object) -> str:

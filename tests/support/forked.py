@@ -24,7 +24,12 @@ T = TypeVar("T")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["trainer.train", "trainer.report", "reward_service.cli", "reward_service.engines.transformers"]
+    [
+        "edit_r1.trainer.train",
+        "edit_r1.trainer.report",
+        "edit_r1.reward_service.cli",
+        "edit_r1.reward_service.engines.transformers",
+    ]
 )
 
 
@@ -119,7 +124,7 @@ def _run(words: list[str], environment: dict[str, str], folder: Path | str | Non
         _python(words[1:])
         return
     sys.argv = ["edit-r1", *words]
-    from edit_r1 import main
+    from edit_r1.command import main
 
     main()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from shared.client import RewardClient
-from shared.schemas import CandidateScore, EditGroup
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.schemas import CandidateScore, EditGroup
 from tests.support.serving import png
 
 

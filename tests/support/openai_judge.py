@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
 
-from shared.images import decode
+from edit_r1.shared.images import decode
 
 
 class OpenAIJudge:

@@ -17,8 +17,8 @@ import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
-from reward_service.app import create_app
-from reward_service.settings import Settings
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.settings import Settings
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from reward_service.methods.templates import PROMPTS_DIRECTORY
-from worlds.shapes.judge_model import (
+from edit_r1.reward_service.methods.templates import PROMPTS_DIRECTORY
+from edit_r1.worlds.shapes.judge_model import (
     CHAT_TEMPLATE,
     CONTROL_TOKENS,
     END,

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edit_r1.worlds.shapes.editor_model import MAX_TEXT_TOKENS
 from tests.support.forked import Forked
 from tests.support.tiny_editor import build_tiny_editor
-from worlds.shapes.editor_model import MAX_TEXT_TOKENS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG: dict[str, Any] = {
@@ -57,7 +57,7 @@ class TinyRun:
 
     def train(self, url: str, run_dir: Path, *overrides: str) -> dict[str, Any]:
         """Train in this process; returns the summary."""
-        from trainer.cli import train
+        from edit_r1.trainer.cli import train
 
         train(self.arguments(url, run_dir, *overrides))
         summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())

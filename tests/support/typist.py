@@ -161,7 +161,7 @@ def _run(words: list[str], folder: Path, variables: dict[str, str]) -> tuple[int
         num_processes = int(rest[rest.index("--num_processes") + 1])
         program, rest = "python", rest[rest.index("-m") :]
     if program == "python":
-        as_ours = {"trainer": ["train"], "edit_r1": []}
+        as_ours = {"edit_r1.trainer": ["train"], "edit_r1": []}
         if rest[0] != "-m" or rest[1] not in as_ours:
             return Forked("python", *rest, num_processes=1, folder=folder, **variables).finish(_LIMIT_SECONDS)
         rest = [*as_ours[rest[1]], *rest[2:]]

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from reward_service.admission import Admission
-from reward_service.problems import ProblemError
+from edit_r1.reward_service.admission import Admission
+from edit_r1.reward_service.problems import ProblemError
 
 pytestmark = pytest.mark.anyio
 

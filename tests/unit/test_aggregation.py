@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_service.aggregation import category_means, gated, geometric_mean, verifier_reward, weighted_mean
-from reward_service.types import Principle
+from edit_r1.reward_service.aggregation import category_means, gated, geometric_mean, verifier_reward, weighted_mean
+from edit_r1.reward_service.types import Principle
 
 SHARES = st.floats(0, 1)
 WEIGHTS = st.floats(0.1, 10)

@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.annotators import agreed
-from shared.errors import DataError
-from shared.preferences import Pair, PreferenceItem
+from edit_r1.shared.annotators import agreed
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.preferences import Pair, PreferenceItem
+from edit_r1.trainer.alignment.agreement import (
+    bootstrap_mean,
+    calibration_error,
+    mcnemar,
+    pair_agreement,
+    score_agreement,
+)
+from edit_r1.trainer.alignment.readers import ranked_pairs, read_preferences
 from tests.support.serving import png
-from trainer.alignment.agreement import bootstrap_mean, calibration_error, mcnemar, pair_agreement, score_agreement
-from trainer.alignment.readers import ranked_pairs, read_preferences
 
 PAIRS = st.lists(
     st.tuples(st.sampled_from([-0.4, -0.1, 0.0, 0.2, 0.7]), st.sampled_from([-1, 0, 1]), st.integers(0, 5)),

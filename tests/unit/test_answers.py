@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_service.methods.answers import closing_text, parse_reasoning, parse_score, score_position
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.methods.answers import closing_text, parse_reasoning, parse_score, score_position
+from edit_r1.shared.errors import UnparsableAnswerError
 
 MARKER = '"Score": '
 LABELS = tuple("012345")

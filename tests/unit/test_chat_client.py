@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from shared.errors import ConfigError, DataError, EndpointFailed, EndpointRefused, EndpointUnavailable
+from edit_r1.shared.errors import ConfigError, DataError, EndpointFailed, EndpointRefused, EndpointUnavailable
+from edit_r1.trainer.chat_client import ChatClient, Endpoint, picture_part, text_part
 from tests.support.openai_judge import OpenAIJudge
 from tests.support.serving import png, serving
-from trainer.chat_client import ChatClient, Endpoint, picture_part, text_part
 
 
 @pytest.fixture

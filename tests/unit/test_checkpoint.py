@@ -4,18 +4,18 @@ import torch
 from diffusers import FluxKontextPipeline
 from PIL import Image
 
-from shared.errors import CheckpointError
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer import checkpoint
+from edit_r1.trainer.checkpoint import RandomStates, RunState
+from edit_r1.trainer.export import export_adapter
+from edit_r1.trainer.group_sampler import SamplerState
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.models.base import LoadOptions
+from edit_r1.trainer.models.flux_kontext import FluxKontext
+from edit_r1.trainer.policy import COPIES
+from edit_r1.trainer.rollout import velocity_given
+from edit_r1.trainer.solvers import euler
 from tests.support.tiny_editor import build_tiny_editor
-from trainer import checkpoint
-from trainer.checkpoint import RandomStates, RunState
-from trainer.export import export_adapter
-from trainer.group_sampler import SamplerState
-from trainer.lora_policy import LoraPolicy
-from trainer.models.base import LoadOptions
-from trainer.models.flux_kontext import FluxKontext
-from trainer.policy import COPIES
-from trainer.rollout import velocity_given
-from trainer.solvers import euler
 
 OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))
 STATE = RunState(epoch=3, optimizer_steps=6, sampler=SamplerState(1, 2, ("id7",)), seconds=12.5)

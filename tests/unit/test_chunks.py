@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_service.engines.batches import chunks
+from edit_r1.reward_service.engines.batches import chunks
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=40), st.none() | st.integers(1, 400))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import edit_r1
+from edit_r1 import command
 
 REAL_FIND_SPEC = importlib.util.find_spec
 
@@ -21,7 +21,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, subcommand, package, extr
     )
     monkeypatch.setattr(sys, "argv", ["edit-r1", subcommand])
     with pytest.raises(SystemExit, match="1"):
-        edit_r1.main()
+        command.main()
     message = capsys.readouterr().err
     assert package in message
     assert extra in message
@@ -30,5 +30,5 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, subcommand, package, extr
 def test_our_errors_end_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["edit-r1", "train", "no-such.yaml"])
     with pytest.raises(SystemExit, match="1"):
-        edit_r1.main()
+        command.main()
     assert capsys.readouterr().err == "edit-r1: configuration no-such.yaml does not exist\n"

@@ -5,8 +5,8 @@ from typing import Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from shared.config import ConfigModel, dump_config, load_config
-from shared.errors import ConfigError
+from edit_r1.shared.config import ConfigModel, dump_config, load_config
+from edit_r1.shared.errors import ConfigError
 
 
 class Reward(ConfigModel):

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.errors import ConfigError
+from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer.data import read_task_list
+from edit_r1.trainer.data_prep.boxes import AreaLimits
+from edit_r1.trainer.data_prep.geometry import area_fraction, clip, line_width, outline
+from edit_r1.trainer.data_prep.redbox import RED, boxed
 from tests.support.data_commands import data, read, row, save, write
-from trainer.data import read_task_list
-from trainer.data_prep.boxes import AreaLimits
-from trainer.data_prep.geometry import area_fraction, clip, line_width, outline
-from trainer.data_prep.redbox import RED, boxed
 
 SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 COORDINATES = st.floats(-50, 400, allow_nan=False)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
-from shared.errors import ConfigError
+from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
+from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer.data import TaskLine, read_task_list
+from edit_r1.trainer.data_prep import mix
+from edit_r1.trainer.data_prep.formats import TASK_TYPES
 from tests.support.data_commands import data, read, row, save, write
-from trainer.data import TaskLine, read_task_list
-from trainer.data_prep import mix
-from trainer.data_prep.formats import TASK_TYPES
 
 
 @st.composite

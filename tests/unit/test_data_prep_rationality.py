@@ -14,13 +14,13 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from shared import images
-from shared.errors import ConfigError, DataError, EndpointRefused, EndpointUnavailable
+from edit_r1.shared import images
+from edit_r1.shared.errors import ConfigError, DataError, EndpointRefused, EndpointUnavailable
+from edit_r1.trainer.data_prep.rationality import read_verdict
+from edit_r1.trainer.data_prep.streaming import progress_path
 from tests.support.data_commands import data, read, row, save, write
 from tests.support.forked import Forked
 from tests.support.serving import free_port, serving
-from trainer.data_prep.rationality import read_verdict
-from trainer.data_prep.streaming import progress_path
 
 
 class FakeModel:

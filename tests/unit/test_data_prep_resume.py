@@ -10,10 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import DataError
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.data_prep.streaming import (
+    Counts,
+    Job,
+    Outcome,
+    ResumableOutput,
+    process,
+    process_in_order,
+    progress_path,
+)
 from tests.support.data_commands import data, read, row, write
 from tests.support.serving import picture
-from trainer.data_prep.streaming import Counts, Job, Outcome, ResumableOutput, process, process_in_order, progress_path
 
 NUM_ITEMS = 8
 

@@ -10,10 +10,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from reward_service.settings import Settings
-from shared.config import load_config
-from shared.replicas import Replicas
-from trainer.config import TrainConfig
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.config import load_config
+from edit_r1.shared.replicas import Replicas
+from edit_r1.trainer.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = [ROOT / "docker-compose.yml", *sorted((ROOT / "docker").glob("compose.*.yml"))]
@@ -65,7 +65,7 @@ def test_variables_of_the_service_are_settings():
 
 def test_the_job_names_an_example_keys_that_exist_and_every_replica():
     arguments = containers()["trainer"]["args"]
-    config, *overrides = arguments[arguments.index("trainer") + 1 :]
+    config, *overrides = arguments[arguments.index("edit_r1.trainer") + 1 :]
     settings = load_config(TrainConfig, ROOT / config, overrides)
     expected = [f"http://reward-{i}.reward:8000" for i in range(replicas())]
     assert Replicas(settings.reward.url).urls == tuple(expected)

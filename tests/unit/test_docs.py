@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
+from edit_r1.trainer.config import MonitorConfig
+from edit_r1.trainer.filtering import RULES
+from edit_r1.trainer.losses import GrpoLoss, NftLoss
+from edit_r1.trainer.monitors import ALARMS
 from tests.unit.test_paper_map import symbols
-from trainer.config import MonitorConfig
-from trainer.filtering import RULES
-from trainer.losses import GrpoLoss, NftLoss
-from trainer.monitors import ALARMS
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = (ROOT / "docs/training.md").read_text()

@@ -2,7 +2,7 @@
 
 import inspect
 
-from shared import errors
+from edit_r1.shared import errors
 
 
 def test_the_docstring_draws_every_error_under_its_parent():

@@ -8,14 +8,14 @@ from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from shared.config import load_config
+from edit_r1.shared.config import load_config
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.estimates import epoch_flops, forward_flops, kept_for_backward, memory
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.models import FAMILIES, family_class
+from edit_r1.trainer.models.base import LoadOptions
+from edit_r1.trainer.planning import Gpus, plan_of, shape_of
 from tests.unit.test_model_family import BUILDERS
-from trainer.config import TrainConfig
-from trainer.estimates import epoch_flops, forward_flops, kept_for_backward, memory
-from trainer.lora_policy import LoraPolicy
-from trainer.models import FAMILIES, family_class
-from trainer.models.base import LoadOptions
-from trainer.planning import Gpus, plan_of, shape_of
 
 ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)
 

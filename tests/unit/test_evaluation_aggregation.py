@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.aggregation import GEditScores, Sample, gedit_scores, macro_mean, summarise, summarise_gedit
-from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, INHERITED
+from edit_r1.trainer.evaluation.aggregation import (
+    GEditScores,
+    Sample,
+    gedit_scores,
+    macro_mean,
+    summarise,
+    summarise_gedit,
+)
+from edit_r1.trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, INHERITED
 
 NUM_OF_TYPE = (95, 94, 117, 92, 86, 94, 100, 23, 36)  # in the order of IMGEDIT_COLUMNS; 737 in all
 values = st.floats(0, 10)

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from shared.errors import ConfigError, DataError
-from trainer.evaluation.benchmarks import Item
-from trainer.evaluation.generating import picture_path, wait_for
-from trainer.evaluation.rubrics import CRITERIA, load_prompts, questions
-from trainer.evaluation.sharing import Share
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.trainer.evaluation.benchmarks import Item
+from edit_r1.trainer.evaluation.generating import picture_path, wait_for
+from edit_r1.trainer.evaluation.rubrics import CRITERIA, load_prompts, questions
+from edit_r1.trainer.evaluation.sharing import Share
 
 
 @pytest.mark.parametrize(("rank", "count"), [("2", "2"), ("-1", "2"), ("one", "2"), ("0", "")])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import load_config
-from trainer.config import TrainConfig
+from edit_r1.shared.config import load_config
+from edit_r1.trainer.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [ROOT / "worlds" / "shapes" / "nft.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_service.expectation import expectation, normalise
-from shared.errors import UnparsableAnswerError
+from edit_r1.reward_service.expectation import expectation, normalise
+from edit_r1.shared.errors import UnparsableAnswerError
 
 VALUES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 log_probabilities = st.lists(st.floats(-80, 0), min_size=6, max_size=6)

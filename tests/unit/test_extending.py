@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from reward_service import methods
-from reward_service.methods.templates import load_template, placeholders
-from reward_service.types import Answer, Brief, Edit, JudgeImage
+from edit_r1.reward_service import methods
+from edit_r1.reward_service.methods.templates import load_template, placeholders
+from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/extending.md").read_text()
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from shared.files import place, whole_file, write_text
+from edit_r1.shared.files import place, whole_file, write_text
 
 
 def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path):

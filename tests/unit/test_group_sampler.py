@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import DataError
-from trainer.group_sampler import GroupSampler, share
-from trainer.types import EditTask
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.group_sampler import GroupSampler, share
+from edit_r1.trainer.types import EditTask
 
 
 def tasks(count):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.errors import ImageError
-from shared.images import ImageLimits, content_hash, decode, encode, mime_type
+from edit_r1.shared.errors import ImageError
+from edit_r1.shared.images import ImageLimits, content_hash, decode, encode, mime_type
 from tests.support.serving import encoded, picture, png_bomb
 
 

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import BaseModel
 
-from shared.errors import DataError
-from shared.jsonl import append_rows, cut_torn_end, read_objects, read_rows, write_rows
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.jsonl import append_rows, cut_torn_end, read_objects, read_rows, write_rows
 
 
 class Word(BaseModel):

@@ -5,10 +5,10 @@ import math
 import pytest
 from PIL import Image
 
-from reward_service.methods import METHODS, load_methods
-from reward_service.types import Answer, Brief, Edit, JudgeImage, Principle
-from shared.errors import UnparsableAnswerError
-from shared.schemas import Combination, EditGroup
+from edit_r1.reward_service.methods import METHODS, load_methods
+from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Principle
+from edit_r1.shared.errors import UnparsableAnswerError
+from edit_r1.shared.schemas import Combination, EditGroup
 
 PRINCIPLES = (Principle("Is it red?", "follow", 2.0), Principle("Is the rest kept?", "keep"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import TrainConfig
+from edit_r1.trainer.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/paper-map.md").read_text()

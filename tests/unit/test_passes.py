@@ -6,11 +6,11 @@ from typing import cast
 import pytest
 from PIL import Image
 
-from reward_service.engines.base import Engine
-from reward_service.methods import METHODS
-from reward_service.passes import PassOptions, score_edit
-from reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, Principle, SamplingSpec
-from shared.errors import EngineError
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.passes import PassOptions, score_edit
+from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, Principle, SamplingSpec
+from edit_r1.shared.errors import EngineError
 
 REASONING = {"score_sampling_cot": 256, "editscore": 512, "unified_reward": 512, "verifier_cot": 1024}
 PICTURES = [JudgeImage(Image.new("RGB", (4, 4)), name) for name in ("source", "edited")]

@@ -2,12 +2,12 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.errors import CheckpointError, ConfigError
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.models.base import LoadOptions
+from edit_r1.trainer.models.flux_kontext import FluxKontext
+from edit_r1.trainer.policy import COPIES
 from tests.support.tiny_editor import build_tiny_editor
-from trainer.lora_policy import LoraPolicy
-from trainer.models.base import LoadOptions
-from trainer.models.flux_kontext import FluxKontext
-from trainer.policy import COPIES
 
 OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))
 

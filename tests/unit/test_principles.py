@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 from PIL import Image
 
-from reward_service.engines.base import Engine
-from reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
-from reward_service.principles import JudgedPrinciples, WrittenPrinciples, parse_principles
-from reward_service.types import Answer, Brief, JudgeImage, Messages, Principle, SamplingSpec
-from shared.errors import ConfigError, UnparsableAnswerError
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
+from edit_r1.reward_service.principles import JudgedPrinciples, WrittenPrinciples, parse_principles
+from edit_r1.reward_service.types import Answer, Brief, JudgeImage, Messages, Principle, SamplingSpec
+from edit_r1.shared.errors import ConfigError, UnparsableAnswerError
 
 WRITTEN = '[{"question": "Is it red?", "category": "follow"}, {"question": "Kept?", "category": "keep"}]'
 READ = (Principle("Is it red?", "follow"), Principle("Kept?", "keep"))

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from reward_service.app import create_app
-from reward_service.problems import MEDIA_TYPE, ProblemError
-from reward_service.settings import Settings
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.problems import MEDIA_TYPE, ProblemError
+from edit_r1.reward_service.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import pytest
 from PIL import Image
 
-from reward_service.methods import METHODS, load_methods
-from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts, load_template
-from reward_service.types import Brief, Edit, JudgeImage, Principle
-from shared.errors import ConfigError
-from shared.schemas import task_key
+from edit_r1.reward_service.methods import METHODS, load_methods
+from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts, load_template
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Principle
+from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.schemas import task_key
 
 PAPER_SCORE = """\
 Here are two images: the original and the edited version. Please evaluate the edited image based on the following \

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.replicas import REST_SECONDS, Replicas, by_weight
+from edit_r1.shared.replicas import REST_SECONDS, Replicas, by_weight
 
 URLS = st.lists(st.integers(0, 50).map(lambda i: f"http://r{i}:8000"), min_size=2, max_size=8, unique=True)
 KEYS = [f"source-{i}" for i in range(300)]

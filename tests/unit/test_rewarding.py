@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shared.errors import RewardRequestRejected, RewardServiceUnavailable
+from edit_r1.shared.errors import RewardRequestRejected, RewardServiceUnavailable
+from edit_r1.trainer.rewarding import RewardQueue
+from edit_r1.trainer.types import EditTask
 from tests.support.color_judge import ColorJudge, serving
-from trainer.rewarding import RewardQueue
-from trainer.types import EditTask
 
 TASK = EditTask("id", "make it red", (Path("x.png"),), None, "adjust", {})
 SOURCE = [Image.new("RGB", (16, 16), "white")]

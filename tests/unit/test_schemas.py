@@ -5,7 +5,7 @@ import base64
 import pytest
 from pydantic import ValidationError
 
-from shared.schemas import CandidateError, CandidateScore, EditGroup, JsonScoreRequest, ScoreResponse
+from edit_r1.shared.schemas import CandidateError, CandidateScore, EditGroup, JsonScoreRequest, ScoreResponse
 
 IMAGE = base64.b64encode(b"bytes").decode()
 

@@ -8,9 +8,9 @@ import pytest
 A_BUG = """
 import sys
 from fastapi.testclient import TestClient
-from reward_service.app import create_app
-from reward_service.cli import configure_logging
-from reward_service.settings import Settings
+from edit_r1.reward_service.app import create_app
+from edit_r1.reward_service.cli import configure_logging
+from edit_r1.reward_service.settings import Settings
 
 settings = Settings(log_format=sys.argv[1])
 configure_logging(settings)

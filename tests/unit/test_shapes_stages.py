@@ -2,10 +2,10 @@
 
 import pytest
 
-from shared.errors import CheckpointError
-from worlds.shapes.stages import keep_stage, read_made_by
-from worlds.shapes.train_editor import EditorRecipe
-from worlds.shapes.train_judge import JudgeRecipe
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.worlds.shapes.stages import keep_stage, read_made_by
+from edit_r1.worlds.shapes.train_editor import EditorRecipe
+from edit_r1.worlds.shapes.train_judge import JudgeRecipe
 
 MADE_BY = {"seed": 3, "steps": 8, "rate": 0.002}
 

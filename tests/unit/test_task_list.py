@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
-from shared.errors import DataError
-from trainer.data import describe_tasks, load_sources, read_task_list
-from trainer.sizes import one_size
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.data import describe_tasks, load_sources, read_task_list
+from edit_r1.trainer.sizes import one_size
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import inspect
 
 import pytest
 
-from shared.config import dump_config, load_config
-from shared.errors import ConfigError
-from trainer.config import TrainConfig, check_world_size
+from edit_r1.shared.config import dump_config, load_config
+from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer.config import TrainConfig, check_world_size
 
 MINIMAL = ["run_dir=runs/x", "data.train=tasks.jsonl", "model.path=editor"]
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from reward_service.engines.base import EngineOptions
-from reward_service.engines.transformers import TransformersEngine
-from shared.config import load_config
-from shared.errors import ConfigError
+from edit_r1.reward_service.engines.base import EngineOptions
+from edit_r1.reward_service.engines.transformers import TransformersEngine
+from edit_r1.shared.config import load_config
+from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer import report
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.models.base import LoadOptions
+from edit_r1.trainer.models.flux_kontext import FluxKontext
+from edit_r1.trainer.records import Pictures, ShownGroup, save_rollouts
 from tests.support.tiny_editor import build_tiny_editor
-from trainer import report
-from trainer.config import TrainConfig
-from trainer.models.base import LoadOptions
-from trainer.models.flux_kontext import FluxKontext
-from trainer.records import Pictures, ShownGroup, save_rollouts
 
 
 @pytest.fixture

@@ -2,16 +2,16 @@ import pytest
 import torch
 from PIL import Image
 
+from edit_r1.trainer.flow import interpolate
+from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.losses import NftLoss
+from edit_r1.trainer.models.base import LoadOptions
+from edit_r1.trainer.models.flux_kontext import FluxKontext
+from edit_r1.trainer.objectives.nft import nft_loss
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
+from edit_r1.trainer.update import update
 from tests.support.tiny_editor import build_tiny_editor
-from trainer.flow import interpolate
-from trainer.lora_policy import LoraPolicy
-from trainer.losses import NftLoss
-from trainer.models.base import LoadOptions
-from trainer.models.flux_kontext import FluxKontext
-from trainer.objectives.nft import nft_loss
-from trainer.processes import Processes
-from trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
-from trainer.update import update
 
 NUM_SAMPLES = 5
 NUM_TIMESTEPS = 3

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from trainer.significance import Interval, sign_test
+from edit_r1.trainer.significance import Interval, sign_test
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

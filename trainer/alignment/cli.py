@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from shared.client import RewardClient
-from shared.errors import ConfigError, DataError
-from shared.options import DEFAULT_URL, ApiKey, Url
-from shared.preferences import PreferenceItem
-from shared.schemas import ServiceInfo
-from trainer.alignment import report
-from trainer.alignment.readers import FORMATS, read_preferences
-from trainer.alignment.results import ALL, Evidence, Scores, gather
-from trainer.alignment.scoring import Cost, ScoreStore, edit_keys, score_items
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
+from edit_r1.shared.preferences import PreferenceItem
+from edit_r1.shared.schemas import ServiceInfo
+from edit_r1.trainer.alignment import report
+from edit_r1.trainer.alignment.readers import FORMATS, read_preferences
+from edit_r1.trainer.alignment.results import ALL, Evidence, Scores, gather
+from edit_r1.trainer.alignment.scoring import Cost, ScoreStore, edit_keys, score_items
 
 _ALL_METHODS = "all"
 _NEEDS_OTHERS = "composite"

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.errors import DataError
-from shared.images import content_hash
-from shared.jsonl import read_rows
-from shared.preferences import Pair, PreferenceItem, read_jsonl
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.images import content_hash
+from edit_r1.shared.jsonl import read_rows
+from edit_r1.shared.preferences import Pair, PreferenceItem, read_jsonl
 
 _ROWS_AT_ONCE = 8
 """They hold pictures."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from shared.files import write_json, write_text
-from shared.markdown import table
-from trainer import pages
-from trainer.alignment.agreement import PairAgreement, ScoreAgreement
-from trainer.alignment.results import (
+from edit_r1.shared.files import write_json, write_text
+from edit_r1.shared.markdown import table
+from edit_r1.trainer import pages
+from edit_r1.trainer.alignment.agreement import PairAgreement, ScoreAgreement
+from edit_r1.trainer.alignment.results import (
     ALL,
     Evidence,
     by_dimension,
@@ -24,8 +24,8 @@ from trainer.alignment.results import (
     mean_over_tasks,
     paired_tests,
 )
-from trainer.charts import Series, line_chart
-from trainer.significance import Interval
+from edit_r1.trainer.charts import Series, line_chart
+from edit_r1.trainer.significance import Interval
 
 HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"
 HEADINGS = (

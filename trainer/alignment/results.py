@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.preferences import LABELS, PreferenceItem
-from trainer.alignment.agreement import (
+from edit_r1.shared.preferences import LABELS, PreferenceItem
+from edit_r1.trainer.alignment.agreement import (
     Floats,
     Ints,
     PairAgreement,

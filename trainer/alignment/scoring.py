@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from shared.client import RewardClient
-from shared.images import content_hash
-from shared.jsonl import append_rows, cut_torn_end, read_rows
-from shared.preferences import PreferenceItem
-from shared.schemas import CandidateScore, EditGroup, ServiceInfo, task_key
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.images import content_hash
+from edit_r1.shared.jsonl import append_rows, cut_torn_end, read_rows
+from edit_r1.shared.preferences import PreferenceItem
+from edit_r1.shared.schemas import CandidateScore, EditGroup, ServiceInfo, task_key
 
 Value = TypeVar("Value")
 _ITEMS_AT_ONCE = 32

@@ -14,25 +14,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.errors import ConfigError, DataError
-from shared.files import whole_file
-from shared.images import content_hash
-from trainer.chat_client import ChatClient, Endpoint
-from trainer.data import TaskLine
-from trainer.data_prep import boxes as box_filter
-from trainer.data_prep import check as checking
-from trainer.data_prep import mix as mixing
-from trainer.data_prep import rationality as judging
-from trainer.data_prep import redbox as red_boxes
-from trainer.data_prep import text_edit as text_edits
-from trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine, renamed
-from trainer.data_prep.lists import Examined, InputList, as_model
-from trainer.data_prep.pictures import Renaming
-from trainer.data_prep.shapes import ShapesSet
-from trainer.data_prep.sheet import SheetSample
-from trainer.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
-from trainer.progress import Display
-from worlds.shapes.tasks import Split
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.files import whole_file
+from edit_r1.shared.images import content_hash
+from edit_r1.trainer.chat_client import ChatClient, Endpoint
+from edit_r1.trainer.data import TaskLine
+from edit_r1.trainer.data_prep import boxes as box_filter
+from edit_r1.trainer.data_prep import check as checking
+from edit_r1.trainer.data_prep import mix as mixing
+from edit_r1.trainer.data_prep import rationality as judging
+from edit_r1.trainer.data_prep import redbox as red_boxes
+from edit_r1.trainer.data_prep import text_edit as text_edits
+from edit_r1.trainer.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine, renamed
+from edit_r1.trainer.data_prep.lists import Examined, InputList, as_model
+from edit_r1.trainer.data_prep.pictures import Renaming
+from edit_r1.trainer.data_prep.shapes import ShapesSet
+from edit_r1.trainer.data_prep.sheet import SheetSample
+from edit_r1.trainer.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
+from edit_r1.trainer.progress import Display
+from edit_r1.worlds.shapes.tasks import Split
 
 T = TypeVar("T")
 L = TypeVar("L", bound=str)

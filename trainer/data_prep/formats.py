@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainer.data import TaskLine
+from edit_r1.trainer.data import TaskLine
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]

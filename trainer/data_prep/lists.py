@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import DataError
-from trainer.data import describe_faults
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.data import describe_faults
 
 _FAULTS_SHOWN = 10
 T = TypeVar("T")

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import ConfigError
-from shared.schemas import task_key
-from trainer.data import TaskLine
-from trainer.data_prep.formats import renamed
-from trainer.data_prep.lists import InputList
-from trainer.data_prep.pictures import Renaming
+from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.schemas import task_key
+from edit_r1.trainer.data import TaskLine
+from edit_r1.trainer.data_prep.formats import renamed
+from edit_r1.trainer.data_prep.lists import InputList
+from edit_r1.trainer.data_prep.pictures import Renaming
 
 PAPER_CAPS = {"reference": 600, "extract": 600}
 DUPLICATE = "duplicate line"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from shared import images
-from shared.errors import DataError, ImageError
-from trainer.data_prep.geometry import Size
+from edit_r1.shared import images
+from edit_r1.shared.errors import DataError, ImageError
+from edit_r1.trainer.data_prep.geometry import Size
 
 MISSING, UNREADABLE = "picture missing", "picture unreadable"
 

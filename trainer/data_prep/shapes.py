@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data_prep.formats import LabelledBox, ObjectsLine, to_text
-from trainer.data_prep.streaming import Outcome
-from worlds.shapes.make_data import distinct_scenes, task_line, tasks_of, write_png
-from worlds.shapes.scenes import SIZE, Scene, box_of, render
-from worlds.shapes.tasks import Split
+from edit_r1.trainer.data_prep.formats import LabelledBox, ObjectsLine, to_text
+from edit_r1.trainer.data_prep.streaming import Outcome
+from edit_r1.worlds.shapes.make_data import distinct_scenes, task_line, tasks_of, write_png
+from edit_r1.worlds.shapes.scenes import SIZE, Scene, box_of, render
+from edit_r1.worlds.shapes.tasks import Split
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.errors import DataError
-from shared.files import write_text
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.files import write_text
 
 _CHECKPOINT_SECONDS = 0.2
 T = TypeVar("T")

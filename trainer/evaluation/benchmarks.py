@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from shared.errors import DataError
-from shared.files import write_bytes
-from shared.images import content_hash
-from shared.jsonl import read_objects
-from trainer.evaluation.published import IMGEDIT_COLUMNS
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.files import write_bytes
+from edit_r1.shared.images import content_hash
+from edit_r1.shared.jsonl import read_objects
+from edit_r1.trainer.evaluation.published import IMGEDIT_COLUMNS
 
 BenchmarkName = Literal["imgedit", "gedit"]
 Language = Literal["en", "cn"]

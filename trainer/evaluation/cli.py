@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared.errors import ConfigError
-from trainer.chat_client import ChatClient, Endpoint
-from trainer.evaluation import evaluating
-from trainer.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
-from trainer.evaluation.rubrics import Prompts, load_prompts
-from trainer.evaluation.sharing import Share
-from trainer.evaluation.side_by_side import write_comparison
+from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer.chat_client import ChatClient, Endpoint
+from edit_r1.trainer.evaluation import evaluating
+from edit_r1.trainer.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
+from edit_r1.trainer.evaluation.rubrics import Prompts, load_prompts
+from edit_r1.trainer.evaluation.sharing import Share
+from edit_r1.trainer.evaluation.side_by_side import write_comparison
 
 if TYPE_CHECKING:
-    from trainer.editor import WeightsName
-    from trainer.evaluation.editors import Subject
+    from edit_r1.trainer.editor import WeightsName
+    from edit_r1.trainer.evaluation.editors import Subject
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -121,7 +121,7 @@ class _Order:
         """None: the pictures exist already."""
         if self.model is None:
             return None
-        from trainer.evaluation.editors import find_subject  # noqa: PLC0415 - judging and comparing need no torch
+        from edit_r1.trainer.evaluation.editors import find_subject  # noqa: PLC0415 - judging and comparing need no torch
 
         return find_subject(
             self.model,

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from trainer.significance import Interval, sign_test
+from edit_r1.trainer.significance import Interval, sign_test
 
 TIE = 1e-9
 """Scores closer than this are equal: they differ by rounding only."""

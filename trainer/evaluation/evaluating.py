@@ -16,19 +16,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import DataError, EndpointError
-from shared.files import place, write_text
-from trainer.chat_client import ChatClient, Endpoint
-from trainer.evaluation import gallery, writing
-from trainer.evaluation.benchmarks import Benchmark, Item, find_picture
-from trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
-from trainer.evaluation.results import JudgedItem, JudgeInfo, Results, stored_path
-from trainer.evaluation.rubrics import Prompts, Verdict, questions, read
-from trainer.evaluation.sharing import Share
+from edit_r1.shared.errors import DataError, EndpointError
+from edit_r1.shared.files import place, write_text
+from edit_r1.trainer.chat_client import ChatClient, Endpoint
+from edit_r1.trainer.evaluation import gallery, writing
+from edit_r1.trainer.evaluation.benchmarks import Benchmark, Item, find_picture
+from edit_r1.trainer.evaluation.judging import Answer, AnswerStore, Judge, Question
+from edit_r1.trainer.evaluation.results import JudgedItem, JudgeInfo, Results, stored_path
+from edit_r1.trainer.evaluation.rubrics import Prompts, Verdict, questions, read
+from edit_r1.trainer.evaluation.sharing import Share
 
 if TYPE_CHECKING:
-    from trainer.evaluation.editors import Subject
-    from trainer.evaluation.generating import Edits
+    from edit_r1.trainer.evaluation.editors import Subject
+    from edit_r1.trainer.evaluation.generating import Edits
 
 GALLERY_NAME = "gallery.html"
 NO_PICTURE = "no picture"
@@ -45,7 +45,7 @@ def make_pictures(
 ) -> dict[str, Path]:
     """Every item's picture, by key, made here where it is missing; other processes make their share."""
     # Here and not above: judging and comparing need no torch.
-    from trainer.evaluation.generating import generate, picture_path, wait_for  # noqa: PLC0415
+    from edit_r1.trainer.evaluation.generating import generate, picture_path, wait_for  # noqa: PLC0415
 
     store = cache_directory(out) / "pictures"
     paths = {item.key: picture_path(store, subject.identity, item, seed) for item in benchmark.items}
@@ -56,7 +56,7 @@ def make_pictures(
     def load() -> Edits:
         import torch  # noqa: PLC0415 - with every picture there it is not needed
 
-        from trainer.editor import Editor  # noqa: PLC0415
+        from edit_r1.trainer.editor import Editor  # noqa: PLC0415
 
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from PIL import Image
 
-from shared import images
-from trainer import pages
-from trainer.evaluation.results import JudgedItem, Results, missing_kind
-from trainer.evaluation.tables import Report, number
+from edit_r1.shared import images
+from edit_r1.trainer import pages
+from edit_r1.trainer.evaluation.results import JudgedItem, Results, missing_kind
+from edit_r1.trainer.evaluation.tables import Report, number
 
 _SIDE = 192
 T = TypeVar("T")

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from shared.errors import DataError
-from shared.files import write_bytes
-from shared.images import content_hash, encode_png
-from trainer.data import open_picture
-from trainer.evaluation.benchmarks import Item
-from trainer.evaluation.sharing import Share
-from trainer.seeding import derived_seed
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.files import write_bytes
+from edit_r1.shared.images import content_hash, encode_png
+from edit_r1.trainer.data import open_picture
+from edit_r1.trainer.evaluation.benchmarks import Item
+from edit_r1.trainer.evaluation.sharing import Share
+from edit_r1.trainer.seeding import derived_seed
 
 _PATIENCE_SECONDS = 1800.0
 _POLL_SECONDS = 0.5

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from PIL import Image
 
-from shared.errors import RewardServiceUnavailable
-from trainer.data import load_sources
-from trainer.evaluation.metrics import Metric, measure
-from trainer.models.base import ModelFamily
-from trainer.policy import Policy, PolicyName
-from trainer.processes import Processes
-from trainer.records import EvaluatedTask, Evaluation
-from trainer.rewarding import RewardQueue, Ticket, collect_together
-from trainer.rollout import by_layout, velocity_given
-from trainer.seeding import generator
-from trainer.sizes import ChooseSize
-from trainer.solvers import euler
-from trainer.types import EditTask
+from edit_r1.shared.errors import RewardServiceUnavailable
+from edit_r1.trainer.data import load_sources
+from edit_r1.trainer.evaluation.metrics import Metric, measure
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.policy import Policy, PolicyName
+from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.records import EvaluatedTask, Evaluation
+from edit_r1.trainer.rewarding import RewardQueue, Ticket, collect_together
+from edit_r1.trainer.rollout import by_layout, velocity_given
+from edit_r1.trainer.seeding import generator
+from edit_r1.trainer.sizes import ChooseSize
+from edit_r1.trainer.solvers import euler
+from edit_r1.trainer.types import EditTask
 
 Pictures = dict[int, tuple[Image.Image, Image.Image]]
 """(first source, edited) by task index."""

@@ -10,8 +10,8 @@ from importlib import import_module
 
 from PIL import Image
 
-from shared.errors import ConfigError, DataError
-from trainer.types import EditTask
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.trainer.types import EditTask
 
 Metric = Callable[[EditTask, Image.Image], float]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.errors import UnparsableAnswerError
+from edit_r1.shared.errors import UnparsableAnswerError
 
 _DECORATION = re.compile(r"[\s*_`#>\"'\[\]()]+")
 _NUMBERING = re.compile(r"^(?:[-\u2022]|\d[.)])+")

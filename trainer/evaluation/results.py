@@ -11,10 +11,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.errors import DataError
-from trainer.evaluation.aggregation import GEditScores, GEditSummary, Sample, Summary, summarise, summarise_gedit
-from trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language, first_fault
-from trainer.evaluation.published import IMGEDIT_COLUMNS
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.evaluation.aggregation import (
+    GEditScores,
+    GEditSummary,
+    Sample,
+    Summary,
+    summarise,
+    summarise_gedit,
+)
+from edit_r1.trainer.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language, first_fault
+from edit_r1.trainer.evaluation.published import IMGEDIT_COLUMNS
 
 RESULTS_NAME = "results.json"
 LANGUAGES: tuple[Language, ...] = ("en", "cn")

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from shared.errors import DataError, UnparsableAnswerError
-from shared.images import content_hash
-from trainer.evaluation.aggregation import gedit_scores
-from trainer.evaluation.benchmarks import BenchmarkName, Item
-from trainer.evaluation.judging import Answer, Question, Shown
-from trainer.evaluation.parsing import criteria_scores, json_scores, official_mean
+from edit_r1.shared.errors import DataError, UnparsableAnswerError
+from edit_r1.shared.images import content_hash
+from edit_r1.trainer.evaluation.aggregation import gedit_scores
+from edit_r1.trainer.evaluation.benchmarks import BenchmarkName, Item
+from edit_r1.trainer.evaluation.judging import Answer, Question, Shown
+from edit_r1.trainer.evaluation.parsing import criteria_scores, json_scores, official_mean
 
 CRITERIA: Mapping[str, tuple[str, str, str]] = {
     "replace": ("Prompt Compliance", "Visual Naturalness", "Physical & Detail Integrity"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from shared.errors import ConfigError
+from edit_r1.shared.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from shared.errors import DataError
-from shared.files import write_json, write_text
-from trainer.evaluation import gallery
-from trainer.evaluation.comparing import Outcome, Paired, compare, pair
-from trainer.evaluation.gallery import Card, Cell, Section, verdict_line
-from trainer.evaluation.results import LANGUAGES, JudgedItem, Results, read_results
-from trainer.evaluation.tables import Report, Table, number
-from trainer.significance import Interval
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.files import write_json, write_text
+from edit_r1.trainer.evaluation import gallery
+from edit_r1.trainer.evaluation.comparing import Outcome, Paired, compare, pair
+from edit_r1.trainer.evaluation.gallery import Card, Cell, Section, verdict_line
+from edit_r1.trainer.evaluation.results import LANGUAGES, JudgedItem, Results, read_results
+from edit_r1.trainer.evaluation.tables import Report, Table, number
+from edit_r1.trainer.significance import Interval
 
 JSON_NAME, TABLES_NAME, GALLERY_NAME = "comparison.json", "comparison.md", "comparison.html"
 _HEADINGS = ("", "pairs", "A", "B", "B - A (95%)", "B wins", "ties", "A wins", "sign test p")

@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from shared.files import write_json, write_text
-from trainer.evaluation.aggregation import GEditSummary, Summary
-from trainer.evaluation.benchmarks import GEDIT_TASKS
-from trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
-from trainer.evaluation.results import (
+from edit_r1.shared.files import write_json, write_text
+from edit_r1.trainer.evaluation.aggregation import GEditSummary, Summary
+from edit_r1.trainer.evaluation.benchmarks import GEDIT_TASKS
+from edit_r1.trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
+from edit_r1.trainer.evaluation.results import (
     RESULTS_NAME,
     Results,
     gedit_summaries,
@@ -25,7 +25,7 @@ from trainer.evaluation.results import (
     missing_reasons,
     num_cap_violations,
 )
-from trainer.evaluation.tables import Report, Table, number
+from edit_r1.trainer.evaluation.tables import Report, Table, number
 
 TABLES_NAME = "results.md"
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from shared.errors import ConfigError
+from edit_r1.shared.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainer.models.base import ModelFamily
+    from edit_r1.trainer.models.base import ModelFamily
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,16 @@ class FamilyEntry:
 
 
 FAMILIES = {
-    "flux_kontext": FamilyEntry("trainer.models.flux_kontext:FluxKontext", "FluxKontextPipeline", max_sources=1),
+    "flux_kontext": FamilyEntry(
+        "edit_r1.trainer.models.flux_kontext:FluxKontext", "FluxKontextPipeline", max_sources=1
+    ),
     "qwen_image_edit": FamilyEntry(
-        "trainer.models.qwen_image_edit:QwenImageEdit", "QwenImageEditPipeline", max_sources=1
+        "edit_r1.trainer.models.qwen_image_edit:QwenImageEdit", "QwenImageEditPipeline", max_sources=1
     ),
     "qwen_image_edit_plus": FamilyEntry(
-        "trainer.models.qwen_image_edit:QwenImageEditPlus", "QwenImageEditPlusPipeline", max_sources=3
+        "edit_r1.trainer.models.qwen_image_edit:QwenImageEditPlus", "QwenImageEditPlusPipeline", max_sources=3
     ),
-    "flux2_klein": FamilyEntry("trainer.models.flux2_klein:Flux2Klein", "Flux2KleinPipeline", max_sources=4),
+    "flux2_klein": FamilyEntry("edit_r1.trainer.models.flux2_klein:Flux2Klein", "Flux2KleinPipeline", max_sources=4),
 }
 """Family name -> its entry. Anybody else's family is named by its import path, package.module:Class."""
 

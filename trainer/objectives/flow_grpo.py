@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.solvers import StochasticStep
+from edit_r1.trainer.solvers import StochasticStep
 
 
 @dataclass(frozen=True)

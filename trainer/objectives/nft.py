@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.flow import predict_x0, velocity_of_path
+from edit_r1.trainer.flow import predict_x0, velocity_of_path
 
 Weighting = Literal["adaptive", "velocity"]
 WEIGHT_FLOOR = 1e-5

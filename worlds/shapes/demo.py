@@ -1,6 +1,6 @@
 """`make demo`: both programs on this machine, joined by HTTP, from an untrained policy to a report.
 
-    python -m worlds.shapes.demo [dotted.key=value ...]      # the trainer's keys, e.g. seed=1 run_dir=runs/x
+    python -m edit_r1.worlds.shapes.demo [dotted.key=value ...]      # the trainer's keys, e.g. seed=1 run_dir=runs/x
 
 Starts the reward service with the tiny judge on a free port, waits until it is ready, runs `edit-r1 train` against its
 URL, and stops it. Both run as the commands a user would type; the service's log stands in the run directory.
@@ -24,8 +24,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from shared.client import RewardClient
-from shared.errors import EditR1Error, RewardServiceUnavailable
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import EditR1Error, RewardServiceUnavailable
 
 HERE = Path(__file__).resolve().parent
 READY_LIMIT_SECONDS = 120.0

@@ -11,19 +11,19 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
-from reward_service.engines.base import build_engine
-from reward_service.methods import load_methods
-from reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
-from reward_service.principles import WrittenPrinciples
-from reward_service.scoring import Scorer, ScorerOptions
-from reward_service.settings import Settings
-from shared.images import encode
-from shared.schemas import CandidateScore, EditGroup
-from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
-from worlds.shapes.judge_data import UNSEEN, draw_edit
-from worlds.shapes.judge_training import pairwise_accuracy
-from worlds.shapes.scenes import render, to_image
-from worlds.shapes.tasks import ShapesTask, sample_task
+from edit_r1.reward_service.engines.base import build_engine
+from edit_r1.reward_service.methods import load_methods
+from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
+from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.scoring import Scorer, ScorerOptions
+from edit_r1.reward_service.settings import Settings
+from edit_r1.shared.images import encode
+from edit_r1.shared.schemas import CandidateScore, EditGroup
+from edit_r1.worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
+from edit_r1.worlds.shapes.judge_data import UNSEEN, draw_edit
+from edit_r1.worlds.shapes.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.scenes import render, to_image
+from edit_r1.worlds.shapes.tasks import ShapesTask, sample_task
 
 Pictures = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]

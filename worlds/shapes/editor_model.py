@@ -19,12 +19,22 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from trainer.models.base import Conditioning, LoadOptions
-from trainer.models.flux_kontext import FluxKontext
-from trainer.solvers import dpm_solver_2m
-from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
-from worlds.shapes.scenes import BACKGROUNDS, CELL_NAMES, COLORS, SHAPES, SIZE, Pixels, render, to_image, to_pixels
-from worlds.shapes.tasks import TASKS, ShapesTask
+from edit_r1.trainer.models.base import Conditioning, LoadOptions
+from edit_r1.trainer.models.flux_kontext import FluxKontext
+from edit_r1.trainer.solvers import dpm_solver_2m
+from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
+from edit_r1.worlds.shapes.scenes import (
+    BACKGROUNDS,
+    CELL_NAMES,
+    COLORS,
+    SHAPES,
+    SIZE,
+    Pixels,
+    render,
+    to_image,
+    to_pixels,
+)
+from edit_r1.worlds.shapes.tasks import TASKS, ShapesTask
 
 LATENT_CHANNELS = 8
 GUIDANCE = 2.5

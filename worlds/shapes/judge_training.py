@@ -16,14 +16,23 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from reward_service.methods.base import SCORE_LABELS
-from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
-from worlds.shapes.judge_data import CELL_SIZES, RIGHT_SIZES, WISH_SIZES, Example, Labels, label
-from worlds.shapes.judge_model import END, HIDDEN, REQUIREMENTS, TOKENS_PER_IMAGE, Prompts, grid, pad_left, patches
-from worlds.shapes.judge_words import REASONING_START, SCORE_MARKER
-from worlds.shapes.optimizing import descend, schedule
-from worlds.shapes.oracle import SUCCESS_THRESHOLD
-from worlds.shapes.scenes import render
+from edit_r1.reward_service.methods.base import SCORE_LABELS
+from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
+from edit_r1.worlds.shapes.judge_data import CELL_SIZES, RIGHT_SIZES, WISH_SIZES, Example, Labels, label
+from edit_r1.worlds.shapes.judge_model import (
+    END,
+    HIDDEN,
+    REQUIREMENTS,
+    TOKENS_PER_IMAGE,
+    Prompts,
+    grid,
+    pad_left,
+    patches,
+)
+from edit_r1.worlds.shapes.judge_words import REASONING_START, SCORE_MARKER
+from edit_r1.worlds.shapes.optimizing import descend, schedule
+from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD
+from edit_r1.worlds.shapes.scenes import render
 
 _IGNORED = -100
 _METHODS = ("score_logit", "yes_no_logit", "score_logit", "score_logit", "score_logit_cot", "score_logit")

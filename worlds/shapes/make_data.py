@@ -1,4 +1,4 @@
-"""Write the world's task lists and sample edits: `python -m worlds.shapes.make_data [--out worlds/shapes]`.
+"""Write the world's task lists and sample edits: `python -m edit_r1.worlds.shapes.make_data [--out worlds/shapes]`.
 
     data/train.jsonl, data/held_out.jsonl, data/images/SPLIT-NNN.png    task lists, as a trainer reads them
     samples/NN/{source,done,half,untouched,wrong}.png                   ten edits for people and for the self-test,
@@ -17,10 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.jsonl import write_rows
-from worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
-from worlds.shapes.scenes import Pixels, Scene, render, to_image
-from worlds.shapes.tasks import TASKS, ShapesTask, Split, edit, possible_tasks, sample_scene, sample_task, wrong_edit
+from edit_r1.shared.jsonl import write_rows
+from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
+from edit_r1.worlds.shapes.scenes import Pixels, Scene, render, to_image
+from edit_r1.worlds.shapes.tasks import (
+    TASKS,
+    ShapesTask,
+    Split,
+    edit,
+    possible_tasks,
+    sample_scene,
+    sample_task,
+    wrong_edit,
+)
 
 NUM_IMAGES: dict[Split, int] = {"train": 256, "held_out": 64}
 TASKS_PER_IMAGE = 3

@@ -1,4 +1,6 @@
-"""The README's picture from a run of the demo: `python -m worlds.shapes.picture runs/demo docs/images/demo.png`.
+"""The README's picture from a run of the demo.
+
+    python -m edit_r1.worlds.shapes.picture runs/demo docs/images/demo.png
 
 One column a held-out task: the instruction, the source, the same noise edited before and after training, each with the
 judge's reward and a green frame where the oracle calls the edit a success.
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.records import EvaluatedTask, read_evaluations
+from edit_r1.trainer.records import EvaluatedTask, read_evaluations
 
 ZOOM = 3
 CELL_PIXELS = 32 * ZOOM

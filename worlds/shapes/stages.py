@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from shared.errors import CheckpointError
-from shared.files import write_json
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.shared.files import write_json
 
 _NOTE = "stage.json"
 

@@ -1,4 +1,4 @@
-"""Teach the tiny judge to review: `python -m worlds.shapes.train_reviews --judge worlds/shapes/judge`.
+"""Teach the tiny judge to review: `python -m edit_r1.worlds.shapes.train_reviews --judge worlds/shapes/judge`.
 
 One LoRA adapter a method, written to `<judge>/adapters/<method>`, asked with the judge's own prompts and principles.
 The judge's blocks stay as they are; before its first adapter its vocabulary gets room for the words of the answers
@@ -23,19 +23,19 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from reward_service.methods import load_methods
-from reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
-from reward_service.principles import WrittenPrinciples
-from reward_service.types import Brief, Principle
-from shared.files import write_json
-from shared.schemas import DEFAULT_TASK
-from worlds.shapes.judge_data import SEEN, Example, draw
-from worlds.shapes.judge_model import END, Prompts, grid, pad_left, patches
-from worlds.shapes.judge_room import make_room
-from worlds.shapes.optimizing import descend, schedule
-from worlds.shapes.review_data import Facts, answers, facts
-from worlds.shapes.scenes import render
-from worlds.shapes.train_judge import JudgeRecipe, sparring_examples
+from edit_r1.reward_service.methods import load_methods
+from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
+from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.types import Brief, Principle
+from edit_r1.shared.files import write_json
+from edit_r1.shared.schemas import DEFAULT_TASK
+from edit_r1.worlds.shapes.judge_data import SEEN, Example, draw
+from edit_r1.worlds.shapes.judge_model import END, Prompts, grid, pad_left, patches
+from edit_r1.worlds.shapes.judge_room import make_room
+from edit_r1.worlds.shapes.optimizing import descend, schedule
+from edit_r1.worlds.shapes.review_data import Facts, answers, facts
+from edit_r1.worlds.shapes.scenes import render
+from edit_r1.worlds.shapes.train_judge import JudgeRecipe, sparring_examples
 
 NUM_EXAMPLES = 12_000
 NUM_LOOKED_AT = 200

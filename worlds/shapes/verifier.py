@@ -1,4 +1,4 @@
-"""A verifier trained as a user would, on files: `python -m worlds.shapes.verifier [--out runs/verifier]`.
+"""A verifier trained as a user would, on files: `python -m edit_r1.worlds.shapes.verifier [--out runs/verifier]`.
 
 Writes traces and pairs from the training side of the world, has `edit-r1 train-judge` learn from both, and measures the
 pairwise accuracy of `verifier` on held-out edits before, after the traces, and after the pairs. The judge is the tiny
@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from reward_service.types import Principle
-from shared.images import encode
-from shared.jsonl import write_rows
-from shared.markdown import table
-from worlds.shapes.demo import HERE
-from worlds.shapes.edit_sets import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
-from worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
-from worlds.shapes.judge_data import SEEN, Example, draw, draw_edit
-from worlds.shapes.preferences import write
-from worlds.shapes.review_data import facts
-from worlds.shapes.scenes import render, to_image
-from worlds.shapes.tasks import sample_task
-from worlds.shapes.train_reviews import written_principles
+from edit_r1.reward_service.types import Principle
+from edit_r1.shared.images import encode
+from edit_r1.shared.jsonl import write_rows
+from edit_r1.shared.markdown import table
+from edit_r1.worlds.shapes.demo import HERE
+from edit_r1.worlds.shapes.edit_sets import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
+from edit_r1.worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
+from edit_r1.worlds.shapes.judge_data import SEEN, Example, draw, draw_edit
+from edit_r1.worlds.shapes.preferences import write
+from edit_r1.worlds.shapes.review_data import facts
+from edit_r1.worlds.shapes.scenes import render, to_image
+from edit_r1.worlds.shapes.tasks import sample_task
+from edit_r1.worlds.shapes.train_reviews import written_principles
 
 METHOD = "verifier"
 WRONG_VERDICTS = 0.1

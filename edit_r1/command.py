@@ -10,8 +10,8 @@ import sys
 
 import typer
 
-from shared.errors import ConfigError, EditR1Error
-from shared.hushing import hush
+from edit_r1.shared.errors import ConfigError, EditR1Error
+from edit_r1.shared.hushing import hush
 
 app = typer.Typer(
     name="edit-r1",
@@ -32,7 +32,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 def serve(context: typer.Context) -> None:
     """Start the reward service. `edit-r1 serve --help` lists its settings."""
     _need("fastapi", "transformers", "uvicorn", extra="`cpu` (laptop) or `reward` (GPU node)")
-    from reward_service.cli import serve as run  # noqa: PLC0415
+    from edit_r1.reward_service.cli import serve as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -41,7 +41,7 @@ def serve(context: typer.Context) -> None:
 def train(context: typer.Context) -> None:
     """Train an editor: `edit-r1 train CONFIG [dotted.key=value ...]`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
-    from trainer.cli import train as run  # noqa: PLC0415
+    from edit_r1.trainer.cli import train as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -68,7 +68,7 @@ def edit(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Judge an editor on a public benchmark: `edit-r1 evaluate imgedit|gedit DIR --model RUN --judge-url URL ...`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
-    from trainer.evaluation.cli import run  # noqa: PLC0415
+    from edit_r1.trainer.evaluation.cli import run  # noqa: PLC0415
 
     run(context.args)
 
@@ -83,7 +83,7 @@ def doctor(context: typer.Context) -> None:
 def train_judge(context: typer.Context) -> None:
     """Train a verifier's adapter on traces and preferences. `edit-r1 train-judge --help` lists its options."""
     _need("peft", "transformers", extra="`service` (or `cpu`)")
-    from reward_service.training.cli import train_judge as run  # noqa: PLC0415
+    from edit_r1.reward_service.training.cli import train_judge as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -92,7 +92,7 @@ def train_judge(context: typer.Context) -> None:
 def align(context: typer.Context) -> None:
     """Compare a judge's scores with what people chose: `edit-r1 align DATA --url URL --methods all`."""
     _need("jinja2", "pyarrow", "scipy", extra="`evaluation` (or `cpu`)")
-    from trainer.alignment.cli import align as run  # noqa: PLC0415
+    from edit_r1.trainer.alignment.cli import align as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -101,7 +101,7 @@ def align(context: typer.Context) -> None:
 def data(context: typer.Context) -> None:
     """Prepare training data: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
     _need("numpy", extra="`trainer` (or `cpu`)")
-    from trainer.data_prep.cli import run  # noqa: PLC0415
+    from edit_r1.trainer.data_prep.cli import run  # noqa: PLC0415
 
     run(context.args)
 
@@ -109,7 +109,7 @@ def data(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
     """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
-    from shared.score_cli import score as run  # noqa: PLC0415
+    from edit_r1.shared.score_cli import score as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -117,7 +117,7 @@ def score(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def selftest(context: typer.Context) -> None:
     """Check a running judge against golden edits. `edit-r1 selftest --help` lists its options."""
-    from shared.selftest_cli import selftest as run  # noqa: PLC0415
+    from edit_r1.shared.selftest_cli import selftest as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -134,7 +134,7 @@ def main() -> None:
 
 def _run_tool(name: str, context: typer.Context) -> None:
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
-    from trainer.tools_cli import run  # noqa: PLC0415
+    from edit_r1.trainer.tools_cli import run  # noqa: PLC0415
 
     run([name, *context.args])
 
@@ -147,7 +147,3 @@ def _need(*packages: str, extra: str) -> None:
             f"this command needs {', '.join(missing)}; install the extra {extra}: uv pip install -e '.[EXTRA]' "
             "in a checkout, uv pip install 'WHEEL_FILE[EXTRA]' without one"
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean
 
 from edit_r1.shared.markdown import table
-from edit_r1.trainer.records import Evaluation, read_evaluations
+from edit_r1.trainer.records.records import Evaluation, read_evaluations
 
 HEADINGS = ("reward before", "after", "oracle success before", "after")
 

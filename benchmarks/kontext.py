@@ -23,18 +23,18 @@ from torch import nn
 
 from benchmarks.real_sizes import write_kontext
 from edit_r1.shared.config import load_config
-from edit_r1.trainer.batching import assign_steps, build_batch
 from edit_r1.trainer.config import TrainConfig
-from edit_r1.trainer.data import read_task_list
-from edit_r1.trainer.estimates import epoch_flops, memory
+from edit_r1.trainer.doctor.estimates import epoch_flops, memory
+from edit_r1.trainer.doctor.planning import Gpus, plan_of, shape_of
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.mathematics.sizes import one_size
 from edit_r1.trainer.models.base import ModelFamily
-from edit_r1.trainer.parts import build_loss, build_optimizer, build_policy, load_family
-from edit_r1.trainer.planning import Gpus, plan_of, shape_of
-from edit_r1.trainer.processes import Processes
-from edit_r1.trainer.rollout import roll_out
-from edit_r1.trainer.sizes import one_size
+from edit_r1.trainer.rollout.rollout import roll_out
+from edit_r1.trainer.run.components import build_loss, build_optimizer, build_policy, load_family
+from edit_r1.trainer.tasks.task_list import read_task_list
 from edit_r1.trainer.types import TaskGroup
-from edit_r1.trainer.update import update
+from edit_r1.trainer.update.batching import assign_steps, build_batch
+from edit_r1.trainer.update.update import update
 from edit_r1.worlds.shapes.demo import HERE
 
 

@@ -22,8 +22,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from edit_r1.shared import markdown
-from edit_r1.trainer.charts import Series, line_chart, standalone
-from edit_r1.trainer.metrics_log import read_metrics
+from edit_r1.trainer.records.metrics_log import read_metrics
+from edit_r1.trainer.report.charts import Series, line_chart, standalone
 from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 CONFIG = HERE / "nft.yaml"

@@ -24,20 +24,20 @@ import torch
 
 from edit_r1.shared import markdown
 from edit_r1.shared.config import load_config
-from edit_r1.trainer.assembly import Run, assemble
 from edit_r1.trainer.config import TrainConfig
-from edit_r1.trainer.data import load_sources
-from edit_r1.trainer.logbook import Stopwatch
-from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.machine.progress import Display
+from edit_r1.trainer.machine.seeding import derived_seed, generator
+from edit_r1.trainer.mathematics.solvers import dpm_solver_2m
 from edit_r1.trainer.models.base import Conditioning
-from edit_r1.trainer.preflight import preflight
-from edit_r1.trainer.progress import Display
-from edit_r1.trainer.rollout import velocity_given
-from edit_r1.trainer.seeding import derived_seed, generator
-from edit_r1.trainer.solvers import dpm_solver_2m
+from edit_r1.trainer.policy.lora import LoraPolicy
+from edit_r1.trainer.rollout.rollout import velocity_given
+from edit_r1.trainer.run.assembly import Run, assemble
+from edit_r1.trainer.run.logbook import Stopwatch
+from edit_r1.trainer.run.pending_epoch import Underway, begin_epoch
+from edit_r1.trainer.run.preflight import preflight
+from edit_r1.trainer.tasks.task_list import load_sources
 from edit_r1.trainer.train import finish_epoch
 from edit_r1.trainer.types import RolloutGroup, TaskGroup
-from edit_r1.trainer.underway import Underway, begin_epoch
 from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 STAGES = ("rollout", "reward_wait", "update", "monitor")

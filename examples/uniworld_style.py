@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from edit_r1.shared.errors import ConfigError
+from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
 from edit_r1.trainer.models.shifting import shifted_sigmas
-from edit_r1.trainer.sizes import ImageSize
 
 
 class Connector(nn.Module):

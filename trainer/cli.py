@@ -46,8 +46,8 @@ def main() -> None:
 
 def _train(path: Path, overrides: list[str]) -> None:
     from edit_r1.trainer.config import read_config  # noqa: PLC0415 - a usage line needs no imports
-    from edit_r1.trainer.preflight import preflight  # noqa: PLC0415
-    from edit_r1.trainer.progress import Display  # noqa: PLC0415
+    from edit_r1.trainer.machine.progress import Display  # noqa: PLC0415
+    from edit_r1.trainer.run.preflight import preflight  # noqa: PLC0415
 
     config = read_config(path, overrides)
     display = Display(visible=_is_main())

@@ -22,12 +22,12 @@ from pydantic import (
     model_validator,
 )
 
-from edit_r1.shared import packaged
 from edit_r1.shared.config import ConfigModel, load_config
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.fields import Names
 from edit_r1.shared.images import Codec
 from edit_r1.shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
+from edit_r1.trainer.machine import bundled_files as packaged
 from edit_r1.trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
@@ -175,7 +175,7 @@ class FilterConfig(ConfigModel):
     """The group filter (Section 2.3)."""
 
     rule: Literal["paper", "strict", "ban", "range", "none"] = "paper"
-    """Which groups are dropped; see `trainer.filtering`."""
+    """Which groups are dropped; see `trainer.mathematics.filtering`."""
     tau_mean: float = 0.9
     """Threshold for a group's mean reward (tau_mu)."""
     tau_spread: NonNegativeFloat = 0.05

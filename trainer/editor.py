@@ -19,14 +19,14 @@ from torch import nn
 
 from edit_r1.shared.config import load_config
 from edit_r1.shared.errors import CheckpointError
-from edit_r1.trainer import checkpoint
 from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
-from edit_r1.trainer.data import resized
-from edit_r1.trainer.evaluation.held_out import edit_by_euler
-from edit_r1.trainer.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
-from edit_r1.trainer.full_policy import FullPolicy
+from edit_r1.trainer.held_out.evaluation import edit_by_euler
 from edit_r1.trainer.models.base import ModelFamily
-from edit_r1.trainer.parts import choose_size, cut_instructions, load_family
+from edit_r1.trainer.policy import checkpoint
+from edit_r1.trainer.policy.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
+from edit_r1.trainer.policy.full import FullPolicy
+from edit_r1.trainer.run.components import choose_size, cut_instructions, load_family
+from edit_r1.trainer.tasks.task_list import resized
 
 WeightsName = Literal["policy", "old", "ema"]
 

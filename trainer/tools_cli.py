@@ -30,8 +30,8 @@ def run(arguments: Sequence[str]) -> None:
 @app.command()
 def report(run_dir: Run) -> None:
     """Write the run's report.html and summary.json anew."""
-    from edit_r1.trainer import report as reports  # noqa: PLC0415 - every command imports what it needs
-    from edit_r1.trainer.metrics_log import read_metrics  # noqa: PLC0415
+    from edit_r1.trainer.records.metrics_log import read_metrics  # noqa: PLC0415
+    from edit_r1.trainer.report import report as reports  # noqa: PLC0415 - every command imports what it needs
 
     lines = read_metrics(run_dir)
     if not lines:
@@ -78,9 +78,9 @@ def edit(
     api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
-    from edit_r1.trainer.data import open_picture  # noqa: PLC0415
     from edit_r1.trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
     from edit_r1.trainer.reranking import check_judge, rank  # noqa: PLC0415
+    from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
 
     sources = [open_picture(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
@@ -112,8 +112,8 @@ def doctor(
 ) -> None:
     """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
     from edit_r1.trainer.config import read_config  # noqa: PLC0415
-    from edit_r1.trainer.doctor import Doctor  # noqa: PLC0415
-    from edit_r1.trainer.planning import this_machine  # noqa: PLC0415
+    from edit_r1.trainer.doctor.doctor import Doctor  # noqa: PLC0415
+    from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415
 
     checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
     checks.examine()

@@ -16,23 +16,23 @@ from pathlib import Path
 from torch import Tensor
 
 from edit_r1.shared.errors import RewardServiceError
-from edit_r1.trainer import report
-from edit_r1.trainer.advantage import weighted_advantages
-from edit_r1.trainer.assembly import Run, assemble, save_checkpoint
-from edit_r1.trainer.batching import assign_steps, build_batch
 from edit_r1.trainer.config import TrainConfig
-from edit_r1.trainer.evaluation.held_out import evaluate
-from edit_r1.trainer.export import export_run
-from edit_r1.trainer.filtering import KeepMask, filter_groups
-from edit_r1.trainer.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
-from edit_r1.trainer.observing import observe
-from edit_r1.trainer.preflight import Inputs
-from edit_r1.trainer.progress import Bar, Display
-from edit_r1.trainer.schedule import ema_decay, old_decay
-from edit_r1.trainer.seeding import generator
+from edit_r1.trainer.held_out.evaluation import evaluate
+from edit_r1.trainer.machine.progress import Bar, Display
+from edit_r1.trainer.machine.seeding import generator
+from edit_r1.trainer.mathematics.advantage import weighted_advantages
+from edit_r1.trainer.mathematics.filtering import KeepMask, filter_groups
+from edit_r1.trainer.mathematics.schedule import ema_decay, old_decay
+from edit_r1.trainer.policy.export import export_run
+from edit_r1.trainer.report import report
+from edit_r1.trainer.run.assembly import Run, assemble, save_checkpoint
+from edit_r1.trainer.run.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
+from edit_r1.trainer.run.monitoring import observe
+from edit_r1.trainer.run.pending_epoch import Underway, begin_epoch, collect_scores
+from edit_r1.trainer.run.preflight import Inputs
 from edit_r1.trainer.types import RolloutGroup
-from edit_r1.trainer.underway import Underway, begin_epoch, collect_scores
-from edit_r1.trainer.update import UpdateResult, update
+from edit_r1.trainer.update.batching import assign_steps, build_batch
+from edit_r1.trainer.update.update import UpdateResult, update
 
 
 def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edit_r1.trainer.sizes import Layout, layout_of
+from edit_r1.trainer.mathematics.sizes import Layout, layout_of
 
 if TYPE_CHECKING:
     from PIL import Image

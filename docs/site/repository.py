@@ -2,8 +2,8 @@
 
 In the repository a page says `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever files are browsed. Here
 the former becomes a page, and each source file that some page links to becomes a page that shows it; a link that names
-a function, as `[trainer/flow.py: interpolate](../trainer/flow.py)`, leads to its line. A link that leads nowhere is
-left as it is, so that `mkdocs build --strict` reports it.
+a function, as `[trainer/mathematics/flow.py: interpolate](../trainer/mathematics/flow.py)`, leads to its line. A link
+that leads nowhere is left as it is, so that `mkdocs build --strict` reports it.
 """
 
 from __future__ import annotations

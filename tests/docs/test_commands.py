@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from edit_r1.command import app
 from edit_r1.shared.preferences import PreferenceLine
 from edit_r1.trainer.config import DataConfig, ModelConfig, TrainConfig
-from edit_r1.trainer.data import read_task_list
-from edit_r1.trainer.resuming import flatten
+from edit_r1.trainer.run.resuming import flatten
+from edit_r1.trainer.tasks.task_list import read_task_list
 from tests.support.pages import ROOT, Block, blocks_of, fault, make_targets, pages
 from tests.support.typist import copy_of_the_repository, typist
 

@@ -74,7 +74,7 @@ def test_the_rewards_are_held_against_an_epoch_of_as_many_sources_as_the_tasks_h
 
 
 def test_a_tracker_that_is_not_installed_is_told(tiny, url, monkeypatch):
-    monkeypatch.setattr("edit_r1.trainer.preflight.find_spec", lambda _: None)
+    monkeypatch.setattr("edit_r1.trainer.run.preflight.find_spec", lambda _: None)
     status, output = doctor(tiny, url, "trackers=[wandb]")
     assert status == 1
     assert "FAIL  packages: trackers: wandb is not installed" in output

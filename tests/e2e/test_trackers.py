@@ -28,7 +28,7 @@ def test_a_second_method_that_the_service_lacks_is_an_error_at_the_start(tiny, u
 
 
 def test_a_tracker_that_is_not_installed_is_an_error_at_the_start(tiny, url, tmp_path, monkeypatch):
-    monkeypatch.setattr("edit_r1.trainer.preflight.find_spec", lambda _: None)
+    monkeypatch.setattr("edit_r1.trainer.run.preflight.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="trackers: wandb is not installed; it comes with the extra `trackers`"):
         tiny.train(url, tmp_path, "trackers=[wandb]")
 

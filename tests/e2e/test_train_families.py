@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from edit_r1.trainer.models import FAMILIES, max_sources
-from edit_r1.trainer.records import read_rollouts
+from edit_r1.trainer.records.records import read_rollouts
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_families import build_tiny_flux2, build_tiny_qwen, build_tiny_qwen_plus, build_tiny_uniworld
 from tests.support.tiny_run import TinyRun, metrics, weights

@@ -26,7 +26,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "edit_r1.trainer.train",
-        "edit_r1.trainer.report",
+        "edit_r1.trainer.report.report",
         "edit_r1.reward_service.cli",
         "edit_r1.reward_service.engines.transformers",
     ]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edit_r1.trainer.advantage import advantages, optimality, weighted_advantages
+from edit_r1.trainer.mathematics.advantage import advantages, optimality, weighted_advantages
 
 REWARDS = arrays(np.float64, (4, 6), elements=st.floats(0, 1))
 STD = st.sampled_from(["global", "group"])

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edit_r1.trainer.batching import NOT_TRAINED, assign_steps
+from edit_r1.trainer.update.batching import NOT_TRAINED, assign_steps
 
 
 @settings(deadline=None)

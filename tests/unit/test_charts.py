@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.trainer.charts import Series, line_chart
+from edit_r1.trainer.report.charts import Series, line_chart
 
 LEGEND = r'<circle[^>]*/><text x="([\d.]+)" y="(\d+)">([^<]*)'
 NUMBERS = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)

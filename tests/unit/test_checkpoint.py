@@ -5,16 +5,16 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 
 from edit_r1.shared.errors import CheckpointError
-from edit_r1.trainer import checkpoint
-from edit_r1.trainer.checkpoint import RandomStates, RunState
-from edit_r1.trainer.export import export_adapter
-from edit_r1.trainer.group_sampler import SamplerState
-from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.mathematics.solvers import euler
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.trainer.policy import COPIES
-from edit_r1.trainer.rollout import velocity_given
-from edit_r1.trainer.solvers import euler
+from edit_r1.trainer.policy import checkpoint
+from edit_r1.trainer.policy.base import COPIES
+from edit_r1.trainer.policy.checkpoint import RandomStates, RunState
+from edit_r1.trainer.policy.export import export_adapter
+from edit_r1.trainer.policy.lora import LoraPolicy
+from edit_r1.trainer.rollout.rollout import velocity_given
+from edit_r1.trainer.tasks.group_sampler import SamplerState
 from tests.support.tiny_editor import build_tiny_editor
 
 OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.data import read_task_list
 from edit_r1.trainer.data_prep.cli import app
+from edit_r1.trainer.tasks.task_list import read_task_list
 from tests.support.data_commands import data, read, row, save, write
 
 

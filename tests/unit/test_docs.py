@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from edit_r1.trainer.config import MonitorConfig
-from edit_r1.trainer.filtering import RULES
-from edit_r1.trainer.losses import GrpoLoss, NftLoss
-from edit_r1.trainer.monitors import ALARMS
+from edit_r1.trainer.mathematics.filtering import RULES
+from edit_r1.trainer.records.monitors import ALARMS
+from edit_r1.trainer.update.losses import GrpoLoss, NftLoss
 from tests.unit.test_paper_map import symbols
 
 ROOT = Path(__file__).resolve().parents[2]

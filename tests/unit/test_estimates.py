@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edit_r1.shared.config import load_config
 from edit_r1.trainer.config import TrainConfig
-from edit_r1.trainer.estimates import epoch_flops, forward_flops, kept_for_backward, memory
-from edit_r1.trainer.lora_policy import LoraPolicy
+from edit_r1.trainer.doctor.estimates import epoch_flops, forward_flops, kept_for_backward, memory
+from edit_r1.trainer.doctor.planning import Gpus, plan_of, shape_of
 from edit_r1.trainer.models import FAMILIES, family_class
 from edit_r1.trainer.models.base import LoadOptions
-from edit_r1.trainer.planning import Gpus, plan_of, shape_of
+from edit_r1.trainer.policy.lora import LoraPolicy
 from tests.unit.test_model_family import BUILDERS
 
 ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)

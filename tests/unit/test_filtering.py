@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from edit_r1.trainer.filtering import FilterThresholds, filter_groups, group_statistics, num_dropped_by_rule
+from edit_r1.trainer.mathematics.filtering import FilterThresholds, filter_groups, group_statistics, num_dropped_by_rule
 
 NAN = float("nan")
 # The four quadrants of (mean, spread) at tau_mean 0.9, tau_spread 0.05: one group each.

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edit_r1.trainer.flow import interpolate, predict_x0, velocity_of_path
+from edit_r1.trainer.mathematics.flow import interpolate, predict_x0, velocity_of_path
 
 
 @settings(deadline=None)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from edit_r1.trainer.objectives.flow_grpo import grpo_loss, log_prob
-from edit_r1.trainer.solvers import StochasticStep, euler, stochastic, stochastic_step
+from edit_r1.trainer.mathematics.objectives.flow_grpo import grpo_loss, log_prob
+from edit_r1.trainer.mathematics.solvers import StochasticStep, euler, stochastic, stochastic_step
 
 SIGMAS = torch.tensor([1.0, 0.85, 0.6, 0.35, 0.1, 0.0], dtype=torch.float64)
 

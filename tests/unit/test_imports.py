@@ -39,7 +39,10 @@ def test_the_service_pulls_in_no_trainer_and_no_vllm(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["edit_r1.trainer.evaluation.cli", "edit_r1.trainer.cli, edit_r1.trainer.preflight, edit_r1.trainer.resuming"],
+    [
+        "edit_r1.trainer.evaluation.cli",
+        "edit_r1.trainer.cli, edit_r1.trainer.run.preflight, edit_r1.trainer.run.resuming",
+    ],
 )
 def test_judging_and_the_checks_before_a_training_pull_in_no_torch(module):
     assert imported_with(module) == {"trainer"}

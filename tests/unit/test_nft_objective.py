@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edit_r1.trainer.objectives.nft import nft_loss
+from edit_r1.trainer.mathematics.objectives.nft import nft_loss
 
 
 def naive_adaptive(*, v_theta, v_old, v_ref, x_t, x0, t, rho, beta, adv_clip):

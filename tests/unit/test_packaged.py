@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edit_r1.shared import packaged
 from edit_r1.trainer.config import ModelConfig
-from edit_r1.trainer.data import read_task_list
+from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.tasks.task_list import read_task_list
 
 ROOT = Path(__file__).resolve().parents[2]
 EDITOR = "worlds/shapes/editor"

@@ -3,10 +3,10 @@ import torch
 from PIL import Image
 
 from edit_r1.shared.errors import CheckpointError, ConfigError
-from edit_r1.trainer.lora_policy import LoraPolicy
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.trainer.policy import COPIES
+from edit_r1.trainer.policy.base import COPIES
+from edit_r1.trainer.policy.lora import LoraPolicy
 from tests.support.tiny_editor import build_tiny_editor
 
 OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from edit_r1.trainer.records import EvaluatedTask, Evaluation, ShownGroup, save_evaluation
-from edit_r1.trainer.report import write
+from edit_r1.trainer.records.records import EvaluatedTask, Evaluation, ShownGroup, save_evaluation
+from edit_r1.trainer.report.report import write
 
 PICTURE = Image.new("RGB", (4, 4))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from edit_r1.trainer.schedule import ema_decay, num_trained_timesteps, old_decay
+from edit_r1.trainer.mathematics.schedule import ema_decay, num_trained_timesteps, old_decay
 
 
 @pytest.mark.parametrize(

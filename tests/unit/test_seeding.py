@@ -1,6 +1,6 @@
 import torch
 
-from edit_r1.trainer.seeding import derived_seed, generator
+from edit_r1.trainer.machine.seeding import derived_seed, generator
 
 
 def test_equal_purposes_draw_equal_noise_and_different_ones_do_not():

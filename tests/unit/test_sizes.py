@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.trainer.sizes import bucket_sizes, buckets, nearest_size, one_size
+from edit_r1.trainer.mathematics.sizes import bucket_sizes, buckets, nearest_size, one_size
 
 SIDES = st.integers(1, 4000)
 MULTIPLES = st.sampled_from([8, 16, 32])

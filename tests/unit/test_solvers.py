@@ -5,7 +5,7 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edit_r1.trainer.solvers import dpm_solver_2m, dpm_solver_coefficients, euler
+from edit_r1.trainer.mathematics.solvers import dpm_solver_2m, dpm_solver_coefficients, euler
 
 
 def model_grid(num_steps, image_tokens=1024):

@@ -5,8 +5,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.data import describe_tasks, load_sources, read_task_list
-from edit_r1.trainer.sizes import one_size
+from edit_r1.trainer.mathematics.sizes import one_size
+from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.transformers import TransformersEngine
 from edit_r1.shared.config import load_config
 from edit_r1.shared.errors import ConfigError
-from edit_r1.trainer import report
 from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.trainer.records import Pictures, ShownGroup, save_rollouts
+from edit_r1.trainer.records.records import Pictures, ShownGroup, save_rollouts
+from edit_r1.trainer.report import report
 from tests.support.tiny_editor import build_tiny_editor
 
 

@@ -2,15 +2,15 @@ import pytest
 import torch
 from PIL import Image
 
-from edit_r1.trainer.flow import interpolate
-from edit_r1.trainer.lora_policy import LoraPolicy
-from edit_r1.trainer.losses import NftLoss
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.mathematics.flow import interpolate
+from edit_r1.trainer.mathematics.objectives.nft import nft_loss
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.trainer.objectives.nft import nft_loss
-from edit_r1.trainer.processes import Processes
+from edit_r1.trainer.policy.lora import LoraPolicy
 from edit_r1.trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
-from edit_r1.trainer.update import update
+from edit_r1.trainer.update.losses import NftLoss
+from edit_r1.trainer.update.update import update
 from tests.support.tiny_editor import build_tiny_editor
 
 NUM_SAMPLES = 5

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from edit_r1.shared.files import write_json, write_text
 from edit_r1.shared.markdown import table
-from edit_r1.trainer import pages
 from edit_r1.trainer.alignment.agreement import PairAgreement, ScoreAgreement
 from edit_r1.trainer.alignment.results import (
     ALL,
@@ -24,7 +23,8 @@ from edit_r1.trainer.alignment.results import (
     mean_over_tasks,
     paired_tests,
 )
-from edit_r1.trainer.charts import Series, line_chart
+from edit_r1.trainer.report import pages
+from edit_r1.trainer.report.charts import Series, line_chart
 from edit_r1.trainer.significance import Interval
 
 HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"

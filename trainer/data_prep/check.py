@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep import pictures
 from edit_r1.trainer.data_prep.geometry import Size
 from edit_r1.trainer.data_prep.lists import Line
 from edit_r1.trainer.data_prep.mix import task_name
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 DUPLICATE = "same picture, same prompt as line "
 _LOOKED_AT = 1024

@@ -18,7 +18,6 @@ from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.shared.files import whole_file
 from edit_r1.shared.images import content_hash
 from edit_r1.trainer.chat_client import ChatClient, Endpoint
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep import boxes as box_filter
 from edit_r1.trainer.data_prep import check as checking
 from edit_r1.trainer.data_prep import mix as mixing
@@ -31,7 +30,8 @@ from edit_r1.trainer.data_prep.pictures import Renaming
 from edit_r1.trainer.data_prep.shapes import ShapesSet
 from edit_r1.trainer.data_prep.sheet import SheetSample
 from edit_r1.trainer.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
-from edit_r1.trainer.progress import Display
+from edit_r1.trainer.machine.progress import Display
+from edit_r1.trainer.tasks.task_list import TaskLine
 from edit_r1.worlds.shapes.tasks import Split
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""The lines that the commands read: annotated objects, annotated words; task lines are `trainer.data.TaskLine`.
+"""The lines that the commands read: annotated objects, annotated words; task lines are `tasks.task_list.TaskLine`.
 
     {"image": "a.jpg", "width": 640, "height": 480, "objects": [{"label": "dog", "box": [10, 20, 200, 300]}]}
     {"image": "b.jpg", "words": [{"text": "SALE", "box": [30, 40, 120, 80]}]}
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edit_r1.trainer.data import TaskLine
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.schemas import task_key
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep.formats import renamed
 from edit_r1.trainer.data_prep.lists import InputList
 from edit_r1.trainer.data_prep.pictures import Renaming
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 PAPER_CAPS = {"reference": 600, "extract": 600}
 DUPLICATE = "duplicate line"

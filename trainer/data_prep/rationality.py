@@ -19,12 +19,12 @@ from PIL import Image
 from edit_r1.shared import images
 from edit_r1.shared.errors import DataError
 from edit_r1.trainer.chat_client import ChatClient, Part, picture_part, text_part
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep import pictures
 from edit_r1.trainer.data_prep.formats import renamed
 from edit_r1.trainer.data_prep.lists import Line
 from edit_r1.trainer.data_prep.pictures import Renaming
 from edit_r1.trainer.data_prep.streaming import Outcome, Say
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 NO, UNCLEAR = "answer No", "unclear"
 QUESTION_PATH = Path(__file__).parent / "texts" / "rationality.txt"

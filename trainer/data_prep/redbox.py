@@ -18,13 +18,13 @@ from PIL import Image, ImageDraw
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import whole_file
 from edit_r1.shared.images import content_hash
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep import pictures
 from edit_r1.trainer.data_prep.formats import LabelledBox, ObjectsLine, to_text
 from edit_r1.trainer.data_prep.geometry import PixelBox, clip, line_width, outline
 from edit_r1.trainer.data_prep.lists import Line
 from edit_r1.trainer.data_prep.pictures import Renaming
 from edit_r1.trainer.data_prep.streaming import Outcome, rng_of
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 TASK = "redbox_control"
 Kind = Literal["adjust", "remove", "replace"]

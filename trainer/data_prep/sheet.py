@@ -12,10 +12,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from edit_r1.shared.images import content_hash
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep import pictures
 from edit_r1.trainer.data_prep.mix import task_name
-from edit_r1.trainer.grids import CELL, put
+from edit_r1.trainer.report.grids import CELL, put
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 _COLUMNS, _LINES, _LINE_PIXELS, _LINE_CHARS, _GAP = 8, 3, 12, 22, 8
 

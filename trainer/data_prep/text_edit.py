@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edit_r1.trainer.data import TaskLine
 from edit_r1.trainer.data_prep.formats import Word, WordsLine, to_text
 from edit_r1.trainer.data_prep.lists import Line
 from edit_r1.trainer.data_prep.pictures import Renaming
 from edit_r1.trainer.data_prep.streaming import Outcome, rng_of
+from edit_r1.trainer.tasks.task_list import TaskLine
 
 TASK = "text_edit"
 Operation = Literal["substitute", "delete", "insert", "swap"]

@@ -15,15 +15,15 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from edit_r1.shared import packaged
 from edit_r1.shared.config import load_config
 from edit_r1.shared.errors import CheckpointError, ConfigError
-from edit_r1.trainer import checkpoint
 from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
 from edit_r1.trainer.editor import WeightsName, find_weights
-from edit_r1.trainer.export import WEIGHTS_NAME
-from edit_r1.trainer.full_policy import FullPolicy
+from edit_r1.trainer.machine import bundled_files as packaged
 from edit_r1.trainer.models import family_of_pipeline
+from edit_r1.trainer.policy import checkpoint
+from edit_r1.trainer.policy.export import WEIGHTS_NAME
+from edit_r1.trainer.policy.full import FullPolicy
 
 # Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
 _KEEP_SHAPES = "model.aspect=buckets"

@@ -13,9 +13,9 @@ from typing import TypeVar
 from PIL import Image
 
 from edit_r1.shared import images
-from edit_r1.trainer import pages
 from edit_r1.trainer.evaluation.results import JudgedItem, Results, missing_kind
 from edit_r1.trainer.evaluation.tables import Report, number
+from edit_r1.trainer.report import pages
 
 _SIDE = 192
 T = TypeVar("T")

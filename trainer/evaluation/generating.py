@@ -18,10 +18,10 @@ from PIL import Image
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import write_bytes
 from edit_r1.shared.images import content_hash, encode_png
-from edit_r1.trainer.data import open_picture
 from edit_r1.trainer.evaluation.benchmarks import Item
 from edit_r1.trainer.evaluation.sharing import Share
-from edit_r1.trainer.seeding import derived_seed
+from edit_r1.trainer.machine.seeding import derived_seed
+from edit_r1.trainer.tasks.task_list import open_picture
 
 _PATIENCE_SECONDS = 1800.0
 _POLL_SECONDS = 0.5

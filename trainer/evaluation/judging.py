@@ -19,7 +19,7 @@ from edit_r1.shared.errors import EndpointFailed, EndpointRefused
 from edit_r1.shared.images import content_hash, encode_png
 from edit_r1.shared.jsonl import append_rows, cut_torn_end, read_objects
 from edit_r1.trainer.chat_client import ChatClient, Part, picture_part, text_part
-from edit_r1.trainer.data import open_picture
+from edit_r1.trainer.tasks.task_list import open_picture
 
 
 @dataclass(frozen=True)

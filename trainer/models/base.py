@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.trainer.machine.offloading import Offloaded
+from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.quantizing import Quantization, quantized
 from edit_r1.trainer.models.skeleton import load_skeleton
-from edit_r1.trainer.offloading import Offloaded
-from edit_r1.trainer.sizes import ImageSize
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

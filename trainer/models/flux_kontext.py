@@ -13,10 +13,10 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 from torch import Tensor
 
+from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
 from edit_r1.trainer.models.shifting import shifted_sigmas
-from edit_r1.trainer.sizes import ImageSize
 
 _LONGEST_TEXT = 512  # T5 tokens FLUX was trained with
 

@@ -21,10 +21,10 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 from PIL import Image
 from torch import Tensor
 
+from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
 from edit_r1.trainer.models.shifting import shifted_sigmas
-from edit_r1.trainer.sizes import ImageSize
 
 
 class QwenImageEdit(ModelFamily):

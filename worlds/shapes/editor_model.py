@@ -19,9 +19,9 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
+from edit_r1.trainer.mathematics.solvers import dpm_solver_2m
 from edit_r1.trainer.models.base import Conditioning, LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.trainer.solvers import dpm_solver_2m
 from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
 from edit_r1.worlds.shapes.scenes import (
     BACKGROUNDS,

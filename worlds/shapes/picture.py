@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edit_r1.trainer.records import EvaluatedTask, read_evaluations
+from edit_r1.trainer.records.records import EvaluatedTask, read_evaluations
 
 ZOOM = 3
 CELL_PIXELS = 32 * ZOOM

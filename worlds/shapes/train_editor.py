@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edit_r1.shared.files import write_json
-from edit_r1.trainer.flow import interpolate
+from edit_r1.trainer.mathematics.flow import interpolate
 from edit_r1.trainer.models.base import Conditioning
 from edit_r1.trainer.models.flux_kontext import FluxKontext
 from edit_r1.worlds.shapes.editor_model import (

@@ -1,0 +1,156 @@
+"""The sizes from which estimates are made: of a model as it is built, a run as it is configured, the GPUs at hand.
+
+Enters: a family (weights or not), a configuration. Leaves: what `trainer.doctor.estimates` counts with.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.doctor.estimates import ModelShape, Plan
+from edit_r1.trainer.mathematics.schedule import num_trained_timesteps
+from edit_r1.trainer.models.base import ModelFamily
+
+_TEXT_MARKS = ("add_", "context", "txt_")
+"""In names of matrices that see text only."""
+_ONCE_A_ROW = ("norm", "mod")
+"""In names of matrices that see one vector a row."""
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """What the run will have."""
+
+    count: int
+    gigabytes: float
+    """Of each."""
+    teraflops: float
+    """What each sustains in training, not its data sheet."""
+    kind: str = "GPU"
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.kind}{'s' if self.count > 1 else ''}"
+
+
+def this_machine(count: int | None, gigabytes: float | None, teraflops: float | None) -> Gpus:
+    """What was said of the GPUs, completed by this machine's own, or by one H100 of 80 GB at 400 TFLOP/s.
+
+    A machine without GPUs, of which nothing was said, is taken for what will train: its CPU.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not found and (count, gigabytes, teraflops) == (None, None, None):
+        return Gpus(1, psutil.virtual_memory().total / 1e9, _matmul_teraflops(), "CPU")
+    own = torch.cuda.get_device_properties(0).total_memory / 1e9 if found else 80.0
+    return Gpus(count or max(found, 1), gigabytes or own, teraflops or 400.0)
+
+
+def _matmul_teraflops(size: int = 1024) -> float:
+    matrix = torch.randn(size, size)
+    matrix @ matrix
+    started = time.perf_counter()
+    matrix @ matrix
+    return 2 * size**3 / (time.perf_counter() - started) / 1e12
+
+
+def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
+    """The sizes of a model, weights or not."""
+    transformer: Any = family.transformer
+    blocks = [part for part in transformer.modules() if type(part).__name__ in transformer._repeated_blocks]
+    seen = {"shared": 0, "image": 0, "text": 0}
+    for block in blocks:
+        matrices = {
+            name: part.weight.numel()
+            for name, part in block.named_modules()
+            if isinstance(part, nn.Linear) and not any(mark in name for mark in _ONCE_A_ROW)
+        }
+        text = sum(size for name, size in matrices.items() if any(mark in name for mark in _TEXT_MARKS))
+        seen["text"] += text
+        seen["image" if text else "shared"] += sum(matrices.values()) - text
+    targets = config.lora.targets or family.lora_targets
+    adapted = [
+        part
+        for name, part in transformer.named_modules()
+        if isinstance(part, nn.Linear) and any(name == target or name.endswith(f".{target}") for target in targets)
+    ]
+    return ModelShape(
+        transformer=num_parameters(transformer),
+        shared_weights=seen["shared"],
+        image_weights=seen["image"],
+        text_weights=seen["text"],
+        largest_block=max(num_parameters(block) for block in blocks),
+        num_blocks=len(blocks),
+        width=transformer.config.num_attention_heads * transformer.config.attention_head_dim,
+        text_encoders=sum(num_parameters(module) for module in family.text_encoders),
+        vae=num_parameters(family.vae),
+        adapter=0
+        if config.tuning == "full"
+        else sum(config.lora.rank * (part.in_features + part.out_features) for part in adapted),
+    )
+
+
+def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: int) -> Plan:
+    """The sizes of a run; on GPUs, where `precision: auto` is bfloat16."""
+    model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
+    compute_bytes = 4 if model.precision == "float32" else 2
+    return Plan(
+        num_gpus=gpus.count,
+        bytes_per_weight=1.05 if model.quantization == "int8" else compute_bytes,
+        compute_bytes=compute_bytes,
+        full=config.tuning == "full",
+        sharded=model.sharding == "fsdp" and gpus.count > 1,
+        offloads_text=model.text_encoders == "offload",
+        checkpoints=model.gradient_checkpointing,
+        image_tokens=math.prod(family.grid((model.width, model.height))) * (1 + num_sources),
+        text_tokens=family.max_text_tokens,
+        pixels=model.width * model.height,
+        rollout_rows=config.rollout.batch_groups * config.group_size,
+        update_rows=config.micro_batch_size,
+        groups=config.groups_per_epoch,
+        group_size=config.group_size,
+        rollout_steps=config.rollout.steps,
+        trained_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
+        forwards_without_gradient=1 + (objective.kl_weight > 0),
+    )
+
+
+def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConfig]]:
+    """What saves memory, from what costs least time; each builds on the ones before."""
+    model = config.model
+
+    def with_model(**values: object) -> TrainConfig:
+        nonlocal config, model
+        model = model.model_copy(update=values)
+        config = config.model_copy(update={"model": model})
+        return config
+
+    if model.text_encoders == "resident" and not (model.sharding == "fsdp" and num_gpus > 1):
+        yield "model.text_encoders=offload", with_model(text_encoders="offload")
+    if not model.gradient_checkpointing:
+        yield "model.gradient_checkpointing=true", with_model(gradient_checkpointing=True)
+    while config.micro_batch_size > 1:
+        config = config.model_copy(update={"micro_batch_size": config.micro_batch_size // 2})
+        yield f"micro_batch_size={config.micro_batch_size}", config
+    if config.rollout.batch_groups > 1:
+        config = config.model_copy(update={"rollout": config.rollout.model_copy(update={"batch_groups": 1})})
+        yield "rollout.batch_groups=1", config
+    if num_gpus > 1 and model.sharding == "none":
+        yield "model.sharding=fsdp", with_model(sharding="fsdp")
+    if config.tuning == "full":
+        config = config.model_copy(update={"tuning": "lora"})
+        yield "tuning=lora", config
+    if model.quantization == "none" and model.sharding == "none":
+        yield "model.quantization=int8", with_model(quantization="int8")
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Whatever their precision."""
+    return sum(parameter.numel() for parameter in module.parameters())

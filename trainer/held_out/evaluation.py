@@ -1,0 +1,124 @@
+"""One evaluation: every held-out task edited once with fixed noise, scored by the service and by pluggable metrics.
+
+The noise of a task depends on the evaluation seed and the task's position only: before and after are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from PIL import Image
+
+from edit_r1.shared.errors import RewardServiceUnavailable
+from edit_r1.trainer.held_out.metrics import Metric, measure
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.machine.seeding import generator
+from edit_r1.trainer.mathematics.sizes import ChooseSize
+from edit_r1.trainer.mathematics.solvers import euler
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.policy.base import Policy, PolicyName
+from edit_r1.trainer.records.records import EvaluatedTask, Evaluation
+from edit_r1.trainer.rewards.reward_queue import RewardQueue, Ticket, collect_together
+from edit_r1.trainer.rollout.rollout import by_layout, velocity_given
+from edit_r1.trainer.tasks.task_list import load_sources
+from edit_r1.trainer.types import EditTask
+
+Pictures = dict[int, tuple[Image.Image, Image.Image]]
+"""(first source, edited) by task index."""
+Edits = dict[int, tuple[tuple[Image.Image, ...], Image.Image]]
+"""(sources, edited) by task index, in the order they were sent off."""
+Part = list[tuple[int, EditTask, tuple[Image.Image, ...]]]
+"""(task index, task, sources), of one layout."""
+
+
+def evaluate(
+    family: ModelFamily,
+    policy: Policy,
+    name: PolicyName,
+    tasks: Sequence[EditTask],
+    *,
+    queue: RewardQueue,
+    metrics: Mapping[str, Metric],
+    processes: Processes,
+    epoch: int,
+    num_steps: int,
+    choose_size: ChooseSize,
+    batch_size: int,
+    seed: int,
+    num_pictures: int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> tuple[Evaluation, Pictures]:
+    """Edit all tasks with one policy by Euler steps; the result is the same on every process.
+
+    num_pictures: how many of the first tasks' pictures come back. on_batch: called with the number of tasks done.
+    Raises RewardServiceUnavailable when not one edit got a score.
+    """
+    mine = processes.share(list(enumerate(tasks)), batch_size)
+    edits: Edits = {}
+    tickets: list[Ticket] = []
+    # A sharded forward needs all processes: one that has no part left edits this one, and nobody keeps it.
+    company = next(_parts([(0, tasks[0])], 1, choose_size))
+    for part in processes.in_step(_parts(mine, batch_size, choose_size), together=policy.sharded):
+        with policy.use(name):
+            made = _edit(family, part or company, num_steps, seed)
+        for (index, task, sources), edit in zip(part or (), made, strict=False):
+            edits[index] = (sources, edit)
+            tickets.append(queue.submit(task, sources, [edit], seed=index))
+        on_batch(len(part or ()))
+    rewards = collect_together(queue, tickets, processes)
+    records = [
+        _record(index, tasks[index], reward.values[0], metrics, edited)
+        for (index, (_, edited)), reward in zip(edits.items(), rewards, strict=True)
+    ]
+    everyones = sorted(processes.gather(records), key=lambda record: record.index)
+    failures = processes.gather([failure for reward in rewards for failure in reward.failures])
+    if all(record.reward is None for record in everyones):
+        raise RewardServiceUnavailable(f"none of {len(everyones)} edits got a score; the first: {failures[0]}")
+    shown = [(index, (sources[0], edited)) for index, (sources, edited) in edits.items() if index < num_pictures]
+    return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather(shown))
+
+
+def _parts(tasks: Sequence[tuple[int, EditTask]], batch_size: int, choose_size: ChooseSize) -> Iterator[Part]:
+    """What is edited at once: tasks of one batch and one layout."""
+    for start in range(0, len(tasks), batch_size):
+        loaded = [(index, task, load_sources(task, choose_size)) for index, task in tasks[start : start + batch_size]]
+        yield from by_layout(loaded, lambda one: one[2])
+
+
+def _edit(family: ModelFamily, part: Part, num_steps: int, seed: int) -> list[Image.Image]:
+    return edit_by_euler(
+        family,
+        [task.instruction for _, task, _ in part],
+        [images for _, _, images in part],
+        [generator(seed, "evaluation", index) for index, _, _ in part],
+        num_steps,
+    )
+
+
+@torch.no_grad()
+def edit_by_euler(
+    family: ModelFamily,
+    instructions: Sequence[str],
+    sources: Sequence[Sequence[Image.Image]],
+    generators: Sequence[torch.Generator],
+    num_steps: int,
+) -> list[Image.Image]:
+    """One edit of each row by the policy in use; all of one layout, row i with noise from generators[i]."""
+    size = sources[0][0].size
+    conditioning = family.encode(instructions, sources)
+    noise = family.initial_noise(generators, size)
+    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps, size))
+    return family.decode(x0, size)
+
+
+def _record(
+    index: int, task: EditTask, reward: float | None, metrics: Mapping[str, Metric], edited: Image.Image
+) -> EvaluatedTask:
+    return EvaluatedTask(
+        index=index,
+        instruction=task.instruction,
+        task=task.task,
+        reward=reward,
+        metrics=measure(metrics, task, edited),
+    )

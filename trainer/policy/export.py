@@ -1,0 +1,74 @@
+"""Export: an adapter as one file that loads at full strength anywhere.
+
+Some tools ignore the alpha in a file's metadata and load at scale 1. Here the scale alpha / rank is multiplied into the
+B matrices and alpha is set to the rank, so that scale 1 is right for all of them (diffusers, ComfyUI, ...).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer.policy.base import CopyName, Policy
+from edit_r1.trainer.policy.checkpoint import save_weights
+from edit_r1.trainer.policy.lora import LoraPolicy
+
+WEIGHTS_NAME, PREFIX = LoraPolicy.weights_name, LoraPolicy.prefix
+
+
+def export_run(policy: Policy, run_dir: Path, *, write: bool) -> None:
+    """Write the EMA weights to RUN_DIR/lora or RUN_DIR/transformer. Every process has to call it, one `write`s."""
+    if not isinstance(policy, LoraPolicy):
+        save_weights(run_dir / "transformer", policy, "ema", write=write)
+    elif write:
+        export_adapter(policy, "ema", run_dir / "lora")
+
+
+def export_adapter(policy: LoraPolicy, name: CopyName, directory: Path) -> Path:
+    """Write `directory`/pytorch_lora_weights.safetensors with the scale folded in; returns the file's path."""
+    scale = policy.lora_config.lora_alpha / policy.lora_config.r
+    tensors = {PREFIX + key: value for key, value in policy.state(name).items()}
+    return write_folded(_fold(tensors, scale), directory)
+
+
+def read_folded(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's adapter file, its alpha read from the metadata and folded in. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads(file.metadata()[LORA_ADAPTER_METADATA_KEY])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+        return _fold(tensors, config[f"{PREFIX}lora_alpha"] / config[f"{PREFIX}r"])
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is no adapter of ours: {error!r}") from error
+
+
+def read_adapter(path: Path) -> dict[str, Tensor]:
+    """An adapter in diffusers' layout: ours with its alpha folded in, any other as it is. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            ours = LORA_ADAPTER_METADATA_KEY in (file.metadata() or {})
+            tensors = {} if ours else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is no adapter: {error}") from error
+    if ours:
+        return read_folded(path)
+    if not any(key.startswith(PREFIX) for key in tensors):
+        raise CheckpointError(f"{path} is no adapter of a transformer: no tensor's name starts with {PREFIX!r}")
+    return tensors
+
+
+def write_folded(tensors: dict[str, Tensor], directory: Path) -> Path:
+    """Write `directory`/pytorch_lora_weights.safetensors; returns the file's path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, directory / WEIGHTS_NAME, metadata={"format": "pt"})
+    return directory / WEIGHTS_NAME
+
+
+def _fold(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    return {key: value * scale if ".lora_B." in key else value for key, value in tensors.items()}

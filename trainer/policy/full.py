@@ -1,0 +1,107 @@
+"""Full fine-tuning: all weights of the transformer are trained; old, EMA and reference are copies, sharded like them.
+
+Weights are float32, forwards in the model's precision. A copy is used by exchanging contents with the weights, so no
+second set is ever gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer.machine.sharding import Sharder, local, rejoined, reshard, spread, whole
+from edit_r1.trainer.policy.base import CopyName, Policy, PolicyName
+
+
+class FullPolicy(Policy):
+    """All weights of a transformer. The copies start equal to them."""
+
+    weights_name = "diffusion_pytorch_model.safetensors"
+    prefix = ""
+
+    def __init__(self, transformer: nn.Module, *, compute_dtype: torch.dtype, sharder: Sharder | None = None) -> None:
+        """compute_dtype: of forwards; the weights have to be float32. sharder: spreads weights and copies."""
+        transformer.requires_grad_(True)
+        if sharder is not None:
+            sharder(transformer, cast=True)
+        elif compute_dtype != torch.float32:
+            device = next(transformer.parameters()).device
+            transformer.forward = torch.autocast(device.type, compute_dtype)(transformer.forward)
+        self.sharded = self.gradients_are_sums = sharder is not None
+        self._transformer: Any = transformer  # diffusers ships no types
+        # Listed once: while they are gathered a module shows other parameters.
+        self._parameters = dict(transformer.named_parameters())
+        names: tuple[PolicyName, ...] = ("old", "ema", "reference")
+        self._copies = {name: [local(one.data).clone() for one in self._parameters.values()] for name in names}
+
+    def named_parameters(self) -> Mapping[str, nn.Parameter]:
+        """All weights."""
+        return self._parameters
+
+    @contextmanager
+    def use(self, name: PolicyName) -> Iterator[None]:
+        """Exchange contents with a copy; see Policy.use."""
+        self._exchange(name)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._exchange(name)
+
+    @torch.no_grad()
+    def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
+        """Gathered parameter by parameter; see Policy.state."""
+        state = {}
+        for key, tensor in zip(self._parameters, self._tensors(name), strict=True):
+            gathered = whole(tensor)
+            if keep:
+                state[key] = gathered.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return state
+
+    @torch.no_grad()
+    def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
+        """See Policy.load_state."""
+        if state.keys() != self._parameters.keys() or any(
+            state[k].shape != p.shape for k, p in self._parameters.items()
+        ):
+            raise CheckpointError(f"weights {name!r} do not fit the model at model.path")
+        for (key, parameter), tensor in zip(self._parameters.items(), self._tensors(name), strict=True):
+            local(tensor).copy_(local(spread(state[key], parameter)))
+        reshard(self._transformer)
+
+    def metadata(self) -> dict[str, str]:
+        """Nothing of our own."""
+        return {}
+
+    def write_config(self, directory: Path) -> None:
+        """The transformer's config.json, so that its class's from_pretrained takes the directory."""
+        self._transformer.save_config(directory)
+
+    @torch.no_grad()
+    def _follow(self, name: CopyName, decay: float) -> None:
+        for copy, parameter in zip(self._copies[name], self._parameters.values(), strict=True):
+            copy.lerp_(local(parameter), 1.0 - decay)
+
+    def _tensors(self, name: CopyName) -> list[Tensor]:
+        """A copy in the shape of the parameters, sharing its memory."""
+        parameters = list(self._parameters.values())
+        if name == "default":
+            return list(parameters)
+        return [rejoined(copy, parameter) for copy, parameter in zip(self._copies[name], parameters, strict=True)]
+
+    @torch.no_grad()
+    def _exchange(self, name: PolicyName) -> None:
+        if name == "default":
+            return
+        for copy, parameter in zip(self._copies[name], self._parameters.values(), strict=True):
+            own = local(parameter)
+            kept = own.clone()
+            own.copy_(copy)
+            copy.copy_(kept)
+        reshard(self._transformer)

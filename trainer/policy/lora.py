@@ -1,0 +1,163 @@
+"""LoRA: adapters `default`, `old`, `ema` in one frozen transformer; the reference is no adapter at all."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.trainer.machine.sharding import Sharder
+from edit_r1.trainer.policy.base import COPIES, CopyName, Policy, PolicyName
+
+
+class LoraPolicy(Policy):
+    """LoRA adapters on a frozen transformer. All three start equal, at the reference (B = 0)."""
+
+    weights_name = "pytorch_lora_weights.safetensors"
+    prefix = "transformer."  # diffusers' name for the part an adapter belongs to
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        *,
+        rank: int,
+        alpha: float,
+        targets: Sequence[str],
+        seed: int,
+        sharder: Sharder | None = None,
+        merges: bool = True,
+    ) -> None:
+        """Add the adapters; `seed` draws the gaussian A matrices. Raises ConfigError when no module has such a name.
+
+        sharder: spreads the frozen weights; every process keeps all adapters. merges: whether the frozen weights are
+        plain numbers to which an adapter can be added.
+        """
+        self.lora_config = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian"
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for name in COPIES:
+                _add_adapter(transformer, self.lora_config, name)
+        self._transformer = transformer
+        self._layers = [module for module in transformer.modules() if isinstance(module, LoraLayer)]
+        # Only in float32: a bfloat16 W would round most of a small B A away.
+        self.merges = (
+            merges
+            and sharder is None
+            and all(layer.get_base_layer().weight.dtype == torch.float32 for layer in self._layers)
+        )
+        self._parameters = {name: _adapter_parameters(transformer, name) for name in COPIES}
+        for parameters in self._parameters.values():
+            for parameter in parameters.values():
+                # Adapters stay in float32 beside a bfloat16 base: their updates are far below its resolution.
+                parameter.data = parameter.data.float()
+        self._follow("old", 0.0)
+        self._follow("ema", 0.0)
+        self._activate("default")
+        if sharder is not None:
+            sharder(transformer, whole={one for parameters in self._parameters.values() for one in parameters.values()})
+        self.sharded = sharder is not None
+        self.gradients_are_sums = False
+
+    def named_parameters(self) -> Mapping[str, nn.Parameter]:
+        """Adapter `default`."""
+        return self._parameters["default"]
+
+    @contextmanager
+    def use(self, name: PolicyName) -> Iterator[None]:
+        """Forwards inside compute this policy's velocity, without gradients; afterwards `default` is back."""
+        merged = name != "reference" and self.merges
+        self._activate("reference" if merged else name)
+        try:
+            with torch.no_grad(), self._merged(name) if merged else nullcontext():
+                yield
+        finally:
+            self._activate("default")
+
+    def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
+        """A copy of an adapter's weights under PEFT's names, on the CPU."""
+        # Also where it is not kept: it makes a sharded module drop gathered weights, which all have to do or none.
+        state = get_peft_model_state_dict(self._transformer, adapter_name=name)
+        if not keep:
+            return {}
+        return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+    def metadata(self) -> dict[str, str]:
+        """The adapter's configuration where diffusers looks for it: it then loads at full strength."""
+        config = {self.prefix + key: _jsonable(value) for key, value in self.lora_config.to_dict().items()}
+        return {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)}
+
+    def write_config(self, directory: Path) -> None:
+        """Nothing: it stands in the weights' metadata."""
+
+    @torch.no_grad()
+    def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
+        """Overwrite an adapter's weights. Raises CheckpointError when names or shapes do not fit."""
+        own = get_peft_model_state_dict(self._transformer, adapter_name=name)
+        if own.keys() != state.keys() or any(own[key].shape != state[key].shape for key in own):
+            raise CheckpointError(
+                f"adapter {name!r} does not fit: was it trained with other lora.rank or lora.targets?"
+            )
+        for key, value in own.items():
+            value.copy_(state[key])
+
+    @contextmanager
+    def _merged(self, name: PolicyName) -> Iterator[None]:
+        """Put W + (alpha / rank) B A in W's place, and the very W back afterwards: a third less time a forward."""
+        linears = [layer.get_base_layer() for layer in self._layers]
+        originals = [linear.weight.data for linear in linears]
+        try:
+            for layer, linear, original in zip(self._layers, linears, originals, strict=True):
+                linear.weight.data = original + layer.get_delta_weight(name)
+            yield
+        finally:
+            for linear, original in zip(linears, originals, strict=True):
+                linear.weight.data = original
+
+    def _activate(self, name: PolicyName) -> None:
+        for layer in self._layers:
+            if name == "reference":
+                layer.enable_adapters(False)
+            else:
+                layer.enable_adapters(True)
+                layer.set_adapter(name)
+
+    @torch.no_grad()
+    def _follow(self, name: CopyName, decay: float) -> None:
+        for copy, parameter in zip(self._parameters[name].values(), self._parameters["default"].values(), strict=True):
+            copy.lerp_(parameter, 1.0 - decay)
+
+
+def _add_adapter(transformer: Any, config: LoraConfig, name: str) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
+            transformer.add_adapter(config, adapter_name=name)
+    except ValueError as error:
+        raise ConfigError(f"lora.targets = {sorted(config.target_modules)}: {error}") from error
+
+
+def _adapter_parameters(transformer: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """Parameters of one adapter under names without the adapter's own, sorted."""
+    mark = f".{name}."
+    found = {
+        key.replace(mark, "."): parameter
+        for key, parameter in transformer.named_parameters()
+        if ".lora_" in key and mark in key
+    }
+    return dict(sorted(found.items()))
+
+
+def _jsonable(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else value

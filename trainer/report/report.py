@@ -1,0 +1,259 @@
+"""The report of a run: one self-contained HTML file and summary.json, made from the run directory alone.
+
+Enters: metrics, evaluations and rollouts with their pictures. Leaves: RUN_DIR/report.html, RUN_DIR/summary.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from edit_r1.shared import images
+from edit_r1.shared.files import write_json, write_text
+from edit_r1.trainer.config import CONFIG_NAME
+from edit_r1.trainer.records.metrics_log import read_metrics
+from edit_r1.trainer.records.monitors import ALARMS
+from edit_r1.trainer.records.records import (
+    EvaluatedTask,
+    Evaluation,
+    ShownGroup,
+    ShownRollouts,
+    read_evaluations,
+    read_rollouts,
+    read_versions,
+)
+from edit_r1.trainer.report import pages
+from edit_r1.trainer.report.charts import Series, line_chart
+
+REPORT_NAME, SUMMARY_NAME = "report.html", "summary.json"
+_CHARTS: Sequence[tuple[str, tuple[tuple[str, str], ...]]] = (
+    ("Reward of the rollouts", (("reward/mean", "mean"), ("reward/std", "std"))),
+    ("Spread within groups", (("reward/group_std", "std"),)),
+    ("Groups kept by the filter", (("filter/kept_fraction", "kept fraction"),)),
+    (
+        "Scores that are missing, or hardly meant",
+        (("reward/missing_fraction", "missing"), ("reward/score_mass", "mass")),
+    ),
+    ("A second method on the same edits", (("reward/second_mean", "second"), ("reward/second_gap", "reward minus it"))),
+    ("What should stay: distance from the source", (("edit/unedited_distance", "unedited half"),)),
+    ("Distance from the base: mean squared velocity", (("policy/kl_to_base", "policy"),)),
+    ("Loss", (("nft/policy_loss", "policy"), ("grpo/policy_loss", "policy"))),
+    ("Gradient norm", (("optimizer/grad_norm", "before clipping"),)),
+    (
+        "Seconds an epoch",
+        (
+            ("time/rollout_seconds", "rollout"),
+            ("time/reward_wait_seconds", "reward wait"),
+            ("time/update_seconds", "update"),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the before/after table; None where there was no score."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """What came of it: after - before."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One that was on."""
+
+    name: str
+    meaning: str
+    epochs: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One picture of a group with its reward."""
+
+    picture: str
+    reward: float | None
+
+
+@dataclass(frozen=True)
+class GroupCard:
+    """A group of candidates, best first, missing scores last."""
+
+    group: ShownGroup
+    source: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What a run began and ended with, on the tasks and metrics that both have: a resumed run may have others."""
+
+    before_dir: Path
+    """Of the pictures."""
+    before: Evaluation
+    after_dir: Path
+    after: Evaluation
+    """The same tasks in the same order."""
+
+
+class RunRecord:
+    """All that a run directory tells."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Lines of metrics.jsonl."""
+        return read_metrics(self.run_dir)
+
+    @cached_property
+    def evaluations(self) -> list[tuple[Path, Evaluation]]:
+        """By epoch, with the directory of their pictures."""
+        return read_evaluations(self.run_dir)
+
+    @cached_property
+    def ends(self) -> Ends | None:
+        """The first evaluation and the last; None when evaluation is off."""
+        if not self.evaluations:
+            return None
+        (first_dir, first), (last_dir, last) = self.evaluations[0], self.evaluations[-1]
+        return Ends(first_dir, _common(first, last), last_dir, _common(last, first))
+
+    @cached_property
+    def rollouts(self) -> list[tuple[Path, ShownRollouts]]:
+        """By epoch, with the directory of their pictures."""
+        return read_rollouts(self.run_dir)
+
+
+def write(run_dir: Path, seconds: float) -> dict[str, Any]:
+    """Write report.html and summary.json; returns the summary.
+
+    The summary holds `before` and `after` (mean reward and every evaluation metric on the held-out tasks, null when
+    evaluation is off), the report's path and the run's seconds.
+    """
+    record = RunRecord(run_dir)
+    write_text(run_dir / REPORT_NAME, render(record, seconds))
+    summary = {
+        "before": record.ends.before.means() if record.ends else None,
+        "after": record.ends.after.means() if record.ends else None,
+        "report": str(run_dir / REPORT_NAME),
+        "seconds": round(seconds, 1),
+    }
+    write_json(run_dir / SUMMARY_NAME, summary)
+    return summary
+
+
+def render(record: RunRecord, seconds: float) -> str:
+    """The report as HTML, pictures and charts inside."""
+    return pages.render(
+        "report.html",
+        run_dir=str(record.run_dir),
+        seconds=seconds,
+        num_epochs=max((line["epoch"] for line in record.metrics), default=0),
+        overall=_compare(record.ends.before, record.ends.after) if record.ends else [],
+        by_task=_by_type(record.ends) if record.ends else {},
+        charts=_charts(record),
+        pairs=_pairs(record.ends) if record.ends else [],
+        rollouts=[(rollout.epoch, _cards(directory, rollout)) for directory, rollout in record.rollouts],
+        alarms=_alarms(record.metrics),
+        versions=read_versions(record.run_dir),
+        config=(record.run_dir / CONFIG_NAME).read_text(encoding="utf-8"),
+    )
+
+
+def _alarms(metrics: Sequence[Mapping[str, Any]]) -> list[Alarm]:
+    """The alarms that were on at some time, with the epochs."""
+    epochs = {name: [int(line["epoch"]) for line in metrics if line.get(f"alarm/{name}")] for name in ALARMS}
+    return [Alarm(name, ALARMS[name], _spans(on)) for name, on in epochs.items() if on]
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """1, 2, 3, 7 as "1-3, 7"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _common(evaluation: Evaluation, other: Evaluation) -> Evaluation:
+    """The evaluation on the tasks and metrics that the other has too."""
+    known = {_key(task): task.metrics.keys() for task in other.tasks}
+    tasks = []
+    for task in evaluation.tasks:
+        if (key := _key(task)) in known:
+            metrics = {name: value for name, value in task.metrics.items() if name in known[key]}
+            tasks.append(task.model_copy(update={"metrics": metrics}))
+    return evaluation.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _key(task: EvaluatedTask) -> tuple[int, str, str | None]:
+    return task.index, task.instruction, task.task
+
+
+def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
+    means = after.means()
+    return [Comparison(name, value, means[name]) for name, value in before.means().items()]
+
+
+def _by_type(ends: Ends) -> dict[str, list[Comparison]]:
+    """Task type -> rows; empty when the task list names no types."""
+    names = sorted({task.task for task in ends.before.tasks if task.task is not None})
+    return {name: _compare(ends.before.of_type(name), ends.after.of_type(name)) for name in names}
+
+
+def _charts(record: RunRecord) -> list[tuple[str, Markup]]:
+    evaluated = sorted({name for line in record.metrics for name in line if name.startswith("eval/")})
+    held_out = [_series(record.metrics, name, name.removeprefix("eval/"), marked=True) for name in evaluated]
+    charts = [("Held-out tasks", held_out)]
+    charts += [(title, [_series(record.metrics, key, name) for key, name in lines]) for title, lines in _CHARTS]
+    # The charts escape their own texts; Markup tells the template so.
+    return [(title, Markup(svg)) for title, lines in charts if (svg := line_chart(lines, "epoch"))]  # noqa: S704
+
+
+def _series(metrics: Sequence[Mapping[str, Any]], key: str, name: str, *, marked: bool = False) -> Series:
+    points = tuple((float(line["epoch"]), float(line[key])) for line in metrics if line.get(key) is not None)
+    return Series(name.replace("_", " "), points, marked)
+
+
+def _pairs(ends: Ends) -> list[dict[str, Any]]:
+    """Held-out tasks with pictures: source, before, after, and what each was worth."""
+    return [
+        {
+            "instruction": before.instruction,
+            "source": _picture(ends.before_dir / before.source),
+            "before": (_picture(ends.before_dir / before.edited), before),
+            "after": (_picture(ends.after_dir / after.edited), after),
+        }
+        for before, after in zip(ends.before.tasks, ends.after.tasks, strict=True)
+        if before.source and before.edited and after.edited
+    ]
+
+
+def _cards(directory: Path, rollouts: ShownRollouts) -> list[GroupCard]:
+    return [_card(directory, group) for group in rollouts.groups]
+
+
+def _card(directory: Path, group: ShownGroup) -> GroupCard:
+    candidates = tuple(
+        Candidate(_picture(directory / group.candidates[index]), group.rewards[index]) for index in group.best_first
+    )
+    return GroupCard(group, _picture(directory / group.source), candidates)
+
+
+def _picture(path: Path) -> str:
+    return images.data_url(path.read_bytes())

@@ -1,0 +1,189 @@
+"""Rewards in flight: groups go to the reward service in the background while the next ones are generated.
+
+Enters: tasks with candidate images. Leaves: their rewards; a candidate whose score failed is missing (None with a
+reason), never 0. A service that is away, busy or restarting is asked again, and nothing is lost, until the deadline. A
+request that it refuses ends the run: asking again would not help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from types import TracebackType
+
+from PIL import Image
+
+from edit_r1.shared import images
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import RewardServiceError, RewardServiceUnavailable
+from edit_r1.shared.schemas import CandidateError, CompositeRecipe, EditGroup, ScoreResponse
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.types import EditTask, Rewards
+
+_SHUTDOWN_SECONDS = 5.0
+_LOOK_SECONDS, _TELL_SECONDS = 1.0, 30.0
+
+Ticket = Future[Rewards]
+"""For a group on its way."""
+
+
+class RewardQueue:
+    """A background thread with its own event loop and RewardClient; a context manager."""
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        method: str,
+        num_passes: int = 1,
+        composite: CompositeRecipe | None = None,
+        codec: images.Codec = "raw",
+        api_key: str | None = None,
+        timeout_seconds: float = 300.0,
+        deadline_seconds: float = 1800.0,
+        max_in_flight: int = 16,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """deadline_seconds: how long `collect` waits at most. tell: hears what it is waiting for when that is long."""
+        self._method, self._num_passes, self._composite = method, num_passes, composite
+        self._codec = codec
+        self._client = RewardClient(
+            url,
+            api_key=api_key,
+            timeout_seconds=timeout_seconds,
+            retry_seconds=None,  # the deadline is the queue's
+            max_in_flight=max_in_flight,
+            on_trouble=self._note,
+        )
+        self._deadline_seconds, self._tell = deadline_seconds, tell
+        self._trouble: str | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rewards", daemon=True)
+        self._pending: set[Ticket] = set()
+
+    def __enter__(self) -> RewardQueue:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for request in self._pending:
+            request.cancel()
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(_SHUTDOWN_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_SHUTDOWN_SECONDS)
+        self._loop.close()
+
+    def submit(
+        self,
+        task: EditTask,
+        sources: Sequence[Image.Image],
+        candidates: Sequence[Image.Image],
+        seed: int,
+        method: str | None = None,
+    ) -> Ticket:
+        """Send one group off; returns at once. seed: for sampling methods. method: another one than the queue's."""
+        request = self._score(task, tuple(sources), tuple(candidates), seed, method)
+        ticket = asyncio.run_coroutine_threadsafe(request, self._loop)
+        self._pending.add(ticket)
+        return ticket
+
+    def collect(self, tickets: Sequence[Ticket]) -> list[Rewards]:
+        """Wait for these groups' rewards.
+
+        Raises RewardRequestRejected when one was refused and RewardServiceUnavailable when one is still missing after
+        `deadline_seconds`.
+        """
+        started = told = time.monotonic()
+        missing = set(tickets)
+        while missing:
+            done, missing = wait(missing, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+            for ticket in done:
+                ticket.result()  # raises what went wrong
+            now = time.monotonic()
+            if not missing:
+                break
+            state = f"{len(missing)} of {len(tickets)} groups have no rewards yet"
+            if now - started >= self._deadline_seconds:
+                raise RewardServiceUnavailable(
+                    f"gave up on the reward service at {self._client.url} after {now - started:.0f} s: {state}; "
+                    f"{self._trouble or 'it answers, but slowly'} (reward.deadline_seconds)"
+                )
+            if self._trouble and (told == started or now - told >= _TELL_SECONDS):
+                told = now
+                self._tell(
+                    f"waiting for the reward service at {self._client.url}: {self._trouble}; {state}; "
+                    f"{now - started:.0f} of {self._deadline_seconds:g} s"
+                )
+        self._pending -= set(tickets)
+        return [ticket.result() for ticket in tickets]
+
+    def _note(self, trouble: str | None) -> None:
+        self._trouble = trouble
+
+    async def _score(
+        self,
+        task: EditTask,
+        sources: tuple[Image.Image, ...],
+        candidates: tuple[Image.Image, ...],
+        seed: int,
+        method: str | None,
+    ) -> Rewards:
+        group = await asyncio.to_thread(self._encode, task, sources, candidates, seed, method)
+        rewards = _read(await self._client.score(group), len(candidates))
+        self._note(None)
+        return rewards
+
+    def _encode(
+        self,
+        task: EditTask,
+        sources: tuple[Image.Image, ...],
+        candidates: tuple[Image.Image, ...],
+        seed: int,
+        method: str | None,
+    ) -> EditGroup:
+        return EditGroup(
+            instruction=task.instruction,
+            sources=tuple(images.encode(image, self._codec) for image in sources),
+            candidates=tuple(images.encode(image, self._codec) for image in candidates),
+            task=task.task,
+            requirement=task.requirement,
+            method=method or self._method,
+            num_passes=1 if method else self._num_passes,
+            composite=None if method else self._composite,
+            seed=seed,
+        )
+
+
+def collect_together(queue: RewardQueue, tickets: Sequence[Ticket], processes: Processes) -> list[Rewards]:
+    """`queue.collect` on all processes: when one of them fails all do, so that nobody waits for it in vain."""
+    collected: list[Rewards] = []
+    fault: RewardServiceError | None = None
+    try:
+        collected = queue.collect(tickets)
+    except RewardServiceError as error:
+        fault = error
+    faults = processes.gather([str(fault)] if fault else [])
+    if fault is not None:
+        raise fault
+    if faults:
+        raise RewardServiceError(f"another process: {faults[0]}")
+    return collected
+
+
+def _read(scores: ScoreResponse, num_candidates: int) -> Rewards:
+    if len(scores.results) != num_candidates:
+        raise RewardServiceError(f"asked for {num_candidates} scores, the service answered {len(scores.results)}")
+    errors = [result for result in scores.results if isinstance(result, CandidateError)]
+    return Rewards(
+        values=tuple(None if isinstance(result, CandidateError) else result.score for result in scores.results),
+        failures=tuple(result.error.message for result in errors),
+        parts=tuple(
+            {} if isinstance(result, CandidateError) else result.details.get("parts", {}) for result in scores.results
+        ),
+        masses=tuple(None if isinstance(result, CandidateError) else result.score_mass for result in scores.results),
+    )

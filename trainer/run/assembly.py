@@ -1,0 +1,196 @@
+"""A run put together, fresh or from a checkpoint, and kept in one.
+
+Enters: a TrainConfig and the checked inputs. Leaves: a Run of parts (trainer/run/components.py), and its checkpoints.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edit_r1.shared.config import dump_config
+from edit_r1.shared.files import write_text
+from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.machine.progress import Display
+from edit_r1.trainer.machine.seeding import derived_seed
+from edit_r1.trainer.mathematics.filtering import FilterThresholds
+from edit_r1.trainer.mathematics.sizes import ChooseSize
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.policy import checkpoint
+from edit_r1.trainer.policy.base import Policy
+from edit_r1.trainer.policy.checkpoint import RunState
+from edit_r1.trainer.records import records
+from edit_r1.trainer.records.metrics_log import MetricsLog
+from edit_r1.trainer.records.monitors import AlarmLimits
+from edit_r1.trainer.rewards.reward_queue import RewardQueue
+from edit_r1.trainer.run.components import (
+    alarm_limits,
+    build_loss,
+    build_optimizer,
+    build_policy,
+    build_queue,
+    build_sharder,
+    choose_size,
+    component_weights,
+    cut_instructions,
+    filter_thresholds,
+    load_family,
+)
+from edit_r1.trainer.run.preflight import Inputs
+from edit_r1.trainer.run.resuming import find_start, flatten
+from edit_r1.trainer.tasks.group_sampler import GroupSampler, SamplerState
+from edit_r1.trainer.update.losses import Loss
+
+_COMPANY_SECONDS = 1800.0
+"""By how much processes may be apart for other reasons than the reward service: a slow disk, a long compilation."""
+
+
+@dataclass
+class Run:
+    """Everything an epoch needs. The last two fields count on."""
+
+    config: TrainConfig
+    inputs: Inputs
+    processes: Processes
+    display: Display
+    family: ModelFamily
+    policy: Policy
+    optimizer: torch.optim.AdamW
+    sampler: GroupSampler
+    sampler_state: SamplerState
+    """Where the sampler stood after the last finished epoch; it may be ahead of it."""
+    queue: RewardQueue
+    log: MetricsLog | None
+    """None off the main process."""
+    choose_size: ChooseSize
+    """At which size a picture is trained."""
+    filter_thresholds: FilterThresholds
+    loss: Loss
+    alarm_limits: AlarmLimits
+    component_weights: Mapping[str, float]
+    """Of sub-scores that become advantages one by one; empty: the reward is one."""
+    evaluated: set[int]
+    """Epochs whose evaluation is on record."""
+    started_at: float
+    """time.monotonic() at which a run without interruptions would have started."""
+    epoch: int = 0
+    """Epochs finished."""
+    optimizer_steps: int = 0
+    """Optimizer steps taken so far."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, over all resumptions."""
+        return time.monotonic() - self.started_at
+
+
+@contextmanager
+def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[Run]:
+    """Build the run, fresh or from a checkpoint; everything is closed when the block ends."""
+    started_at = time.monotonic()
+    if config.cpu_threads is not None:
+        torch.set_num_threads(config.cpu_threads)
+    with ExitStack() as stack:
+        processes = Processes(config.reward.deadline_seconds + _COMPANY_SECONDS)
+        stack.callback(processes.close)
+        check_world_size(config, processes.count)
+        torch.manual_seed(derived_seed(config.seed, "process", processes.rank))
+        display.say(processes.describe())
+        start = find_start(config, display.say)
+        evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
+        processes.wait()  # nobody writes before everybody has looked
+        family = load_family(config, processes.device, num_processes=processes.count)
+        if processes.is_main:
+            texts = {task.instruction for task in (*inputs.train, *inputs.held_out)}
+            if warning := cut_instructions(family, texts):
+                display.say(warning)
+        policy = build_policy(config, family, build_sharder(config, family, processes))
+        if config.model.compile != "none":
+            transformer: Any = family.transformer  # diffusers ships no types
+            transformer.compile_repeated_blocks(backend=config.model.compile)
+        sampler = GroupSampler(inputs.train, config.seed)
+        run = Run(
+            config=config,
+            inputs=inputs,
+            processes=processes,
+            display=display,
+            family=family,
+            policy=policy,
+            optimizer=build_optimizer(config, policy),
+            sampler=sampler,
+            sampler_state=sampler.state,
+            queue=stack.enter_context(build_queue(config, display.say)),
+            log=None,
+            choose_size=choose_size(config, family),
+            filter_thresholds=filter_thresholds(config),
+            loss=build_loss(config, family, policy),
+            alarm_limits=alarm_limits(config),
+            component_weights=component_weights(config),
+            evaluated=evaluated,
+            started_at=started_at,
+        )
+        if start is not None:
+            _resume(run, start)
+        if processes.is_main:
+            run.log = stack.enter_context(_open_run_dir(config, inputs, run.epoch if start else -1))
+        yield run
+
+
+def save_checkpoint(run: Run) -> None:
+    """Write step-N for the epochs finished so far; every process has to call this."""
+    states = run.processes.gather([(run.processes.rank, torch.get_rng_state())])
+    checkpoint.save(
+        run.config.run_dir / CHECKPOINTS_NAME,
+        run.policy,
+        run.optimizer,
+        RunState(
+            epoch=run.epoch,
+            optimizer_steps=run.optimizer_steps,
+            sampler=run.sampler_state,
+            num_processes=run.processes.count,
+            seconds=run.seconds,
+        ),
+        random_states=checkpoint.RandomStates(dict(states)),
+        config_yaml=dump_config(run.config),
+        keep=run.config.checkpoint.keep,
+        write=run.processes.is_main,
+    )
+    run.processes.wait()
+
+
+def _resume(run: Run, start: Path) -> None:
+    """Go on from a checkpoint."""
+    state = checkpoint.restore(start, run.policy, run.optimizer, run.processes.rank)
+    run.epoch, run.optimizer_steps = state.epoch, state.optimizer_steps
+    run.sampler.restore(state.sampler)
+    run.sampler_state = state.sampler
+    run.started_at -= state.seconds
+    run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
+    run.display.say(f"resuming from {start} after {run.epoch} epochs")
+    if state.num_processes != run.processes.count:
+        run.display.say(
+            f"resuming with {run.processes.count} processes, it was {state.num_processes}: the same groups, noise "
+            f"and loss, dealt out anew; sums over processes may differ in their last bits"
+        )
+
+
+def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> MetricsLog:
+    """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    records.forget_after(config.run_dir, start_epoch)
+    write_text(config.run_dir / CONFIG_NAME, dump_config(config))
+    records.save_versions(config.run_dir, inputs.service)
+    return MetricsLog(
+        config.run_dir,
+        start_epoch,
+        trackers=config.trackers,
+        project=config.tracker_project,
+        config=flatten(config.model_dump(mode="json")),
+    )

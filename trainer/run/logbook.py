@@ -1,0 +1,178 @@
+"""What is written down of an epoch or an evaluation: metrics, the line a person reads, and pictures for the report.
+
+Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
+The names of the metrics stand in one table of docs/training.md.
+"""
+# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from edit_r1.trainer.held_out.evaluation import Pictures
+from edit_r1.trainer.mathematics.advantage import group_std
+from edit_r1.trainer.mathematics.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
+from edit_r1.trainer.records import records
+from edit_r1.trainer.records.metrics_log import MetricsLog
+from edit_r1.trainer.records.monitors import ALARMS, find_alarms
+from edit_r1.trainer.records.records import Evaluation, ShownGroup
+from edit_r1.trainer.report.grids import group_grid
+from edit_r1.trainer.run.assembly import Run
+from edit_r1.trainer.types import ScoredGroup
+from edit_r1.trainer.update.update import UpdateResult
+
+
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the block towards `stage`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.monotonic() - start
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """What one epoch came to, the same on every process."""
+
+    epoch: int
+    staleness: int
+    """Epochs by which its old policy was behind."""
+    rewards_P_G: Tensor
+    components: Mapping[str, Tensor]
+    """Sub-scores that were normalised one by one, [P, G] each."""
+    keep: KeepMask
+    worth_P_G: Tensor
+    update: UpdateResult
+    old_decay: float
+    signs: Mapping[str, float]
+    """What `trainer.run.monitoring` saw."""
+
+
+def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: Sequence[ScoredGroup]) -> None:
+    """Metrics and line by the main process; pictures of some groups when the epoch is one of the report's.
+
+    seconds: wall time by stage, of this process. scored: this process's groups.
+    """
+    failures = run.processes.gather([failure for group in scored for failure in group.rewards.failures])
+    metrics = {
+        **epoch_metrics(log, run),
+        **{f"time/{stage}_seconds": value for stage, value in seconds.items()},
+        "time/epoch_seconds": sum(seconds.values()),
+    }
+    if run.log is not None:
+        metrics |= _alarms(run, run.log, metrics)
+        run.log.write(log.epoch, metrics)
+    if failures:
+        run.display.say(f"epoch {log.epoch}: {len(failures)} scores are missing; the first: {failures[0]}")
+    run.display.say(_line(log.epoch, metrics, seconds, run.config.epochs))
+    if log.epoch in (1, run.config.epochs) or log.epoch % run.config.report.every == 0:
+        _save_groups(run, log, scored)
+
+
+def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures, seconds: float) -> None:
+    """Metrics, line and pictures of one evaluation."""
+    means = evaluation.means()
+    values = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if value is not None)
+    run.display.say(f"evaluation after epoch {evaluation.epoch} on {len(evaluation.tasks)} held-out tasks: {values}")
+    if run.log is not None:
+        run.log.write(
+            evaluation.epoch,
+            {**{f"eval/{name}": value for name, value in means.items()}, "time/evaluation_seconds": seconds},
+        )
+        records.save_evaluation(run.config.run_dir, evaluation, pictures)
+
+
+def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
+    """The epoch's numbers by name."""
+    rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
+    rho = log.worth_P_G[~log.worth_P_G.isnan()]
+    dropped = num_dropped_by_rule(rewards, run.filter_thresholds)
+    result = log.update
+    return {
+        "reward/mean": float(rewards[present].mean()),
+        "reward/std": float(rewards[present].std(correction=0)),
+        "reward/group_std": float(group_std(rewards).nanmean()),
+        **{f"reward/{name.replace('.', '_')}_mean": float(part.nanmean()) for name, part in log.components.items()},
+        "reward/missing_fraction": 1.0 - float(present.double().mean()),
+        "rollout/staleness_epochs": float(log.staleness),
+        "filter/replaced_groups": float(len(rewards) - run.config.groups_per_epoch),
+        "filter/kept_fraction": float(log.keep.kept_P.double().mean()),
+        "filter/below_quorum_groups": float(log.keep.reasons.count(BELOW_QUORUM)),
+        **{f"filter/{rule}_drops_groups": float(count) for rule, count in dropped.items()},
+        "filter/banned_tasks": float(len(run.sampler.state.banned)),
+        "optimality/std": float(rho.std(correction=0)) if rho.numel() else 0.0,
+        **result.terms,
+        "optimizer/grad_norm": result.grad_norm,
+        "optimizer/steps": float(run.optimizer_steps),
+        "policy/old_decay": log.old_decay,
+        **log.signs,
+    }
+
+
+def _alarms(run: Run, log: MetricsLog, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The alarms as metrics; those that went on are told."""
+    epochs = [line for line in log.lines if "reward/mean" in line]
+    present = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    on = find_alarms([*epochs, present], run.alarm_limits)
+    for name in sorted(on):
+        if not (epochs and epochs[-1].get(f"alarm/{name}")):
+            run.display.say(f"ALARM {name}: {ALARMS[name]}")
+    return {f"alarm/{name}": float(name in on) for name in ALARMS}
+
+
+def _line(epoch: int, metrics: Mapping[str, float], seconds: Mapping[str, float], epochs: int) -> str:
+    stages = ", ".join(f"{stage.replace('_', ' ')} {value:.1f}" for stage, value in seconds.items())
+    return (
+        f"epoch {epoch:>{len(str(epochs))}}/{epochs}  reward {metrics['reward/mean']:.3f}  "
+        f"kept {metrics['filter/kept_fraction']:.0%}  {metrics['time/epoch_seconds']:.1f} s ({stages})"
+    )
+
+
+def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None:
+    """Keep pictures of a few groups: the best, the worst, a dropped one when there is one, then others."""
+    means = log.rewards_P_G.nanmean(dim=1)
+    by_mean = [index for index in means.argsort().tolist() if not means[index].isnan()]
+    standing = {by_mean[0]: "worst", by_mean[-1]: "best"}
+    dropped = [index for index, reason in enumerate(log.keep.reasons) if reason is not None]
+    wanted = list(dict.fromkeys([by_mean[-1], by_mean[0], *dropped[:1], *range(len(means))]))
+    wanted = wanted[: run.config.report.groups]
+    mine = [group for group in scored if group.rollout.group.index in wanted]
+    everyones = run.processes.gather([_shown(group, log.keep, standing) for group in mine])
+    if run.log is not None and everyones:
+        ordered = sorted(everyones, key=lambda pair: wanted.index(pair[0].index))
+        records.save_rollouts(run.config.run_dir, log.epoch, ordered)
+        rows = [
+            (pictures.source, [(pictures.candidates[i], shown.rewards[i]) for i in shown.best_first])
+            for shown, pictures in ordered
+        ]
+        run.log.show(log.epoch, "rollout/groups", group_grid(rows))
+
+
+def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> tuple[ShownGroup, records.Pictures]:
+    rollout, index = group.rollout, group.rollout.group.index
+    shown = ShownGroup(
+        index=index,
+        instruction=rollout.group.task.instruction,
+        task=rollout.group.task.task,
+        source=f"{index:03d}-source.webp",
+        candidates=tuple(f"{index:03d}-{candidate:02d}.webp" for candidate in range(len(rollout.candidates))),
+        rewards=group.rewards.values,
+        dropped_because=keep.reasons[index],
+        standing=standing.get(index),
+    )
+    return shown, records.Pictures(rollout.sources[0], rollout.candidates)

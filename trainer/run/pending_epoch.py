@@ -1,0 +1,169 @@
+"""The first half of an epoch: tasks are drawn, rolled out and sent off; later their scores are collected.
+
+Enters: the run. Leaves: an Underway epoch, then what it was scored. Between the two other epochs may begin
+(`max_staleness`): nothing here changes a weight.
+Legend: P groups of an epoch over all processes (more than it began with once some were replaced), G candidates a group.
+"""
+# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from edit_r1.shared.errors import RewardServiceUnavailable
+from edit_r1.trainer.machine.seeding import derived_seed
+from edit_r1.trainer.mathematics.filtering import group_statistics
+from edit_r1.trainer.rewards.reward_queue import Ticket, collect_together
+from edit_r1.trainer.rollout.rollout import roll_out
+from edit_r1.trainer.run.assembly import Run
+from edit_r1.trainer.run.logbook import Stopwatch
+from edit_r1.trainer.tasks.group_sampler import SamplerState
+from edit_r1.trainer.types import RolloutGroup, ScoredGroup, TaskGroup
+
+
+@dataclass
+class Underway:
+    """An epoch whose rollouts are made and whose scores are on their way."""
+
+    epoch: int
+    staleness: int
+    """Epochs that have yet to be finished before it: by so many its old policy will be behind."""
+    sampler_before: SamplerState
+    """Where the sampler stood before it."""
+    groups: list[TaskGroup] = field(default_factory=list)
+    """Of all processes."""
+    rollouts: list[RolloutGroup] = field(default_factory=list)
+    """Of this process."""
+    tickets: list[Ticket] = field(default_factory=list)
+    """One a rollout."""
+    second_tickets: dict[int, Ticket] = field(default_factory=dict)
+    """By group: those that a second method looks at."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What came back, the same on every process but for `scored`."""
+
+    scored: Sequence[ScoredGroup]
+    """This process's groups."""
+    rewards_P_G: Tensor
+    """float64 [P, G], NaN where missing."""
+    components: Mapping[str, Tensor]
+    """Sub-scores that are normalised one by one, like the rewards; empty when there are none."""
+    second_P_G: Tensor | None
+    """Scores of a method that training does not use, NaN but for a few groups; None without one."""
+
+
+def begin_epoch(run: Run, epoch: int) -> Underway:
+    """Draw the epoch's tasks, roll them out, send them off; scoring goes on in the background."""
+    underway = Underway(epoch, staleness=epoch - 1 - run.epoch, sampler_before=run.sampler.state)
+    _extend(run, underway, run.config.groups_per_epoch)
+    return underway
+
+
+def collect_scores(run: Run, underway: Underway) -> Scores:
+    """Wait for the scores; groups that miss too many are replaced, `filter.refill_rounds` times at most.
+
+    Raises RewardServiceError when the service stays away, refuses, or fails on too many candidates.
+    """
+    settings = run.config.filter
+    scores = _collect(run, underway)
+    _break_circuit(run, scores)
+    for _ in range(settings.refill_rounds):
+        num_lacking = run.config.groups_per_epoch - _num_with_quorum(scores.rewards_P_G, settings.quorum)
+        if not num_lacking:
+            break
+        run.display.say(f"epoch {underway.epoch}: {num_lacking} groups miss too many scores and are replaced")
+        _extend(run, underway, num_lacking)
+        scores = _collect(run, underway)
+    return scores
+
+
+def _extend(run: Run, underway: Underway, count: int) -> None:
+    """Add `count` groups; each is scored while the next ones are generated."""
+    config = run.config
+    added = run.sampler.next_groups(underway.epoch, count, start=len(underway.groups))
+    underway.groups += added
+    mine = run.processes.share(added, config.rollout.batch_groups)
+    with underway.watch.time("rollout"), run.display.bar("rollout", len(mine)) as advance:
+        for rollout in roll_out(
+            run.family,
+            run.policy,
+            mine,
+            group_size=config.group_size,
+            num_steps=config.rollout.steps,
+            noise_level=run.loss.noise_level,
+            choose_size=run.choose_size,
+            batch_groups=config.rollout.batch_groups,
+            seed=config.seed,
+            processes=run.processes,
+        ):
+            group = rollout.group
+            judge_seed = derived_seed(config.seed, "judge", group.epoch, group.index)
+            underway.tickets.append(run.queue.submit(group.task, rollout.sources, rollout.candidates, judge_seed))
+            underway.rollouts.append(rollout)
+            if config.monitor.second_method and group.index < config.monitor.second_groups:
+                underway.second_tickets[group.index] = run.queue.submit(
+                    group.task, rollout.sources, rollout.candidates, judge_seed, config.monitor.second_method
+                )
+            advance()
+
+
+def _collect(run: Run, underway: Underway) -> Scores:
+    with underway.watch.time("reward_wait"):
+        first, second = underway.tickets, underway.second_tickets
+        collected = collect_together(run.queue, [*first, *second.values()], run.processes)
+    scored = [
+        ScoredGroup(rollout, one) for rollout, one in zip(underway.rollouts, collected[: len(first)], strict=True)
+    ]
+    num_groups = len(underway.groups)
+    seconds = {index: one.values for index, one in zip(second, collected[len(first) :], strict=True)}
+    return Scores(
+        scored,
+        _gather(run, num_groups, {group.rollout.group.index: group.rewards.values for group in scored}),
+        {
+            name: _gather(
+                run,
+                num_groups,
+                {one.rollout.group.index: [part.get(name) for part in one.rewards.parts] for one in scored},
+            )
+            for name in run.component_weights
+        },
+        _gather_second(run, num_groups, seconds) if run.config.monitor.second_method else None,
+    )
+
+
+def _gather(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
+    """Everyone's values, float64 [P, G], NaN where missing."""
+    own_P_G = torch.zeros(num_groups, run.config.group_size, dtype=torch.float64)
+    for index, values in values_by_group.items():
+        row = [float("nan") if value is None else value for value in values]
+        own_P_G[index] = torch.tensor(row, dtype=torch.float64)
+    return run.processes.sum(own_P_G)
+
+
+def _gather_second(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
+    """Everyone's second scores, NaN also for the groups that were not looked at."""
+    second_P_G = _gather(run, num_groups, values_by_group)
+    second_P_G[run.config.monitor.second_groups :] = float("nan")
+    return second_P_G
+
+
+def _break_circuit(run: Run, scores: Scores) -> None:
+    """Raises RewardServiceUnavailable when too many scores are missing for the rest to be trusted."""
+    missing, limit = float(scores.rewards_P_G.isnan().double().mean()), run.config.reward.max_missing_fraction
+    if missing > limit:
+        failures = run.processes.gather([failure for group in scores.scored for failure in group.rewards.failures])
+        raise RewardServiceUnavailable(
+            f"{missing:.0%} of {scores.rewards_P_G.numel()} candidates got no score, more than "
+            f"reward.max_missing_fraction = {limit:g}; the first: {failures[0]}"
+        )
+
+
+def _num_with_quorum(rewards_P_G: Tensor, quorum: int) -> int:
+    return int((group_statistics(rewards_P_G).num_scored_P >= quorum).sum())

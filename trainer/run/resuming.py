@@ -1,0 +1,106 @@
+"""Where a run starts: fresh, or at a checkpoint that fits its configuration. No torch at import.
+
+Enters: the configuration and the run directory. Leaves: a checkpoint's path or None, or one clear error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, DataConfig, ModelConfig, TrainConfig
+
+_FIXED = (
+    "seed",
+    "data.train",
+    "model.family",
+    "model.width",
+    "model.height",
+    "model.aspect",
+    "model.max_aspect",
+    "tuning",
+    "lora",
+    "groups_per_epoch",
+)
+"""Keys that a checkpoint's contents depend on: a run cannot go on with others."""
+_OF_NO_CONSEQUENCE = (
+    "data.root",
+    "run_dir",
+    "resume",
+    "epochs",
+    "reward.url",
+    "reward.codec",
+    "checkpoint",
+    "evaluation",
+    "report",
+    "monitor",
+    "tracker_project",
+    "trackers",
+    "cpu_threads",
+)
+"""Keys whose change is not worth a word."""
+_DEFAULTS = TrainConfig(run_dir=Path(), data=DataConfig(train=Path()), model=ModelConfig(path=""))
+
+
+def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
+    """The checkpoint to go on from, None for a fresh start.
+
+    Raises CheckpointError when the named checkpoint is missing, damaged, or of a run with other fixed keys, and
+    ConfigError for `resume=none` in a directory that holds a run.
+    """
+    from edit_r1.trainer.policy.checkpoint import damage, newest_whole  # noqa: PLC0415 - torch comes in here
+
+    if config.resume == "none":
+        _check_unused(config.run_dir)
+        return None
+    if config.resume == "auto":
+        start = newest_whole(config.run_dir / CHECKPOINTS_NAME, tell)
+    else:
+        start = Path(config.resume)
+        if fault := damage(start):
+            raise CheckpointError(f"resume = {start}: {fault}")
+    if start is not None:
+        _compare(start, config, tell)
+    return start
+
+
+def _check_unused(run_dir: Path) -> None:
+    if (run_dir / "metrics.jsonl").exists():
+        raise ConfigError(
+            f"run_dir {run_dir} already holds a run: set resume=auto to go on with it, or choose another run_dir"
+        )
+
+
+def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None]) -> None:
+    """Refuse changes of fixed keys; tell about the others."""
+    then = flatten(yaml.safe_load((checkpoint / CONFIG_NAME).read_text(encoding="utf-8")))
+    now = flatten(config.model_dump(mode="json"))
+    # A key that was not there yet stood at what is its default now; one that is gone means nothing any more.
+    then = flatten(_DEFAULTS.model_dump(mode="json")) | then
+    changed = [key for key in sorted(now) if then.get(key) != now[key]]
+    fixed = [key for key in changed if _is_under(key, _FIXED)]
+    if fixed:
+        faults = ", ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in fixed)
+        raise CheckpointError(f"cannot resume from {checkpoint}: {faults}; choose another run_dir to start afresh")
+    for key in changed:
+        if not _is_under(key, _OF_NO_CONSEQUENCE):
+            tell(f"resuming with {key} = {now.get(key)!r}, it was {then.get(key)!r}")
+
+
+def _is_under(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration's values by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,169 @@
+"""Task lists and the pictures that they name.
+
+Enters: a JSON-lines file, one task a line, images anywhere under the data root (by default the file's directory):
+    {"prompt": "make the car red", "image": "images/car.png", "requirement": ..., "task": ..., "metadata": {...}}
+    {"prompt": "put the hat on the dog", "images": ["dog.png", "hats/7.png"]}
+Leaves: EditTasks, all checked before any model is loaded; their sources at the size of the edit. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edit_r1.shared import images
+from edit_r1.shared.errors import DataError, ImageError
+from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.mathematics.sizes import ChooseSize, ImageSize
+from edit_r1.trainer.types import EditTask
+
+_FAULTS_SHOWN = 10
+_SIZES_LOOKED_AT = 1000
+
+
+class TaskLine(BaseModel):
+    """One line of a task list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    prompt: str = Field(min_length=1)
+    image: str | list[str] | None = Field(default=None, min_length=1)
+    images: list[str] | None = Field(default=None, min_length=1)
+    requirement: str | None = Field(default=None, min_length=1)
+    task: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The source images' paths as the line has them."""
+        given = self.image if self.images is None else self.images
+        return [given] if isinstance(given, str) else list(given or ())
+
+    @model_validator(mode="after")
+    def _check_images(self) -> TaskLine:
+        if (self.image is None) == (self.images is None):
+            raise ValueError("give either image or images")
+        return self
+
+
+def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]:
+    """Read and check a whole task list; image paths are relative to `root`, by default to the list's directory.
+
+    Raises DataError for an unreadable or empty list, a line that is not a task, an image file that is missing; the
+    message names line numbers, up to ten faults at once.
+    """
+    path = packaged.find_path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt ends no line
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read task list {path}: {error}") from error
+    tasks: list[EditTask] = []
+    faults: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            tasks.append(_parse_line(line, root or path.parent))
+        except DataError as error:
+            faults.append(f"  line {number}: {error}")
+    if faults:
+        more = [f"  and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
+        raise DataError("\n".join([f"task list {path} is not valid:", *faults[:_FAULTS_SHOWN], *more]))
+    if not tasks:
+        raise DataError(f"task list {path} holds no task")
+    return tuple(tasks)
+
+
+def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
+    """What is wrong with a line that should be a `model`, for people: every field at fault, in one line."""
+    return "; ".join(_describe(model, fault["loc"], fault["msg"]) for fault in error.errors())
+
+
+def describe_tasks(tasks: Sequence[EditTask]) -> str:
+    """A line for people: how many tasks, of which types, how many sources of which sizes, how long the texts are."""
+    paths = sorted({path for task in tasks for path in task.source_paths})
+    sizes = sorted({image_size(path) for path in paths[:_SIZES_LOOKED_AT]}, key=lambda size: size[0] * size[1])
+    types = Counter(task.task for task in tasks if task.task is not None).most_common()
+    num_sources = sorted({len(task.source_paths) for task in tasks})
+    words = sorted(len(task.instruction.split()) for task in tasks)
+    parts = [
+        f"{len(tasks)} tasks" + (f" ({', '.join(f'{name} {count}' for name, count in types)})" if types else ""),
+        f"{len(paths)} images of {_span([f'{width}x{height}' for width, height in sizes])}",
+        f"sources a task: {_span([str(count) for count in num_sources])}",
+        f"words an instruction: {_span([str(words[0]), str(words[-1])])}",
+    ]
+    if num_repeated := len(tasks) - len({task.id for task in tasks}):
+        parts.append(f"repeated lines: {num_repeated}")
+    if num_own := sum(task.requirement is not None for task in tasks):
+        parts.append(f"requirements of their own: {num_own}")
+    return ", ".join(parts)
+
+
+def _span(ordered: Sequence[str]) -> str:
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+
+
+def image_size(path: Path) -> ImageSize:
+    """A picture's own size, upright, by its header. Raises DataError naming the file."""
+    try:
+        return images.upright_size(path)
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error
+
+
+def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
+    """The task's source images, RGB, each resized to the size chosen for its own. Raises DataError naming the file."""
+    return tuple(resized(open_picture(path), choose_size) for path in task.source_paths)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Upright, RGB. Raises DataError naming the file."""
+    try:
+        return images.decode(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise DataError(f"picture {path}: {error}") from error
+
+
+def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
+    """The picture at the size chosen for its own."""
+    size = choose_size(image.size)
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _parse_line(line: str, directory: Path) -> EditTask:
+    try:
+        parsed = TaskLine.model_validate_json(line)
+    except ValidationError as error:
+        raise DataError(describe_faults(TaskLine, error)) from error
+    names = parsed.names
+    for name in names:
+        if not (directory / name).is_file():
+            raise DataError(f"image file {directory / name} does not exist")
+    return EditTask(
+        id=_task_id(parsed, names),
+        instruction=parsed.prompt,
+        source_paths=tuple(directory / name for name in names),
+        requirement=parsed.requirement,
+        task=parsed.task,
+        metadata=parsed.metadata,
+    )
+
+
+def _describe(model: type[BaseModel], location: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(map(str, location))
+    message = message.removeprefix("Value error, ")
+    if message == "Extra inputs are not permitted":
+        known = ", ".join(model.model_fields)
+        return f"unknown key {name!r}; known: {known} (put anything else under metadata)"
+    return f"{name}: {message}" if name else message
+
+
+def _task_id(parsed: TaskLine, names: Sequence[str]) -> str:
+    key = "\0".join([*names, parsed.prompt, parsed.requirement or ""])
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,61 @@
+"""From scored groups to the samples of an update.
+
+Enters: this process's groups, what each sample is worth and the keep-mask (both over all processes). Leaves: a
+TrainBatch.
+Which optimizer step a sample belongs to is drawn over the whole epoch, so that it does not depend on the processes.
+Legend: P groups, G candidates a group, N samples of this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edit_r1.trainer.types import RolloutGroup, TrainBatch
+
+NOT_TRAINED = -1
+
+
+def build_batch(
+    rollouts: Sequence[RolloutGroup],
+    worth_P_G: Tensor,
+    step_P_G: Tensor,
+    *,
+    num_optimizer_steps: int,
+    groups_per_unit: int,
+) -> TrainBatch:
+    """Lay out this process's samples that `assign_steps` gave a step; units are those of `machine.processes.share`."""
+    places = [
+        (row, candidate)
+        for row, rollout in enumerate(rollouts)
+        for candidate in range(len(rollout.candidates))
+        if step_P_G[rollout.group.index, candidate] != NOT_TRAINED
+    ]
+    device = rollouts[0].x0.device
+    rows = torch.tensor([row for row, _ in places], dtype=torch.int64)
+    candidates = torch.tensor([candidate for _, candidate in places], dtype=torch.int64)
+    groups = torch.tensor([rollout.group.index for rollout in rollouts])[rows]
+    return TrainBatch(
+        rollouts=tuple(rollouts),
+        places=tuple(places),
+        worth=worth_P_G[groups, candidates].float().to(device),
+        optimizer_step=step_P_G[groups, candidates],
+        unit=groups // groups_per_unit,
+        num_samples_per_step=tuple(int((step_P_G == step).sum()) for step in range(num_optimizer_steps)),
+    )
+
+
+def assign_steps(worth_P_G: Tensor, kept_P: Tensor, num_optimizer_steps: int, generator: torch.Generator) -> Tensor:
+    """Deal the kept, scored samples of the epoch out to its optimizer steps, evenly and at random.
+
+    Returns int64 [P, G]: the step, or NOT_TRAINED for a dropped group or a missing score.
+    """
+    trained = kept_P[:, None] & ~worth_P_G.isnan()
+    places = torch.nonzero(trained.flatten()).flatten()
+    shuffled = places[torch.randperm(len(places), generator=generator)]
+    steps = torch.full((trained.numel(),), NOT_TRAINED, dtype=torch.int64)
+    for step, part in enumerate(shuffled.tensor_split(num_optimizer_steps)):
+        steps[part] = step
+    return steps.view_as(trained)

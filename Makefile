@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
 # What links to the folders at the top in a checkout. An sdist has no links: they are made there.
-LINKS  := $(addprefix edit_r1/,shared reward_service trainer worlds)
+LINKS  := $(addprefix edit_r1/,shared reward_service trainer workbench worlds)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation docs docs-serve package package-check audit sbom pins clean

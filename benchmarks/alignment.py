@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edit_r1.trainer.alignment.report import TABLE_NAME
+from edit_r1.workbench.alignment.report import TABLE_NAME
 
 
 def main() -> int:

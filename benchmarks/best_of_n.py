@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edit_r1.shared.markdown import table
-from edit_r1.trainer.editor import Editor, find_weights, run_config
 from edit_r1.trainer.models.flux_kontext import FluxKontext
 from edit_r1.trainer.report.charts import Series, line_chart, standalone
+from edit_r1.workbench.editing.editor import Editor, find_weights, run_config
+from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import HERE
 from edit_r1.worlds.shapes.edit_sets import EditSet, make_scorer, score_set
 from edit_r1.worlds.shapes.editor_model import oracle_scores, sample_edits

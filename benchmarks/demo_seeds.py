@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from edit_r1.shared.markdown import table
 from edit_r1.trainer.records.records import Evaluation, read_evaluations
+from edit_r1.workbench.markdown import table
 
 HEADINGS = ("reward before", "after", "oracle success before", "after")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from edit_r1.reward_service.methods.templates import base_prompts
-from edit_r1.shared.markdown import table
+from edit_r1.workbench.markdown import table
 
 GROUPS, GROUP_SIZE = 24, 12
 SIDES = (512, 1024)

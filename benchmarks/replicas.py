@@ -27,7 +27,7 @@ from pathlib import Path
 from benchmarks.judges import save_random_judge
 from benchmarks.workload import ClientSettings, Workload, by_group
 from edit_r1.shared.client import RewardClient
-from edit_r1.shared.markdown import table
+from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import free_port
 
 LOGS = Path("runs/bench-services")

@@ -41,7 +41,7 @@ from edit_r1.reward_service.app import create_app
 from edit_r1.reward_service.service import Service
 from edit_r1.reward_service.settings import Settings
 from edit_r1.reward_service.types import SamplingSpec
-from edit_r1.shared import markdown
+from edit_r1.workbench import markdown
 
 ARMS = ("direct", "group", "candidate", "reference", "reference-png")
 HEADINGS = ("way", "candidates/s", "CPU ms a candidate", "rate / direct", "CPU / direct", "group's rate / its")

@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from edit_r1.shared import markdown
 from edit_r1.trainer.records.metrics_log import read_metrics
 from edit_r1.trainer.report.charts import Series, line_chart, standalone
+from edit_r1.workbench import markdown
 from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 CONFIG = HERE / "nft.yaml"

@@ -22,7 +22,6 @@ from statistics import median
 
 import torch
 
-from edit_r1.shared import markdown
 from edit_r1.shared.config import load_config
 from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.machine.progress import Display
@@ -38,6 +37,7 @@ from edit_r1.trainer.run.preflight import preflight
 from edit_r1.trainer.tasks.task_list import load_sources
 from edit_r1.trainer.train import finish_epoch
 from edit_r1.trainer.types import RolloutGroup, TaskGroup
+from edit_r1.workbench import markdown
 from edit_r1.worlds.shapes.demo import HERE, reward_service
 
 STAGES = ("rollout", "reward_wait", "update", "monitor")

@@ -28,6 +28,7 @@ COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
+COPY workbench workbench
 COPY worlds worlds
 RUN /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps .
 
@@ -43,6 +44,7 @@ COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
+COPY workbench workbench
 COPY worlds worlds
 # hadolint ignore=DL3013
 RUN python3 -m pip list --format=freeze > /tmp/pins.txt \

@@ -28,6 +28,7 @@ COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
+COPY workbench workbench
 COPY worlds worlds
 RUN /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps .
 

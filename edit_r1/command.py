@@ -68,7 +68,7 @@ def edit(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Judge an editor on a public benchmark: `edit-r1 evaluate imgedit|gedit DIR --model RUN --judge-url URL ...`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
-    from edit_r1.trainer.evaluation.cli import run  # noqa: PLC0415
+    from edit_r1.workbench.evaluation.cli import run  # noqa: PLC0415
 
     run(context.args)
 
@@ -92,7 +92,7 @@ def train_judge(context: typer.Context) -> None:
 def align(context: typer.Context) -> None:
     """Compare a judge's scores with what people chose: `edit-r1 align DATA --url URL --methods all`."""
     _need("jinja2", "pyarrow", "scipy", extra="`evaluation` (or `cpu`)")
-    from edit_r1.trainer.alignment.cli import align as run  # noqa: PLC0415
+    from edit_r1.workbench.alignment.cli import align as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -101,7 +101,7 @@ def align(context: typer.Context) -> None:
 def data(context: typer.Context) -> None:
     """Prepare training data: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
     _need("numpy", extra="`trainer` (or `cpu`)")
-    from edit_r1.trainer.data_prep.cli import run  # noqa: PLC0415
+    from edit_r1.workbench.data_prep.cli import run  # noqa: PLC0415
 
     run(context.args)
 
@@ -109,7 +109,7 @@ def data(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
     """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
-    from edit_r1.shared.score_cli import score as run  # noqa: PLC0415
+    from edit_r1.workbench.clients.score import score as run  # noqa: PLC0415
 
     run(context.args)
 
@@ -117,7 +117,7 @@ def score(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def selftest(context: typer.Context) -> None:
     """Check a running judge against golden edits. `edit-r1 selftest --help` lists its options."""
-    from edit_r1.shared.selftest_cli import selftest as run  # noqa: PLC0415
+    from edit_r1.workbench.clients.selftest import selftest as run  # noqa: PLC0415
 
     run(context.args)
 

@@ -13,7 +13,7 @@ from edit_r1.shared.options import DEFAULT_URL, ApiKey
 from edit_r1.shared.schemas import DEFAULT_METHOD
 
 if TYPE_CHECKING:
-    from edit_r1.trainer.editor import WeightsName
+    from edit_r1.workbench.editing.editor import WeightsName
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 Run = Annotated[Path, typer.Argument(help="Directory of the run.")]
@@ -51,7 +51,7 @@ def export(
     merged: Annotated[bool, typer.Option("--merged", help="The whole pipeline, the adapter in its weights.")] = False,
 ) -> None:
     """Write a run's adapter as one file for diffusers and ComfyUI, at full strength at scale 1."""
-    from edit_r1.trainer import editor  # noqa: PLC0415
+    from edit_r1.workbench.editing import editor  # noqa: PLC0415
 
     found = editor.find_weights(run_dir, _weights(weights), step)
     typer.echo(editor.export_merged(run_dir, found, out) if merged else editor.export(run_dir, found, out))
@@ -78,9 +78,9 @@ def edit(
     api_key: ApiKey = None,
 ) -> None:
     """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
-    from edit_r1.trainer.editor import Editor, find_weights, run_config  # noqa: PLC0415
-    from edit_r1.trainer.reranking import check_judge, rank  # noqa: PLC0415
     from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
+    from edit_r1.workbench.clients.best_of_n import check_judge, rank  # noqa: PLC0415
+    from edit_r1.workbench.editing.editor import Editor, find_weights, run_config  # noqa: PLC0415
 
     sources = [open_picture(path) for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from edit_r1.shared.errors import DataError, EndpointError, EndpointUnavailable
-from edit_r1.trainer.evaluation.benchmarks import GEDIT_TASKS, read_gedit
-from edit_r1.trainer.evaluation.published import IMGEDIT_COLUMNS
+from edit_r1.workbench.evaluation.benchmarks import GEDIT_TASKS, read_gedit
+from edit_r1.workbench.evaluation.published import IMGEDIT_COLUMNS
 from tests.support import serving
 from tests.support.benchmark_files import (
     SETTINGS,

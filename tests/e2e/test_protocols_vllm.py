@@ -9,9 +9,9 @@ import httpx
 import openai
 import pytest
 
-from edit_r1.shared.editscore_adapter import EditR1Scorer
 from edit_r1.shared.errors import DataError, RewardServiceError
 from edit_r1.shared.images import encode
+from edit_r1.workbench.clients.editscore_adapter import EditR1Scorer
 from tests.support.forked_vllm import forking
 from tests.support.protocols import EDITS, INSTRUCTION, KEY, b64, conversation, headers, scores
 from tests.support.serving import metric, picture, reward_service, wait_for

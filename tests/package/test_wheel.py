@@ -25,7 +25,7 @@ from tests.support.serving import answers, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
-PACKAGES = ("reward_service", "shared", "trainer", "worlds")
+PACKAGES = ("reward_service", "shared", "trainer", "workbench", "worlds")
 SAMPLE = "worlds/shapes/samples/00"
 CONFIG = "worlds/shapes/nft.yaml"
 TINY_EPOCH = ("epochs=1", "groups_per_epoch=2", "group_size=4", "rollout.batch_groups=2", "evaluation.tasks=4")

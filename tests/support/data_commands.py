@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from edit_r1.trainer.data_prep.cli import app
+from edit_r1.workbench.data_prep.cli import app
 from tests.support.serving import picture
 
 

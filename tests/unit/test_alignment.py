@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from edit_r1.shared.annotators import agreed
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.preferences import Pair, PreferenceItem
-from edit_r1.trainer.alignment.agreement import (
+from edit_r1.workbench.alignment.agreement import (
     bootstrap_mean,
     calibration_error,
     mcnemar,
     pair_agreement,
     score_agreement,
 )
-from edit_r1.trainer.alignment.readers import ranked_pairs, read_preferences
+from edit_r1.workbench.alignment.readers import ranked_pairs, read_preferences
 from tests.support.serving import png
 
 PAIRS = st.lists(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edit_r1.shared.errors import ConfigError, DataError, EndpointFailed, EndpointRefused, EndpointUnavailable
-from edit_r1.trainer.chat_client import ChatClient, Endpoint, picture_part, text_part
+from edit_r1.workbench.clients.chat import ChatClient, Endpoint, picture_part, text_part
 from tests.support.openai_judge import OpenAIJudge
 from tests.support.serving import png, serving
 

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.data_prep.cli import app
 from edit_r1.trainer.tasks.task_list import read_task_list
+from edit_r1.workbench.data_prep.cli import app
 from tests.support.data_commands import data, read, row, save, write
 
 
@@ -130,6 +130,6 @@ def test_from_shapes_to_a_list_that_the_trainer_reads(tmp_path):
 
 def test_the_commands_need_no_torch():
     heavy = {"torch", "transformers", "fastapi", "reward_service"}
-    code = f"import sys, edit_r1.trainer.data_prep.cli; print(*({heavy!r} & set(sys.modules)))"
+    code = f"import sys, edit_r1.workbench.data_prep.cli; print(*({heavy!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []

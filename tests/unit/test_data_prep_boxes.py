@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edit_r1.shared.errors import ConfigError
-from edit_r1.trainer.data_prep.boxes import AreaLimits
-from edit_r1.trainer.data_prep.geometry import area_fraction, clip, line_width, outline
-from edit_r1.trainer.data_prep.redbox import RED, boxed
 from edit_r1.trainer.tasks.task_list import read_task_list
+from edit_r1.workbench.data_prep.boxes import AreaLimits
+from edit_r1.workbench.data_prep.geometry import area_fraction, clip, line_width, outline
+from edit_r1.workbench.data_prep.redbox import RED, boxed
 from tests.support.data_commands import data, read, row, save, write
 
 SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
 from edit_r1.shared.errors import ConfigError
-from edit_r1.trainer.data_prep import mix
-from edit_r1.trainer.data_prep.formats import TASK_TYPES
 from edit_r1.trainer.tasks.task_list import TaskLine, read_task_list
+from edit_r1.workbench.data_prep import mix
+from edit_r1.workbench.data_prep.formats import TASK_TYPES
 from tests.support.data_commands import data, read, row, save, write
 
 

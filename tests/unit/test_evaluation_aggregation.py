@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.trainer.evaluation.aggregation import (
+from edit_r1.workbench.evaluation.aggregation import (
     GEditScores,
     Sample,
     gedit_scores,
@@ -14,7 +14,7 @@ from edit_r1.trainer.evaluation.aggregation import (
     summarise,
     summarise_gedit,
 )
-from edit_r1.trainer.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, INHERITED
+from edit_r1.workbench.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, INHERITED
 
 NUM_OF_TYPE = (95, 94, 117, 92, 86, 94, 100, 23, 36)  # in the order of IMGEDIT_COLUMNS; 737 in all
 values = st.floats(0, 10)

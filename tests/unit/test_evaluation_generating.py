@@ -6,10 +6,10 @@ import time
 import pytest
 
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.trainer.evaluation.benchmarks import Item
-from edit_r1.trainer.evaluation.generating import picture_path, wait_for
-from edit_r1.trainer.evaluation.rubrics import CRITERIA, load_prompts, questions
-from edit_r1.trainer.evaluation.sharing import Share
+from edit_r1.workbench.evaluation.benchmarks import Item
+from edit_r1.workbench.evaluation.generating import picture_path, wait_for
+from edit_r1.workbench.evaluation.rubrics import CRITERIA, load_prompts, questions
+from edit_r1.workbench.evaluation.sharing import Share
 
 
 @pytest.mark.parametrize(("rank", "count"), [("2", "2"), ("-1", "2"), ("one", "2"), ("0", "")])

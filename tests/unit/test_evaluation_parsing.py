@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edit_r1.shared.errors import UnparsableAnswerError
-from edit_r1.trainer.evaluation.parsing import criteria_scores, json_scores, official_mean
-from edit_r1.trainer.evaluation.rubrics import CRITERIA
+from edit_r1.workbench.evaluation.parsing import criteria_scores, json_scores, official_mean
+from edit_r1.workbench.evaluation.rubrics import CRITERIA
 
 ADD = CRITERIA["add"]
 PLAIN = "Brief reasoning: fine.\nPrompt Compliance: 4\nVisual Naturalness: 3\nPhysical & Detail Coherence: 2"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.__main__ import BENCHMARKS, BENCHMARKS_PAGE, MACHINE, machine
 from benchmarks.figures import names, replaced
-from edit_r1.shared.markdown import table
+from edit_r1.workbench.markdown import table
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = st.text("ab|\\<>&-: \n", max_size=60)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edit_r1.trainer.significance import sign_test
+from edit_r1.workbench.significance import sign_test
 
 
 def binomial(num_wins, num_losses):

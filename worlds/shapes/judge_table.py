@@ -20,8 +20,8 @@ import torch
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.shared.files import write_json
-from edit_r1.shared.markdown import table
 from edit_r1.shared.schemas import DEFAULT_METHOD
+from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.edit_sets import (
     Agreement,
     EditSet,

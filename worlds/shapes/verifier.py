@@ -21,7 +21,7 @@ import numpy as np
 from edit_r1.reward_service.types import Principle
 from edit_r1.shared.images import encode
 from edit_r1.shared.jsonl import write_rows
-from edit_r1.shared.markdown import table
+from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import HERE
 from edit_r1.worlds.shapes.edit_sets import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
 from edit_r1.worlds.shapes.editor_model import load_family, oracle_scores, sample_edits

@@ -1,0 +1,160 @@
+"""`edit-r1 align`: a running judge's methods beside what people chose. Preference data in, a report out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
+from edit_r1.shared.preferences import PreferenceItem
+from edit_r1.shared.schemas import ServiceInfo
+from edit_r1.workbench.alignment import report
+from edit_r1.workbench.alignment.readers import FORMATS, read_preferences
+from edit_r1.workbench.alignment.results import ALL, Evidence, Scores, gather
+from edit_r1.workbench.alignment.scoring import Cost, ScoreStore, edit_keys, score_items
+
+_ALL_METHODS = "all"
+_NEEDS_OTHERS = "composite"
+"""The method that has no score of its own."""
+_READY_SECONDS = 300.0
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def align(arguments: Sequence[str]) -> None:
+    """Run the command with these arguments; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    _app(list(arguments), prog_name="edit-r1 align", standalone_mode=True)
+
+
+@_app.command()
+def _align(
+    data: Annotated[Path, typer.Argument(help="Preference data: a file, or a directory of a published set's files.")],
+    *,
+    url: Url = DEFAULT_URL,
+    methods: Annotated[
+        str, typer.Option(help="Scoring methods, comma separated, or `all` of the service's.")
+    ] = _ALL_METHODS,
+    form: Annotated[str, typer.Option("--format", help=f"jsonl (ours), or {', '.join(FORMATS)}.")] = "jsonl",
+    out: Annotated[Path, typer.Option(help="Directory of the report; scores in it are not asked for again.")] = Path(
+        "runs/align"
+    ),
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows only.")] = None,
+    api_key: ApiKey = None,
+    in_flight: Annotated[int, typer.Option(min=1, help="Groups on the wire at once.")] = 16,
+) -> None:
+    """Compare a judge's scores with what people chose: accuracy with intervals, tests, distributions, cost."""
+    if form != "jsonl" and form not in FORMATS:
+        raise ConfigError(f"--format {form}: one of jsonl, {', '.join(FORMATS)}")
+
+    def read() -> Iterator[PreferenceItem]:
+        return islice(read_preferences(data, form), limit)
+
+    num_edits, num_judgements = _survey(read)
+    if not num_judgements:
+        raise DataError(f"{data}: no judgement by people in it")
+    out.mkdir(parents=True, exist_ok=True)
+    store = ScoreStore(out / "scores.jsonl")
+    console = Console()
+    connect = partial(RewardClient, url, api_key=api_key, max_in_flight=in_flight)
+    info, names = asyncio.run(_score_all(read, store, connect, methods, num_edits))
+    evidence, prices = _gather(read(), store, names, info.model)
+    found = report.Alignment.of(data.name, info.model, evidence, prices)
+    report.write(found, out)
+    console.print(_table(found))
+    console.print(f"{evidence.num_items} items, {len(evidence.human)} pairs, judge {info.model}", highlight=False)
+    console.print(
+        f"report: {out / report.HTML_NAME}   figures: {out / report.JSON_NAME}", soft_wrap=True, highlight=False
+    )
+
+
+async def _score_all(
+    read: Callable[[], Iterator[PreferenceItem]],
+    store: ScoreStore,
+    connect: Callable[[], RewardClient],
+    methods: str,
+    num_edits: int,
+) -> tuple[ServiceInfo, list[str]]:
+    async with connect() as client:
+        info = await client.wait_ready(_READY_SECONDS)
+        names = _chosen(methods, info)
+        with Progress(transient=True) as progress:
+            for name in names:
+                tell = partial(progress.advance, progress.add_task(name, total=num_edits))
+                await score_items(read, client, info, name, store=store, tell=tell)
+        return info, names
+
+
+def _chosen(methods: str, info: ServiceInfo) -> list[str]:
+    known = [name for name in info.methods if name != _NEEDS_OTHERS]
+    if methods == _ALL_METHODS:
+        return known
+    names = [name.strip() for name in methods.split(",")]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--methods {name}: the service knows {', '.join(known)}")
+    return names
+
+
+def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
+    """(edits, judgements): all of the data is read once before anything is asked."""
+    edits = judgements = 0
+    for item in read():
+        edits += len(item.edits)
+        judgements += len(item.pairs) + len(item.ratings)
+    return edits, judgements
+
+
+def _gather(
+    items: Iterable[PreferenceItem], store: ScoreStore, methods: Sequence[str], model: str
+) -> tuple[Evidence, dict[str, report.Price]]:
+    """The items' judgements with their scores, and what each method's scores took; the items are read once."""
+    tokens: dict[str, list[int]] = {method: [] for method in methods}
+
+    def scores_of(item: PreferenceItem) -> Scores:
+        scores = {}
+        for method in methods:
+            found = [store.get(key) for key in edit_keys(item, method, model)]
+            tokens[method] += [one.tokens for one in found if one is not None]
+            scores[method] = [None if one is None else one.score for one in found]
+        return scores
+
+    evidence = gather(items, scores_of, methods)
+    return evidence, {method: _price(store.cost(method), tokens[method]) for method in methods}
+
+
+def _price(cost: Cost, tokens: Sequence[int]) -> report.Price:
+    return report.Price(
+        seconds=cost.seconds / cost.edits if cost.edits else None, tokens=fmean(tokens) if tokens else None
+    )
+
+
+def _table(found: report.Alignment) -> Table:
+    """What fits a terminal; the report has the rest."""
+    table = Table(title="pairs ordered as people do")
+    for heading in ("method", "strict", "95 %", "half", "ties", "none", "s", "tokens"):
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    for method in found.ranked:
+        overall, price = found.tasks[method][ALL], found.prices[method]
+        table.add_row(
+            method,
+            report.figure(overall.strict.estimate),
+            f"{report.figure(100 * overall.strict.low, 0)}-{report.figure(100 * overall.strict.high, 0)}",
+            report.figure(overall.half.estimate),
+            report.figure(overall.tie_rate, 2),
+            str(overall.num_missing),
+            report.figure(price.seconds),
+            report.figure(price.tokens, 0),
+        )
+    table.caption = "half: equal scores count half; ties, none: equal, missing; s, tokens: of one edit"
+    return table

@@ -1,0 +1,119 @@
+"""`edit-r1 selftest`: golden edits against a running reward service; prints how well their order is kept.
+
+Imports no program: it is the client, with files in and two tables out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edit_r1.shared.calibration import (
+    MIN_ORDERED_SHARE,
+    QUALITIES,
+    Golden,
+    ordered_shares,
+    read_calibration,
+    required_share,
+    scores_by_quality,
+)
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
+from edit_r1.shared.schemas import DEFAULT_METHOD
+
+SAMPLES = Path(__file__).parents[2] / "worlds" / "shapes" / "samples"
+_READY_SECONDS = 300.0
+
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+Scores = list[dict[str, float]]
+
+
+def selftest(arguments: Sequence[str]) -> None:
+    """Run the command with these arguments; ends the process on `--help` and wrong usage.
+
+    Raises:
+        ConfigError: the calibration directory is wrong.
+        RewardServiceError: the service refused, or is not there.
+
+    """
+    _app(list(arguments), prog_name="edit-r1 selftest", standalone_mode=True)
+
+
+@_app.command()
+def _selftest(
+    url: Url = DEFAULT_URL,
+    method: Annotated[list[str] | None, typer.Option(help="Scoring method; may be repeated.")] = None,
+    calibration: Annotated[
+        Path, typer.Option(help="NN/{source,done,half,untouched,wrong}.png and instruction.txt.")
+    ] = SAMPLES,
+    api_key: ApiKey = None,
+) -> None:
+    """Check a running judge: done > half > untouched > wrong. Exit status 1 when its scores would mislead."""
+    golden = read_calibration(calibration)
+    methods = method or [DEFAULT_METHOD]
+    scores = asyncio.run(_score_all(url, api_key, golden, methods))
+    console = Console()
+    for name in methods:
+        console.print(_scores_table(name, golden, scores[name]))
+    console.print(_order_table(scores))
+    weak = [name for name in methods if required_share(scores[name]) < MIN_ORDERED_SHARE]
+    if weak:
+        console.print(
+            f"FAILED: {', '.join(weak)}: a done edit must beat untouched and wrong ones {MIN_ORDERED_SHARE:.0%}"
+        )
+        raise typer.Exit(1)
+    console.print("passed")
+
+
+async def _score_all(
+    url: str, api_key: str | None, golden: Sequence[Golden], methods: Sequence[str]
+) -> dict[str, Scores]:
+    """Method -> one table a golden group; an edit that got no score is missing in it."""
+    async with RewardClient(url, api_key=api_key) as client:
+        await client.wait_ready(_READY_SECONDS)
+        found = {}
+        for name in methods:
+            groups = [one.group.model_copy(update={"method": name}) for one in golden]
+            answers = await asyncio.gather(*(client.score(group) for group in groups))
+            found[name] = [scores_by_quality(one, answer) for one, answer in zip(golden, answers, strict=True)]
+    return found
+
+
+def _scores_table(method: str, golden: Sequence[Golden], scores: Scores) -> Table:
+    """Mean score of each quality, by task."""
+    by_task: dict[str, Scores] = defaultdict(list)
+    for one, table in zip(golden, scores, strict=True):
+        by_task[one.task].append(table)
+    shown = Table(title=f"mean score by {method}")
+    for heading in ("task", "groups", *QUALITIES, "no score"):
+        shown.add_column(heading, justify="left" if heading == "task" else "right")
+    for task, tables in sorted(by_task.items()):
+        missing = sum(len(one.qualities) for one in golden if one.task == task) - sum(map(len, tables))
+        shown.add_row(task, str(len(tables)), *_means(tables), str(missing))
+    missing = sum(len(one.qualities) for one in golden) - sum(map(len, scores))
+    shown.add_row("all", str(len(scores)), *_means(scores), str(missing), style="bold")
+    return shown
+
+
+def _means(tables: Sequence[Mapping[str, float]]) -> list[str]:
+    columns = ([table[quality] for table in tables if quality in table] for quality in QUALITIES)
+    return [f"{fmean(column):.3f}" if column else "-" for column in columns]
+
+
+def _order_table(scores: Mapping[str, Scores]) -> Table:
+    """How often the better edit won, a row a pair, a column a method."""
+    shares = {name: ordered_shares(tables) for name, tables in scores.items()}
+    shown = Table(title="better edit scored higher")
+    for heading in ("pair", *shares):
+        shown.add_column(heading, justify="left" if heading == "pair" else "right")
+    for pair in next(iter(shares.values())):
+        shown.add_row(" > ".join(pair), *(f"{found[pair]:.0%}" for found in shares.values()))
+    return shown

@@ -1,0 +1,103 @@
+"""`edit-r1 data boxes`: objects that are neither too small to see nor most of the picture.
+
+Enter: annotated pictures, which leave with the objects that fit; or tasks with annotated objects under
+`metadata.objects`, which leave when all of those fit. Source: arXiv:2510.16888, Section 3.1 (it gives no limits; the
+defaults are ours).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.trainer.tasks.task_list import TaskLine, describe_faults
+from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, renamed, to_text
+from edit_r1.workbench.data_prep.geometry import Box, Size, area_fraction, clip
+from edit_r1.workbench.data_prep.lists import Line, as_model
+from edit_r1.workbench.data_prep.pictures import Renaming, upright_size
+from edit_r1.workbench.data_prep.streaming import Outcome
+
+TOO_SMALL, TOO_LARGE = "object below the minimum area", "object above the maximum area"
+OUTSIDE = "object empty or outside its picture"
+NONE_LEFT, OBJECT_DROPPED = "picture without an object left", "task whose object was dropped"
+
+
+class _Annotations(BaseModel):
+    objects: tuple[LabelledBox, ...]
+
+
+class AnnotatedTask(BaseModel):
+    """A task and the objects it is about."""
+
+    task: TaskLine
+    objects: tuple[LabelledBox, ...]
+
+
+@dataclass(frozen=True)
+class AreaLimits:
+    """Shares of the picture's area, both included."""
+
+    minimum: float
+    maximum: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minimum <= self.maximum <= 1:
+            raise ConfigError(
+                f"areas must be 0 <= minimum <= maximum <= 1, found {self.minimum:g} and {self.maximum:g}"
+            )
+
+    def why_not(self, box: Box, size: Size) -> str | None:
+        """The reason to drop a box; None for one that fits."""
+        inside = clip(box, size)
+        if inside is None:
+            return OUTSIDE
+        share = area_fraction(inside, size)
+        if share < self.minimum:
+            return TOO_SMALL
+        return TOO_LARGE if share > self.maximum else None
+
+
+def parse(text: str) -> ObjectsLine | AnnotatedTask:
+    """A line of either kind: one with a prompt is a task. Raises DataError."""
+    try:
+        data: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error}") from error
+    if not isinstance(data, dict) or "prompt" not in data:
+        return as_model(ObjectsLine)(text)
+    task = as_model(TaskLine)(text)
+    try:
+        return AnnotatedTask(task=task, objects=_Annotations.model_validate(task.metadata).objects)
+    except ValidationError as error:
+        raise DataError(f"metadata: {describe_faults(_Annotations, error)}") from error
+
+
+def keep(line: Line[ObjectsLine | AnnotatedTask], limits: AreaLimits, directory: Path, rename: Renaming) -> Outcome:
+    """What is left of one line; `directory` is the list's."""
+    value = line.value
+    name = value.image if isinstance(value, ObjectsLine) else value.task.names[0]
+    size = value.size if isinstance(value, ObjectsLine) else None
+    try:
+        reasons = _reasons(value.objects, limits, size or upright_size(directory / name))
+    except DataError as error:
+        return Outcome(dropped=(str(error),))
+    dropped = tuple(reason for reason in reasons if reason)
+    if isinstance(value, AnnotatedTask):
+        if dropped:
+            return Outcome(dropped=(*dropped, OBJECT_DROPPED))
+        return Outcome((renamed(value.task, rename),))
+    objects = tuple(found for found, reason in zip(value.objects, reasons, strict=True) if reason is None)
+    if not objects:
+        return Outcome(dropped=(*dropped, NONE_LEFT))
+    kept = value.model_copy(update={"image": rename(value.image), "objects": objects})
+    return Outcome((to_text(kept),), dropped)
+
+
+def _reasons(objects: Sequence[LabelledBox], limits: AreaLimits, size: Size) -> list[str | None]:
+    return [limits.why_not(found.box, size) for found in objects]

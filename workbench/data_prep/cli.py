@@ -1,0 +1,366 @@
+"""`edit-r1 data ...`: the commands that make a task list, and the table each one ends with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.files import whole_file
+from edit_r1.shared.images import content_hash
+from edit_r1.trainer.machine.progress import Display
+from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.workbench.clients.chat import ChatClient, Endpoint
+from edit_r1.workbench.data_prep import boxes as box_filter
+from edit_r1.workbench.data_prep import check as checking
+from edit_r1.workbench.data_prep import mix as mixing
+from edit_r1.workbench.data_prep import rationality as judging
+from edit_r1.workbench.data_prep import redbox as red_boxes
+from edit_r1.workbench.data_prep import text_edit as text_edits
+from edit_r1.workbench.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine, renamed
+from edit_r1.workbench.data_prep.lists import Examined, InputList, as_model
+from edit_r1.workbench.data_prep.pictures import Renaming
+from edit_r1.workbench.data_prep.shapes import ShapesSet
+from edit_r1.workbench.data_prep.sheet import SheetSample
+from edit_r1.workbench.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
+from edit_r1.worlds.shapes.tasks import Split
+
+T = TypeVar("T")
+L = TypeVar("L", bound=str)
+_FAULTS_SHOWN = 20
+_SIZES_SHOWN = 8
+
+app = typer.Typer(
+    help="Prepare training data: task lists from annotated pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="List to read.")]
+Out = Annotated[Path, typer.Option(metavar="OUTPUT.jsonl", help="List to write.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew and replace what there is.")]
+Seed = Annotated[int, typer.Option(help="Of the random choices.")]
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one of the commands; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    app(list(arguments), prog_name="edit-r1 data", standalone_mode=True)
+
+
+@app.command()
+def boxes(
+    source: Input,
+    *,
+    out: Out,
+    min_area: Annotated[float, typer.Option(help="Least share of the picture's area.")] = 0.01,
+    max_area: Annotated[float, typer.Option(help="Largest share.")] = 0.5,
+    restart: Restart = False,
+) -> None:
+    """Keep the objects whose boxes are between two areas; of tasks, those all of whose objects are."""
+    limits = box_filter.AreaLimits(min_area, max_area)
+    records = InputList(source, box_filter.parse)
+    examined = _examine(records, out)
+    rename = Renaming(source.parent, out.parent)
+    job = _job("boxes", out, {source: examined}, {"min_area": min_area, "max_area": max_area}, restart)
+    _process(job, records.lines, lambda line: box_filter.keep(line, limits, source.parent, rename), examined.num_lines)
+
+
+@app.command()
+def redbox(
+    source: Input,
+    *,
+    out: Out,
+    images: Annotated[
+        Path | None, typer.Option(help="Directory of the new pictures; by default OUTPUT_images beside the list.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="adjust, remove or replace; by default all, equally often.")
+    ] = None,
+    nouns: Annotated[
+        Path | None, typer.Option(help="What objects are replaced with, one a line; by default the list's labels.")
+    ] = None,
+    per_picture: Annotated[int, typer.Option(min=1, help="Objects of a picture that get a task, at most.")] = 1,
+    line_width: Annotated[
+        float, typer.Option(min=0, max=0.1, help="Of the red line, as a share of the picture's shorter side.")
+    ] = red_boxes.Choices.line_fraction,
+    seed: Seed = 0,
+    restart: Restart = False,
+) -> None:
+    """Draw a red box around an object and write an instruction to adjust, remove or replace it."""
+    records = InputList(source, as_model(ObjectsLine))
+    examined = _examine(records, out)
+    kinds = _some_of("--kind", kind, red_boxes.KINDS)
+    words: tuple[str, ...] = ()
+    if "replace" in kinds:
+        labels = {found.label for line in records.lines() for found in line.value.objects} if nouns is None else ()
+        words = red_boxes.read_nouns(nouns) if nouns else tuple(sorted(labels))
+    choices = red_boxes.Choices(kinds, words, per_picture, line_width, seed)
+    pictures = images or out.parent / f"{out.stem}_images"
+    pictures.mkdir(parents=True, exist_ok=True)
+    places = red_boxes.Places(source.parent, pictures, Renaming(pictures, out.parent))
+    options = {
+        "images": _name(pictures, out),
+        "kinds": list(kinds),
+        "nouns": content_hash("\n".join(words).encode()),
+        "per_picture": per_picture,
+        "line_width": line_width,
+        "seed": seed,
+    }
+    job = _job("redbox", out, {source: examined}, options, restart)
+    _process(job, records.lines, lambda line: red_boxes.draw(line, choices, places), examined.num_lines)
+
+
+@app.command()
+def text_edit(
+    source: Input,
+    *,
+    out: Out,
+    operation: Annotated[
+        list[str] | None, typer.Option(help="substitute, delete, insert or swap; by default all, equally often.")
+    ] = None,
+    max_changes: Annotated[int, typer.Option(min=1, help="Characters of a word that change, at most.")] = 2,
+    min_length: Annotated[int, typer.Option(min=1, help="Shorter words are left alone.")] = 3,
+    per_picture: Annotated[int, typer.Option(min=1, help="Words of a picture that get a task, at most.")] = 1,
+    seed: Seed = 0,
+    restart: Restart = False,
+) -> None:
+    """Alter characters of words that stand in pictures: replace the text "SALE" with "SALF"."""
+    records = InputList(source, as_model(WordsLine))
+    examined = _examine(records, out)
+    operations = _some_of("--operation", operation, text_edits.OPERATIONS)
+    choices = text_edits.Choices(operations, max_changes, min_length, per_picture, seed)
+    rename = Renaming(source.parent, out.parent)
+    options = {
+        "operations": list(operations),
+        "max_changes": max_changes,
+        "min_length": min_length,
+        "per_picture": per_picture,
+        "seed": seed,
+    }
+    job = _job("text-edit", out, {source: examined}, options, restart)
+    _process(job, records.lines, lambda line: text_edits.rewrite(line, choices, rename), examined.num_lines)
+
+
+@app.command()
+def rationality(
+    source: Input,
+    *,
+    out: Out,
+    url: Annotated[str, typer.Option(help="Root of an OpenAI-compatible API, such as http://gpu-1:8000/v1.")],
+    model: Annotated[str, typer.Option(help="The model's name there.")],
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="The endpoint's key.")] = None,
+    question: Annotated[
+        Path, typer.Option(help="Text of the question, with {instruction} in it.", show_default=False)
+    ] = judging.QUESTION_PATH,
+    in_flight: Annotated[int, typer.Option(min=1, help="Questions on the wire at once.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 120.0,
+    retry: Annotated[float, typer.Option(min=0.1, help="Seconds that passing trouble is tried again.")] = 300.0,
+    max_pixels: Annotated[int, typer.Option(min=1024, help="Larger pictures are sent smaller.")] = 1_000_000,
+    restart: Restart = False,
+) -> None:
+    """Keep the tasks whose instruction makes sense for its picture, as a multimodal model sees it."""
+    records = InputList(source, as_model(TaskLine))
+    asked = judging.Question(judging.read_question(question), max_pixels)
+    examined = _examine(records, out)
+    endpoint = Endpoint(
+        url=url,
+        model=model,
+        api_key=api_key,
+        max_in_flight=in_flight,
+        max_tokens=judging.ANSWER_TOKENS,
+        retry_seconds=retry,
+        timeout_seconds=timeout,
+    )
+    options = {"model": model, "question": content_hash(asked.text.encode()), "max_pixels": max_pixels}
+    job = _job("rationality", out, {source: examined}, options, restart)
+    display = Display(visible=True)
+
+    async def ask(advance: Callable[[int], Any]) -> Counts:
+        directory, rename = source.parent, Renaming(source.parent, out.parent)
+        async with ChatClient(endpoint) as client:
+            return await process_in_order(
+                job,
+                records.lines,
+                partial(
+                    judging.keep, client=client, question=asked, directory=directory, rename=rename, say=display.say
+                ),
+                # More than are on the wire, so that one slow answer does not hold up the next questions.
+                num_waiting=4 * in_flight,
+                say=display.say,
+                advance=advance,
+            )
+
+    with display.live(), display.bar(job.command, examined.num_lines) as advance:
+        counts = asyncio.run(ask(advance))
+    _show(job, counts)
+
+
+@app.command()
+def mix(
+    sources: Annotated[list[Path], typer.Argument(metavar="INPUT.jsonl ...", help="Task lists to read.")],
+    *,
+    out: Out,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK=N: at most N of a type; TASK=all: all. By default reference=600, extract=600."),
+    ] = None,
+    seed: Seed = 0,
+    restart: Restart = False,
+) -> None:
+    """Make one shuffled list of several, with at most so many tasks of a type."""
+    caps = mixing.read_caps(cap or [])
+    lists = [InputList(path, as_model(TaskLine)) for path in dict.fromkeys(sources)]
+    examined = {one.path: _examine(one, out) for one in lists}
+    job = _job("mix", out, examined, {"caps": dict(sorted(caps.items())), "seed": seed}, restart)
+    mixture = mixing.choose(lists, caps, seed, out.parent)
+
+    def texts(start: int) -> Iterable[str]:
+        return mixing.fetch(lists, mixture.places[start:], out.parent)
+
+    counts = _process(job, texts, lambda text: Outcome((text,)), len(mixture.places), show=False)
+    _show(job, counts.model_copy(update={"read": mixture.num_read, "dropped": mixture.dropped}))
+
+
+@app.command()
+def check(
+    source: Input,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUTPUT.jsonl", help="List to write: the lines without a fault.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="SHEET.png", help="Contact sheet to write.")] = None,
+    sheet_count: Annotated[int, typer.Option(min=1, help="Tasks on it.")] = 48,
+    restart: Restart = False,
+) -> None:
+    """Decode every picture, find broken and repeated lines, summarise; exit status 1 when something is wrong."""
+    records = InputList(source, as_model(TaskLine))
+    examined = _examine(records, out)
+    if out is not None and out.exists() and not restart:
+        raise DataError(f"{out} exists; name another --out, or --restart to replace it")
+    display, summary, sample = Display(visible=True), checking.Summary(), SheetSample(sheet_count)
+    rename = Renaming(source.parent, source.parent if out is None else out.parent)
+    num_told = 0
+    with ExitStack() as stack:
+        stack.enter_context(display.live())
+        advance = stack.enter_context(display.bar("check", examined.num_lines))
+        file = stack.enter_context(whole_file(out)) if out else None
+        for finding in checking.examine(records.lines(), source.parent, summary):
+            advance(1)
+            if finding.fault is None:
+                sample.add(finding.line.value)
+                if file:
+                    file.write(f"{renamed(finding.line.value, rename)}\n".encode())
+            elif (num_told := num_told + 1) <= _FAULTS_SHOWN:
+                display.say(f"{source}:{finding.line.number}: {finding.fault}")
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        sample.draw(source.parent).save(sheet)
+    _show_summary(source, summary)
+    raise typer.Exit(code=int(bool(summary.faults)))
+
+
+@app.command()
+def shapes(
+    *,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures.")] = 256,
+    tasks_per_picture: Annotated[int, typer.Option(min=1, max=6, help="Tasks of different types each.")] = 3,
+    split: Annotated[Split, typer.Option(help="Side of the world: scenes of one are never on the other.")] = "train",
+    seed: Seed = 0,
+    restart: Restart = False,
+) -> None:
+    """Write a data set of the embedded world: a task list, its pictures, and OUTPUT.objects.jsonl with boxes."""
+    (out.parent / "images").mkdir(parents=True, exist_ok=True)
+    world = ShapesSet(out.parent, split, count, tasks_per_picture, seed)
+    options = {"split": split, "count": count, "tasks_per_picture": tasks_per_picture, "seed": seed}
+    _process(Job("shapes", out, {}, options, restart), world.scenes, world.write_tasks, count)
+    objects = out.with_name(f"{out.stem}.objects.jsonl")
+    _process(Job("shapes objects", objects, {}, options, restart), world.scenes, world.objects, count)
+
+
+def _examine(records: InputList[Any], out: Path | None) -> Examined:
+    """Check the whole list before anything is written. Raises DataError."""
+    if out is not None and out.resolve() == records.path.resolve():
+        raise DataError(f"--out {out} is the list to read; name another")
+    return records.examine()
+
+
+def _job(command: str, out: Path, inputs: Mapping[Path, Examined], options: Mapping[str, Any], restart: bool) -> Job:
+    return Job(command, out, {_name(path, out): one.digest for path, one in inputs.items()}, options, restart)
+
+
+def _some_of(option: str, names: Sequence[str] | None, known: tuple[L, ...]) -> tuple[L, ...]:
+    """The named ones, in their usual order; all when none is named. Raises ConfigError."""
+    strange = [name for name in names or () if name not in known]
+    if strange:
+        raise ConfigError(f"{option} {strange[0]}: one of {', '.join(known)}")
+    return tuple(name for name in known if name in names) if names else known
+
+
+def _name(path: Path, out: Path) -> str:
+    """A path as seen from the output's directory: the same wherever the command is called from."""
+    return os.path.relpath(path.resolve(), out.parent.resolve())
+
+
+def _process(
+    job: Job, items: Callable[[int], Iterable[T]], step: Callable[[T], Outcome], total: int, *, show: bool = True
+) -> Counts:
+    display = Display(visible=True)
+    with display.live(), display.bar(job.command, total) as advance:
+        counts = process(job, items, step, display.say, advance)
+    if show:
+        _show(job, counts)
+    return counts
+
+
+def _show(job: Job, counts: Counts) -> None:
+    """What was read, written and left out, and why."""
+    table = _table()
+    table.add_row("read", f"{counts.read:,}")
+    table.add_row("written", f"{counts.written:,}")
+    for reason, number in sorted(counts.dropped.items(), key=lambda one: (-one[1], one[0])):
+        table.add_row(f"dropped: {reason}", f"{number:,}")
+    _print(f"{job.command}: {job.out}", table)
+
+
+def _show_summary(source: Path, summary: checking.Summary) -> None:
+    table = _table()
+    table.add_row("read", f"{summary.num_read:,}")
+    table.add_row("sound", f"{summary.by_task.total():,}", end_section=True)
+    for task, number in summary.by_task.most_common():
+        known = task in TASK_TYPES or task == mixing.NO_TASK
+        table.add_row(f"task {task}{'' if known else ' (the service has no task prompt for it)'}", f"{number:,}")
+    table.add_section()
+    sizes = summary.by_size.most_common()
+    for (width, height), number in sizes[:_SIZES_SHOWN]:
+        table.add_row(f"picture {width}x{height}", f"{number:,}")
+    if len(sizes) > _SIZES_SHOWN:
+        rest = sum(number for _, number in sizes[_SIZES_SHOWN:])
+        table.add_row(f"pictures of {len(sizes) - _SIZES_SHOWN} other sizes", f"{rest:,}")
+    table.add_section()
+    for fault, number in summary.faults.most_common():
+        table.add_row(f"fault: {fault}", f"{number:,}", style="red")
+    _print(f"check: {source}", table)
+
+
+def _table() -> Table:
+    table = Table(show_header=False)
+    table.add_column("what", overflow="fold")
+    table.add_column("count", justify="right")
+    return table
+
+
+def _print(title: str, table: Table) -> None:
+    console = Console()
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    console.print(table, markup=False)

@@ -1,0 +1,90 @@
+"""`edit-r1 data rationality`: does an instruction make sense for its picture? A multimodal model says Yes or No.
+
+Enter: tasks. Leave: those that a model behind an OpenAI-compatible endpoint answers with Yes, in their order. Passing
+trouble is tried again; a judgement that fails for good ends the command, which goes on there when it is started again.
+Source: arXiv:2510.16888, Section 3.1 (it asks Qwen2.5-VL-32B); the question is ours.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from edit_r1.shared import images
+from edit_r1.shared.errors import DataError
+from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
+from edit_r1.workbench.data_prep import pictures
+from edit_r1.workbench.data_prep.formats import renamed
+from edit_r1.workbench.data_prep.lists import Line
+from edit_r1.workbench.data_prep.pictures import Renaming
+from edit_r1.workbench.data_prep.streaming import Outcome, Say
+
+NO, UNCLEAR = "answer No", "unclear"
+QUESTION_PATH = Path(__file__).parent / "texts" / "rationality.txt"
+ANSWER_TOKENS = 16
+"""Longest answer: the first word counts."""
+_PLACEHOLDER = "{instruction}"
+_SHOWN = 120
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about every task."""
+
+    text: str
+    """With `{instruction}` where the task's stands."""
+    max_pixels: int
+    """Larger pictures are sent smaller."""
+
+    def parts(self, sources: Iterable[Path], instruction: str) -> list[Part]:
+        """The message about one task. Raises DataError for a picture that cannot be read."""
+        shown = [picture_part(images.encode(_shrunk(pictures.load(path), self.max_pixels))) for path in sources]
+        return [*shown, text_part(self.text.replace(_PLACEHOLDER, instruction))]
+
+
+async def keep(
+    line: Line[TaskLine], *, client: ChatClient, question: Question, directory: Path, rename: Renaming, say: Say
+) -> Outcome:
+    """The line, if the model says Yes; `directory` is the list's. Raises as ChatClient.ask when it says nothing."""
+    sources = [directory / name for name in line.value.names]
+    try:
+        reply = await client.ask(partial(question.parts, sources, line.value.prompt))
+    except DataError as error:
+        return Outcome(dropped=(str(error),))
+    verdict = read_verdict(reply.text)
+    if verdict is None:
+        say(f"line {line.number}: unclear answer {(reply.declined or reply.text)[:_SHOWN]!r}")
+        return Outcome(dropped=(UNCLEAR,))
+    return Outcome((renamed(line.value, rename),)) if verdict else Outcome(dropped=(NO,))
+
+
+def read_verdict(answer: str) -> bool | None:
+    """True for Yes, False for No, by the answer's first word; None for anything else."""
+    first = re.match(r"\W*(\w+)", answer)
+    return {"yes": True, "no": False}.get(first[1].casefold()) if first else None
+
+
+def read_question(path: Path) -> str:
+    """The question's text. Raises DataError when it names no instruction."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read question {path}: {error}") from error
+    if _PLACEHOLDER not in text:
+        raise DataError(f"question {path} must hold {_PLACEHOLDER} where the instruction stands")
+    return text
+
+
+def _shrunk(picture: Image.Image, max_pixels: int) -> Image.Image:
+    scale = math.sqrt(max_pixels / (picture.width * picture.height))
+    if scale >= 1:
+        return picture
+    size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)

@@ -1,0 +1,76 @@
+"""A contact sheet: some tasks of every type, each a picture with its task type and instruction below."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from edit_r1.shared.images import content_hash
+from edit_r1.trainer.report.grids import CELL, put
+from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.workbench.data_prep import pictures
+from edit_r1.workbench.data_prep.mix import task_name
+
+_COLUMNS, _LINES, _LINE_PIXELS, _LINE_CHARS, _GAP = 8, 3, 12, 22, 8
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """A task that may be shown."""
+
+    rank: str
+    """A hash of the rest."""
+    name: str
+    task: str
+    prompt: str
+
+
+class SheetSample:
+    """Keeps up to `count` tasks, about as many of each type: those of the smallest hashes, whatever their order."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._by_task: dict[str, list[Entry]] = {}
+
+    def add(self, task: TaskLine) -> None:
+        """Consider one task; its first picture stands for it."""
+        name, kind = task.names[0], task_name(task)
+        kept = self._by_task.setdefault(kind, [])
+        kept.append(Entry(content_hash(f"{name}\0{task.prompt}".encode()), name, kind, task.prompt))
+        if len(kept) > 2 * self._count:
+            kept[:] = heapq.nsmallest(self._count, kept)
+
+    def chosen(self) -> list[Entry]:
+        """The tasks to show, by type."""
+        queues = {task: heapq.nsmallest(self._count, kept) for task, kept in sorted(self._by_task.items())}
+        shares = dict.fromkeys(queues, 0)
+        for _ in range(min(self._count, sum(map(len, queues.values())))):
+            # One more for the type that shows fewest and has more to show.
+            task = min((task for task in queues if shares[task] < len(queues[task])), key=lambda name: shares[name])
+            shares[task] += 1
+        return [entry for task, queue in queues.items() for entry in queue[: shares[task]]]
+
+    def draw(self, directory: Path) -> Image.Image:
+        """The sheet; image names are relative to `directory`. Raises DataError when a picture is gone."""
+        entries = self.chosen()
+        cell = (CELL + _GAP, CELL + (2 + _LINES) * _LINE_PIXELS + _GAP)
+        columns = max(1, min(_COLUMNS, len(entries)))
+        rows = max(1, math.ceil(len(entries) / columns))
+        sheet = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
+        for index, entry in enumerate(entries):
+            corner = (index % columns * cell[0], index // columns * cell[1])
+            put(sheet, pictures.load(directory / entry.name), entry.task, corner)
+            _write(sheet, entry.prompt, (corner[0] + 2, corner[1] + CELL + _LINE_PIXELS + 2))
+        return sheet
+
+
+def _write(sheet: Image.Image, text: str, corner: tuple[int, int]) -> None:
+    lines: Sequence[str] = textwrap.wrap(text, _LINE_CHARS, max_lines=_LINES, placeholder=" ...") or [""]
+    for index, line in enumerate(lines):
+        ImageDraw.Draw(sheet).text((corner[0], corner[1] + index * _LINE_PIXELS), line, fill="dimgrey")

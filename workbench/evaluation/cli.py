@@ -1,0 +1,251 @@
+"""`edit-r1 evaluate imgedit`, `gedit` and `compare`: judge an editor on public benchmarks, or two against each other.
+
+Everything that can be wrong is checked before a model is loaded: the benchmark's files, the editor's, the judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from edit_r1.shared.errors import ConfigError
+from edit_r1.workbench.clients.chat import ChatClient, Endpoint
+from edit_r1.workbench.evaluation import evaluating
+from edit_r1.workbench.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
+from edit_r1.workbench.evaluation.rubrics import Prompts, load_prompts
+from edit_r1.workbench.evaluation.sharing import Share
+from edit_r1.workbench.evaluation.side_by_side import write_comparison
+
+if TYPE_CHECKING:
+    from edit_r1.workbench.editing.editor import WeightsName
+    from edit_r1.workbench.evaluation.editors import Subject
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Directory = Annotated[Path, typer.Argument(help="Directory of the benchmark, as its authors publish it.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value: settings of the editor, as in a run.")]
+Out = Annotated[Path, typer.Option(help="Directory to write; run again with the same one to go on.")]
+Model = Annotated[
+    str | None, typer.Option(help="The editor: a run's directory, a checkpoint step-N, or a pipeline of diffusers.")
+]
+Adapter = Annotated[Path | None, typer.Option(help="Directory of trained weights to use instead of the run's.")]
+Base = Annotated[bool, typer.Option("--base", help="The run's model before training.")]
+Step = Annotated[int | None, typer.Option(help="Checkpoint step-N of the run; by default the newest whole one.")]
+Weights = Annotated[str, typer.Option(help="Which of the run's weights: ema, policy or old.")]
+Pictures = Annotated[
+    Path | None, typer.Option(help="Judge pictures that exist already, in the official layout; no --model then.")
+]
+Seed = Annotated[int, typer.Option(help="Of the noise; with it and its key an item's is fixed.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Items of each type (and language), the first ones.")]
+JudgeUrl = Annotated[
+    str | None, typer.Option(help="API root of an OpenAI-compatible judge; without it only pictures are made.")
+]
+JudgeModel = Annotated[str | None, typer.Option(help="The judge's name there.")]
+JudgeKey = Annotated[str | None, typer.Option(help="Environment variable that holds the judge's key.")]
+InFlight = Annotated[int, typer.Option(min=1, help="Questions to the judge on the wire at once.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer of the judge.")]
+Retry = Annotated[float, typer.Option(min=1, help="Seconds that a judge which is away or busy is asked again.")]
+PromptsPath = Annotated[
+    Path | None, typer.Option(help="The judge's prompts instead of ours: a directory of NAME.txt, or a JSON file.")
+]
+PerType = Annotated[int, typer.Option(min=0, help="Items of each type in the gallery.")]
+_WEIGHTS = ("ema", "policy", "old")
+_LANGUAGES: dict[str, tuple[Language, ...]] = {"en": ("en",), "cn": ("cn",), "all": ("en", "cn")}
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one of the commands; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    app(list(arguments), prog_name="edit-r1 evaluate", standalone_mode=True)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is told of the editor and its judge."""
+
+    out: Path
+    overrides: Sequence[str]
+    model: str | None
+    adapter: Path | None
+    base: bool
+    step: int | None
+    weights: str
+    pictures: Path | None
+    seed: int
+    judge_url: str | None
+    judge_model: str | None
+    judge_key_variable: str | None
+    max_in_flight: int
+    max_tokens: int
+    retry_seconds: float
+    gallery: int
+
+    def check(self) -> None:
+        """What can be told wrong without a look at any file. Raises ConfigError."""
+        if (self.model is None) == (self.pictures is None):
+            raise ConfigError("give either --model (edit and judge) or --pictures (judge what is there)")
+        if self.pictures is not None and (self.adapter or self.base or self.step is not None or self.overrides):
+            raise ConfigError("--adapter, --base, --step and key=value belong to --model, not to --pictures")
+        if self.base and self.adapter is not None:
+            raise ConfigError("give either --adapter or --base")
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ConfigError("--judge-url and --judge-model go together")
+        if self.pictures is not None and self.judge_url is None:
+            raise ConfigError("--pictures needs a judge: --judge-url and --judge-model")
+        if self.weights not in _WEIGHTS:
+            raise ConfigError(f"--weights {self.weights}: one of {', '.join(_WEIGHTS)}")
+
+    def judge(self) -> Endpoint | None:
+        """Where the judge is; None: only pictures are made. Raises ConfigError when its key's variable is not set."""
+        if self.judge_url is None or self.judge_model is None:
+            return None
+        name = self.judge_key_variable
+        key = None if name is None else os.environ.get(name)
+        if name is not None and not key:
+            raise ConfigError(f"--judge-key-variable {name}: there is no such environment variable")
+        return Endpoint(
+            url=self.judge_url,
+            model=self.judge_model,
+            api_key=key,
+            max_in_flight=self.max_in_flight,
+            max_tokens=self.max_tokens,
+            retry_seconds=self.retry_seconds,
+        )
+
+    def subject(self) -> Subject | None:
+        """None: the pictures exist already."""
+        if self.model is None:
+            return None
+        from edit_r1.workbench.evaluation.editors import find_subject  # noqa: PLC0415 - judging and comparing need no torch
+
+        return find_subject(
+            self.model,
+            adapter=self.adapter,
+            base=self.base,
+            weights=cast("WeightsName", self.weights),
+            step=self.step,
+            overrides=self.overrides,
+        )
+
+
+@app.command("gedit", help="GEdit-Bench: eleven tasks, consistency and quality of 0 to 10, their geometric mean.")
+@app.command("imgedit", help="ImgEdit-Bench: nine types of edits, three scores of 1 to 5 each, the mean of the types.")
+def evaluate(
+    context: typer.Context,
+    directory: Directory,
+    overrides: Overrides = None,
+    *,
+    out: Out,
+    model: Model = None,
+    adapter: Adapter = None,
+    base: Base = False,
+    step: Step = None,
+    weights: Weights = "ema",
+    pictures: Pictures = None,
+    origin: Annotated[Path | None, typer.Option(help="imgedit: where the source pictures are, if elsewhere.")] = None,
+    language: Annotated[str | None, typer.Option(help="gedit: en (the default), cn or all.")] = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    judge_key_variable: JudgeKey = None,
+    judge_in_flight: InFlight = 16,
+    judge_max_tokens: MaxTokens = 1400,
+    judge_retry_seconds: Retry = 120.0,
+    prompts: PromptsPath = None,
+    gallery: PerType = 8,
+) -> None:
+    """Judge an editor on one of the benchmarks, which is the command's name."""
+    name: BenchmarkName = "imgedit" if context.info_name == "imgedit" else "gedit"
+    order = _Order(
+        out=out,
+        overrides=overrides or (),
+        model=model,
+        adapter=adapter,
+        base=base,
+        step=step,
+        weights=weights,
+        pictures=pictures,
+        seed=seed,
+        judge_url=judge_url,
+        judge_model=judge_model,
+        judge_key_variable=judge_key_variable,
+        max_in_flight=judge_in_flight,
+        max_tokens=judge_max_tokens,
+        retry_seconds=judge_retry_seconds,
+        gallery=gallery,
+    )
+    order.check()
+    if name == "imgedit":
+        if language is not None:
+            raise ConfigError("--language belongs to gedit; ImgEdit-Bench is in English")
+        benchmark = read_imgedit(directory, origin)
+    else:
+        if origin is not None:
+            raise ConfigError("--origin belongs to imgedit; GEdit-Bench has its pictures in its files")
+        if (language or "en") not in _LANGUAGES:
+            raise ConfigError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
+        benchmark = read_gedit(directory, _LANGUAGES[language or "en"], evaluating.cache_directory(out) / "sources")
+    texts = load_prompts(name, prompts)
+    _evaluate(benchmark if limit is None else benchmark.first_of_each_type(limit), texts, order)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A: an output directory of edit-r1 evaluate.")],
+    second: Annotated[Path, typer.Argument(help="B: another, of the same benchmark and judge.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    gallery: Annotated[int, typer.Option(min=0, help="Pairs shown of B's gains, and of its losses.")] = 24,
+) -> None:
+    """Two editors on the same items: win rates and differences with confidence intervals, a gallery side by side."""
+    typer.echo(write_comparison(first, second, out, seed=seed, shown=gallery))
+    typer.echo(out)
+
+
+def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:
+    share = Share.from_environment()
+    is_main = share.rank == 0
+    endpoint, subject = order.judge() if is_main else None, order.subject()
+    if is_main:
+        typer.echo(benchmark.describe(), err=True)
+        if endpoint is not None:
+            asyncio.run(_check(endpoint))
+    if order.pictures is not None:
+        pictures = evaluating.find_pictures(benchmark, order.pictures, _tell)
+        editor = {"pictures": str(order.pictures)}
+    else:
+        assert subject is not None  # noqa: S101 - `check` has seen to it
+        pictures = evaluating.make_pictures(benchmark, subject, order.out, seed=order.seed, share=share, tell=_tell)
+        editor = dict(subject.identity)
+    if not is_main:
+        return
+    if endpoint is not None:
+        tables = evaluating.judge(
+            benchmark,
+            pictures,
+            order.out,
+            prompts=prompts,
+            endpoint=endpoint,
+            editor=editor,
+            seed=order.seed,
+            per_type=order.gallery,
+            tell=_tell,
+        )
+        typer.echo(tables)
+    typer.echo(order.out)
+
+
+async def _check(endpoint: Endpoint) -> None:
+    async with ChatClient(endpoint) as client:
+        await client.check()
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)

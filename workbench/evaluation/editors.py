@@ -1,0 +1,146 @@
+"""Which editor is evaluated: a run, a checkpoint of it, any pipeline; as trained, with another adapter, or as it was.
+
+Enters: what a person named. Leaves: a Subject: configuration, trained weights, and what tells its pictures from those
+of others. No weights are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from edit_r1.shared.config import load_config
+from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
+from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.models import family_of_pipeline
+from edit_r1.trainer.policy import checkpoint
+from edit_r1.trainer.policy.export import WEIGHTS_NAME
+from edit_r1.trainer.policy.full import FullPolicy
+from edit_r1.workbench.editing.editor import WeightsName, find_weights
+
+# Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
+_KEEP_SHAPES = "model.aspect=buckets"
+_SAMPLE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An editor and how it edits."""
+
+    config: TrainConfig
+    weights: Path | None
+    """Directory of the trained weights; None: the model before training."""
+    identity: Mapping[str, Any]
+    """All that its pictures depend on, but for item and seed."""
+
+
+def find_subject(
+    model: str,
+    *,
+    adapter: Path | None,
+    base: bool,
+    weights: WeightsName,
+    step: int | None,
+    overrides: Sequence[str],
+) -> Subject:
+    """A run directory, a checkpoint step-N, or a pipeline of diffusers (directory or hub name).
+
+    adapter: trained weights that replace those of the run. base: none at all. overrides: dotted.key=value.
+    Raises ConfigError or CheckpointError.
+    """
+    path = Path(model)
+    if (path / CONFIG_NAME).is_file():
+        config = load_config(TrainConfig, path / CONFIG_NAME, [_KEEP_SHAPES, *overrides])
+        trained = None if base or adapter else _trained(path, weights, step)
+    else:
+        config = _config_of_pipeline(model, overrides)
+        trained = None
+    if adapter is not None:
+        trained = adapter
+        _weights_file(adapter)
+    return Subject(config, trained, _identity(config, trained))
+
+
+def _trained(path: Path, weights: WeightsName, step: int | None) -> Path:
+    if (path / CHECKPOINTS_NAME).is_dir() or not (path / "manifest.json").is_file():
+        return find_weights(path, weights, step)
+    if fault := checkpoint.damage(path):
+        raise CheckpointError(f"{path}: {fault}")
+    return path / weights
+
+
+def _config_of_pipeline(model: str, overrides: Sequence[str]) -> TrainConfig:
+    """An evaluation reads `model`, `rollout.guidance` and `evaluation.steps`; the rest is there for the form."""
+    family = [] if any(one.startswith("model.family=") for one in overrides) else [f"model.family={_family_of(model)}"]
+    form = ["run_dir=.", "data.train=none", _KEEP_SHAPES, f"model.path={json.dumps(model)}"]
+    return load_config(TrainConfig, None, [*form, *family, *overrides])
+
+
+def _family_of(model: str) -> str:
+    try:
+        name = DiffusionPipeline.load_config(packaged.find(model))["_class_name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"--model {model} is neither a run ({CONFIG_NAME}), nor a checkpoint of one, nor a pipeline of diffusers: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    family = family_of_pipeline(name)
+    if family is None:
+        raise ConfigError(f"--model {model} is a {name}; name its family: model.family=package.module:Class")
+    return family
+
+
+def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:
+    model = config.model
+    settings = {
+        "family": model.family,
+        "size": [model.width, model.height],
+        "aspect": [model.aspect, model.max_aspect],
+        "precision": model.precision,
+        "quantization": model.quantization,
+        "max_text_tokens": model.max_text_tokens,
+        "guidance": config.rollout.guidance,
+        "steps": config.evaluation.steps,
+    }
+    adapter = None if weights is None else _digest([_weights_file(weights)], whole=True)
+    digest = _model_digest(model.location)
+    name = model.path if digest is None else Path(model.location).resolve().name
+    return {"model": name, "model_digest": digest, "adapter": adapter, "settings": settings}
+
+
+def _weights_file(directory: Path) -> Path:
+    names = (WEIGHTS_NAME, FullPolicy.weights_name)
+    found = next((directory / name for name in names if (directory / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{directory} holds no trained weights: there is no {' or '.join(names)}")
+    return found
+
+
+def _model_digest(path: str) -> str | None:
+    """None for a hub name: what it stands for is the hub's affair."""
+    files = sorted(one for one in Path(path).rglob("*") if one.is_file())
+    return _digest(files, whole=False) if files else None
+
+
+def _digest(files: Iterable[Path], *, whole: bool) -> str:
+    """Of the files' names and contents; not whole: size, first and last MiB, which no training leaves alone."""
+    found = hashlib.blake2b(digest_size=16)
+    for path in files:
+        size = path.stat().st_size
+        found.update(f"{path.name}/{size}/".encode())
+        with path.open("rb") as file:
+            if whole or size <= 2 * _SAMPLE_BYTES:
+                while block := file.read(_SAMPLE_BYTES):
+                    found.update(block)
+            else:
+                found.update(file.read(_SAMPLE_BYTES))
+                file.seek(-_SAMPLE_BYTES, 2)
+                found.update(file.read(_SAMPLE_BYTES))
+    return found.hexdigest()

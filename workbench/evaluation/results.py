@@ -1,0 +1,135 @@
+"""The results of an evaluation: every item with its verdict, as results.json keeps it, and the means over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from edit_r1.shared.errors import DataError
+from edit_r1.workbench.evaluation.aggregation import (
+    GEditScores,
+    GEditSummary,
+    Sample,
+    Summary,
+    summarise,
+    summarise_gedit,
+)
+from edit_r1.workbench.evaluation.benchmarks import GEDIT_TASKS, BenchmarkName, Language, first_fault
+from edit_r1.workbench.evaluation.published import IMGEDIT_COLUMNS
+
+RESULTS_NAME = "results.json"
+LANGUAGES: tuple[Language, ...] = ("en", "cn")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JudgedItem(_Record):
+    """One item of the benchmark and what became of it."""
+
+    key: str
+    type: str
+    language: Language
+    intersection: bool
+    instruction: str
+    source: str
+    """Path, relative to the results' directory where it is below it."""
+    picture: str | None
+    """Likewise; None: there is none."""
+    value: float | None
+    """ImgEdit: 1..5. GEdit: O, 0..10. None: missing."""
+    parts: dict[str, float]
+    """ImgEdit: by criterion, in their order. GEdit: SC and PQ."""
+    official: float | None
+    """ImgEdit: by the authors' parser."""
+    missing: str | None
+    """Why there is no value."""
+    answers: dict[str, str | None]
+    """The judge's own words, by question."""
+
+
+class JudgeInfo(_Record):
+    """Who judged, and what it was asked."""
+
+    model: str
+    url: str
+    prompts: str
+    """`ours`, or the file they are from."""
+    prompts_digest: str
+
+
+class Results(_Record):
+    """A whole evaluation; summaries are made from it."""
+
+    benchmark: BenchmarkName
+    description: str
+    """Which files, how many items."""
+    editor: dict[str, Any]
+    """Model, adapter and settings; or where the pictures were found."""
+    seed: int
+    judge: JudgeInfo
+    judged_at: str
+    """UTC; a judge that others serve changes with time."""
+    items: tuple[JudgedItem, ...]
+
+
+def read_results(directory: Path) -> Results:
+    """What `write` wrote. Raises DataError."""
+    path = directory / RESULTS_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values.pop("summary", None)
+        return Results.model_validate(values)
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{directory} holds no results of edit-r1 evaluate: {first_fault(error)}") from error
+
+
+def stored_path(path: Path, out: Path) -> str:
+    """How results.json names a file: relative where it lies below the results, so that they can be moved."""
+    full = path.resolve()
+    return os.path.relpath(full, out.resolve()) if full.is_relative_to(out.resolve()) else str(full)
+
+
+def imgedit_summaries(results: Results) -> tuple[Summary, Summary]:
+    """(by the strict parser, by the authors')."""
+    strict = [Sample(item.type, item.value) for item in results.items]
+    official = [Sample(item.type, item.official) for item in results.items]
+    return summarise(strict, IMGEDIT_COLUMNS), summarise(official, IMGEDIT_COLUMNS)
+
+
+def num_cap_violations(results: Results) -> int:
+    """Answers that score a later criterion above the first, which the prompt forbids and the authors' code allows."""
+    rated = [list(item.parts.values()) for item in results.items if item.value is not None]
+    return sum(max(scores) > scores[0] for scores in rated)
+
+
+def gedit_summaries(results: Results) -> list[tuple[Language, str, GEditSummary]]:
+    """(language, full or intersection, its row), of the sets that have items."""
+    found: list[tuple[Language, str, GEditSummary]] = []
+    for language in LANGUAGES:
+        full = [item for item in results.items if item.language == language]
+        sets = (("full", full), ("intersection", [item for item in full if item.intersection]))
+        found += [(language, name, _gedit_summary(items)) for name, items in sets if items]
+    return found
+
+
+def missing_kind(item: JudgedItem) -> str | None:
+    """The reason in a word: refused, failed, unparsable, no picture."""
+    return None if item.missing is None else item.missing.partition(":")[0]
+
+
+def missing_reasons(items: Sequence[JudgedItem]) -> Counter[str]:
+    """How often each."""
+    return Counter(kind for item in items if (kind := missing_kind(item)) is not None)
+
+
+def _gedit_summary(items: Sequence[JudgedItem]) -> GEditSummary:
+    scores = [None if item.value is None else GEditScores(item.parts["SC"], item.parts["PQ"]) for item in items]
+    return summarise_gedit(zip((item.type for item in items), scores, strict=True), GEDIT_TASKS)

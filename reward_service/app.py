@@ -10,17 +10,17 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
-from edit_r1.reward_service import openapi
-from edit_r1.reward_service.access import ServiceDep, check_key
-from edit_r1.reward_service.batches import read_batch
 from edit_r1.reward_service.compat import flow_factory, openai_api, unirl
-from edit_r1.reward_service.group_walk import score_groups
-from edit_r1.reward_service.patience import deadline, while_connected
 from edit_r1.reward_service.problems import ProblemError, install_handlers
-from edit_r1.reward_service.request_id import RequestId
-from edit_r1.reward_service.requests import BodyLimit, read_group
 from edit_r1.reward_service.service import Service
 from edit_r1.reward_service.settings import Settings
+from edit_r1.reward_service.web import openapi
+from edit_r1.reward_service.web.batches import read_batch
+from edit_r1.reward_service.web.deadlines import deadline, while_connected
+from edit_r1.reward_service.web.dependencies import ServiceDep, check_key
+from edit_r1.reward_service.web.group_scoring import score_groups
+from edit_r1.reward_service.web.request_id import RequestId
+from edit_r1.reward_service.web.requests import BodyLimit, read_group
 from edit_r1.shared.schemas import (
     API_VERSION,
     MethodInfo,
@@ -30,7 +30,7 @@ from edit_r1.shared.schemas import (
     ServiceInfo,
 )
 
-_PAGE = Path(__file__).parent / "page"
+_PAGE = Path(__file__).parent / "web" / "page"
 """The page's own files. Gradio would be the usual choice; mounted here, it opens upload, file and queue routes beside
 the contract, past the key, the limits and the admission, and takes images through files of its own."""
 _PAGE_POLICY = (

@@ -21,10 +21,10 @@ from edit_r1.reward_service.methods import METHODS, load_methods
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
 from edit_r1.reward_service.metrics import Metrics
-from edit_r1.reward_service.principles import JudgedPrinciples, Principles, WrittenPrinciples
 from edit_r1.reward_service.problems import ProblemError
-from edit_r1.reward_service.scoring import Scorer, ScorerOptions
-from edit_r1.reward_service.selftest import check_labels, check_order
+from edit_r1.reward_service.scoring.principles import JudgedPrinciples, Principles, WrittenPrinciples
+from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
+from edit_r1.reward_service.scoring.selftest import check_labels, check_order
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.calibration import read_calibration
 from edit_r1.shared.errors import ConfigError, EditR1Error

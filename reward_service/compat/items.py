@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request
 from pydantic import ValidationError
 
-from edit_r1.reward_service.batches import GroupOrProblem, group_or_problem
-from edit_r1.reward_service.group_walk import score_groups
 from edit_r1.reward_service.problems import ProblemError, too_large, validation_problem
-from edit_r1.reward_service.requests import read_json, require_json
 from edit_r1.reward_service.service import Service
+from edit_r1.reward_service.web.batches import GroupOrProblem, group_or_problem
+from edit_r1.reward_service.web.group_scoring import score_groups
+from edit_r1.reward_service.web.requests import read_json, require_json
 from edit_r1.shared.schemas import CandidateError, CandidateResult, CandidateScore, EditGroup, Limits, Problem
 
 

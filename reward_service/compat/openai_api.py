@@ -17,15 +17,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from edit_r1.reward_service.access import ServiceDep, check_key
 from edit_r1.reward_service.compat.openai_body import ChatLimits, ChatRefusal, ChatRequest, read_chat
 from edit_r1.reward_service.compat.openai_generate import EngineChat
 from edit_r1.reward_service.engines.base import Engine
-from edit_r1.reward_service.patience import deadline, while_connected
 from edit_r1.reward_service.problems import ProblemError, count_refusal
-from edit_r1.reward_service.requests import read_json, require_json
 from edit_r1.reward_service.service import Service
 from edit_r1.reward_service.settings import Settings
+from edit_r1.reward_service.web.deadlines import deadline, while_connected
+from edit_r1.reward_service.web.dependencies import ServiceDep, check_key
+from edit_r1.reward_service.web.requests import read_json, require_json
 
 log = structlog.get_logger(__name__)
 

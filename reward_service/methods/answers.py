@@ -13,7 +13,7 @@ from typing import Any
 
 import json_repair
 
-from edit_r1.reward_service.expectation import expectation
+from edit_r1.reward_service.mathematics.expectation import expectation
 from edit_r1.reward_service.types import Answer, Score
 from edit_r1.shared.errors import UnparsableAnswerError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edit_r1.reward_service.aggregation import gated, geometric_mean, least, weighted_mean
-from edit_r1.reward_service.expectation import normalise
+from edit_r1.reward_service.mathematics.aggregation import gated, geometric_mean, least, weighted_mean
+from edit_r1.reward_service.mathematics.expectation import normalise
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 from edit_r1.shared.errors import UnparsableAnswerError

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-from edit_r1.reward_service.aggregation import category_means, verifier_reward
+from edit_r1.reward_service.mathematics.aggregation import category_means, verifier_reward
 from edit_r1.reward_service.methods.answers import read_expectation
 from edit_r1.reward_service.methods.base import Method, Templates
 from edit_r1.reward_service.methods.templates import before_and_after, conversation, fill_brief

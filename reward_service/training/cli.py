@@ -14,7 +14,7 @@ from rich.console import Console
 
 from edit_r1.reward_service.methods import load_methods
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
-from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.settings import EMBEDDED_JUDGE, Settings
 from edit_r1.reward_service.training.data import read_pairs, read_traces
 from edit_r1.reward_service.training.judge import LearningJudge

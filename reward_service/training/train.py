@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edit_r1.reward_service.methods.base import Method
-from edit_r1.reward_service.principles import Principles
+from edit_r1.reward_service.scoring.principles import Principles
 from edit_r1.reward_service.training.data import PreferredPair, SeenEdit, Trace
 from edit_r1.reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages
 from edit_r1.reward_service.training.judge import Asked, LearningJudge, Tokens

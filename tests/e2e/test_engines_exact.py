@@ -15,7 +15,7 @@ from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_eng
 from edit_r1.reward_service.engines.chat import Chat, images_of
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import SCORE_LABELS
-from edit_r1.reward_service.passes import answer_to_the_end
+from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
 from edit_r1.shared.errors import UnparsableAnswerError
 from edit_r1.worlds.shapes.edit_sets import corruption_set

@@ -13,7 +13,7 @@ from edit_r1.command import app
 from edit_r1.reward_service.engines.base import build_engine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
-from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.settings import Settings
 from edit_r1.reward_service.training.data import SeenEdit
 from edit_r1.reward_service.training.judge import Asked, LearningJudge

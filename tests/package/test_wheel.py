@@ -131,7 +131,7 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else():
     links = {f"edit_r1/{name}" for name in PACKAGES}
     wanted = (tracked("edit_r1") - links) | {f"edit_r1/{name}" for name in tracked(*PACKAGES)}
     assert {name for name in names if ".dist-info/" not in name} == wanted
-    for needed in (CONFIG, "worlds/shapes/judge/model.safetensors", "reward_service/page/index.html"):
+    for needed in (CONFIG, "worlds/shapes/judge/model.safetensors", "reward_service/web/page/index.html"):
         assert f"edit_r1/{needed}" in names  # whatever git says
 
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.reward_service.aggregation import category_means, gated, geometric_mean, verifier_reward, weighted_mean
+from edit_r1.reward_service.mathematics.aggregation import (
+    category_means,
+    gated,
+    geometric_mean,
+    verifier_reward,
+    weighted_mean,
+)
 from edit_r1.reward_service.types import Principle
 
 SHARES = st.floats(0, 1)

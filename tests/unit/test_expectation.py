@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.reward_service.expectation import expectation, normalise
+from edit_r1.reward_service.mathematics.expectation import expectation, normalise
 from edit_r1.shared.errors import UnparsableAnswerError
 
 VALUES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.methods import METHODS
-from edit_r1.reward_service.passes import PassOptions, score_edit
+from edit_r1.reward_service.scoring.self_ensemble import PassOptions, score_edit
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, Principle, SamplingSpec
 from edit_r1.shared.errors import EngineError
 

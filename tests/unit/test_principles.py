@@ -10,7 +10,7 @@ from PIL import Image
 
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
-from edit_r1.reward_service.principles import JudgedPrinciples, WrittenPrinciples, parse_principles
+from edit_r1.reward_service.scoring.principles import JudgedPrinciples, WrittenPrinciples, parse_principles
 from edit_r1.reward_service.types import Answer, Brief, JudgeImage, Messages, Principle, SamplingSpec
 from edit_r1.shared.errors import ConfigError, UnparsableAnswerError
 

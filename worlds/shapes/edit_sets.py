@@ -14,8 +14,8 @@ from rich.progress import Progress
 from edit_r1.reward_service.engines.base import build_engine
 from edit_r1.reward_service.methods import load_methods
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
-from edit_r1.reward_service.principles import WrittenPrinciples
-from edit_r1.reward_service.scoring import Scorer, ScorerOptions
+from edit_r1.reward_service.scoring.principles import WrittenPrinciples
+from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.images import encode
 from edit_r1.shared.schemas import CandidateScore, EditGroup

@@ -25,7 +25,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from edit_r1.reward_service.methods import load_methods
 from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
-from edit_r1.reward_service.principles import WrittenPrinciples
+from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.types import Brief, Principle
 from edit_r1.shared.files import write_json
 from edit_r1.shared.schemas import DEFAULT_TASK

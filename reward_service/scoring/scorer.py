@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from edit_r1.reward_service.engines.base import Engine
-from edit_r1.reward_service.expectation import normalise
+from edit_r1.reward_service.mathematics.expectation import normalise
 from edit_r1.reward_service.methods import composite
 from edit_r1.reward_service.methods.base import Method
-from edit_r1.reward_service.passes import PassOptions, Scored, score_edit
-from edit_r1.reward_service.principles import Principles
 from edit_r1.reward_service.problems import ProblemError, engine_died
+from edit_r1.reward_service.scoring.principles import Principles
+from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
 from edit_r1.shared.errors import EngineDiedError, ImageError, JudgeError
 from edit_r1.shared.images import ImageLimits, content_hash, decode

@@ -77,10 +77,10 @@ types: setup-dev ## mypy over all packages
 check: lint types test ## lint, types and tests: before a push (CI does more: .ci/run)
 
 align: setup ## every scoring method beside the oracle as the human (edit-r1 align on shapes, under 5 minutes)
-	$(BIN)/python -m edit_r1.worlds.shapes.preferences
+	$(BIN)/python -m edit_r1.worlds.shapes.studies.preferences
 
 judge-table: setup ## accuracy of every scoring method against the oracle (README, BENCHMARKS.md)
-	$(BIN)/python -m edit_r1.worlds.shapes.judge_table
+	$(BIN)/python -m edit_r1.worlds.shapes.studies.judge_table
 
 bench: setup-dev ## measure all figures of BENCHMARKS.md and write them there (under 30 minutes on two cores)
 	$(BIN)/python -m benchmarks

@@ -71,9 +71,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "scale": Benchmark(("benchmarks.scale", "--epochs", "3")),
     "floor": Benchmark(("benchmarks.floor",)),
     "alignment": Benchmark(("benchmarks.alignment",), pages=(BENCHMARKS_PAGE, METHODS_PAGE)),
-    "judge": Benchmark(("edit_r1.worlds.shapes.judge_table", "--methods", *QUICK_METHODS), alone=False),
+    "judge": Benchmark(("edit_r1.worlds.shapes.studies.judge_table", "--methods", *QUICK_METHODS), alone=False),
     "best-of-n": Benchmark(("benchmarks.best_of_n", "--run", f"{DEMO_RUNS}/seed-0"), alone=False),
-    "verifier": Benchmark(("edit_r1.worlds.shapes.verifier",), alone=False, pages=(STUDIES_PAGE,)),
+    "verifier": Benchmark(("edit_r1.worlds.shapes.studies.verifier",), alone=False, pages=(STUDIES_PAGE,)),
     "demo-seeds": Benchmark(("benchmarks.demo_seeds",), pages=(STUDIES_PAGE,)),
     "ablation": Benchmark(("benchmarks.shapes_ablation",), pages=(STUDIES_PAGE,)),
 }

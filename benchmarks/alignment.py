@@ -19,7 +19,7 @@ def main() -> int:
     parser.parse_args()
     # In a new directory, so that nothing is known yet and every method's seconds are measured.
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "edit_r1.worlds.shapes.preferences", "--out", out]
+        command = [sys.executable, "-m", "edit_r1.worlds.shapes.studies.preferences", "--out", out]
         subprocess.run(command, stdout=sys.stderr, check=True)  # noqa: S603 - our own command
         overall, _, _ = (Path(out) / TABLE_NAME).read_text(encoding="utf-8").partition("\n\n")
     print(overall)

@@ -26,10 +26,10 @@ from edit_r1.trainer.report.charts import Series, line_chart, standalone
 from edit_r1.workbench.editing.editor import Editor, find_weights, run_config
 from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import HERE
-from edit_r1.worlds.shapes.edit_sets import EditSet, make_scorer, score_set
-from edit_r1.worlds.shapes.editor_model import oracle_scores, sample_edits
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD
-from edit_r1.worlds.shapes.tasks import sample_task
+from edit_r1.worlds.shapes.studies.edit_sets import EditSet, make_scorer, score_set
+from edit_r1.worlds.shapes.training.editor_model import oracle_scores, sample_edits
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD
+from edit_r1.worlds.shapes.world.tasks import sample_task
 
 Floats = npt.NDArray[np.float64]
 POOL = 16

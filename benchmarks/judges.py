@@ -13,7 +13,7 @@ from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5
 from transformers import Qwen2VLVideoProcessor as VideoProcessor
 
 from edit_r1.reward_service.methods.templates import PROMPTS_DIRECTORY
-from edit_r1.worlds.shapes.judge_model import CHAT_TEMPLATE, CONTROL_TOKENS, END, make_tokenizer
+from edit_r1.worlds.shapes.training.judge_model import CHAT_TEMPLATE, CONTROL_TOKENS, END, make_tokenizer
 
 SIZES = ("small", "7b")
 PATCH, MERGE = 14, 2

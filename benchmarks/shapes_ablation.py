@@ -6,7 +6,8 @@ Trains every variant with every seed, one after another, by `edit-r1 train` agai
 finished in --out is not done again, so it can be stopped at any time. Prints the table of docs/studies.md and writes
 its curves to docs/images/. The small judge has half the width and the larger one's recipe; it is trained by
 
-    python -m edit_r1.worlds.shapes.train_judge --hidden 64 --out .cache/small_judge --sparring ...   (CONTRIBUTING.md)
+    python -m edit_r1.worlds.shapes.training.train_judge --hidden 64 --out .cache/small_judge \
+        --sparring ...   (CONTRIBUTING.md)
 """
 
 from __future__ import annotations

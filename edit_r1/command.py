@@ -11,7 +11,7 @@ import sys
 import typer
 
 from edit_r1.shared.errors import ConfigError, EditR1Error
-from edit_r1.shared.hushing import hush
+from edit_r1.shared.library_warnings import hush
 
 app = typer.Typer(
     name="edit-r1",

@@ -25,7 +25,7 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
-from edit_r1.shared import trouble
+from edit_r1.shared import http_failures as trouble
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
 from edit_r1.shared.images import content_hash, mime_type
 from edit_r1.shared.replicas import Replicas

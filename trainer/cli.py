@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from edit_r1.shared.errors import EditR1Error
-from edit_r1.shared.hushing import hush
+from edit_r1.shared.library_warnings import hush
 
 USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 

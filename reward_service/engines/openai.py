@@ -21,8 +21,8 @@ from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
 from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
+from edit_r1.shared.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.images import data_url, encode
-from edit_r1.shared.trouble import TRANSIENT_STATUSES
 
 _TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 15.0

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from edit_r1.command import app
 from edit_r1.shared.jsonl import read_rows
-from edit_r1.worlds.shapes.edit_sets import corruption_set
-from edit_r1.worlds.shapes.preferences import write
+from edit_r1.worlds.shapes.studies.edit_sets import corruption_set
+from edit_r1.worlds.shapes.studies.preferences import write
 from tests.support.serving import reward_service
 
 

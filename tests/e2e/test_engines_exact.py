@@ -18,8 +18,8 @@ from edit_r1.reward_service.methods.base import SCORE_LABELS
 from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
 from edit_r1.shared.errors import UnparsableAnswerError
-from edit_r1.worlds.shapes.edit_sets import corruption_set
-from edit_r1.worlds.shapes.scenes import Pixels, render, to_image
+from edit_r1.worlds.shapes.studies.edit_sets import corruption_set
+from edit_r1.worlds.shapes.world.scenes import Pixels, render, to_image
 from tests.support.forked_vllm import forking
 from tests.support.tiny_judge import save_random_adapter, save_tiny_qwen3_judge
 

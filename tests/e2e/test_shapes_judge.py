@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edit_r1.worlds.shapes.edit_sets import (
+from edit_r1.worlds.shapes.studies.edit_sets import (
     EditSet,
     Scores,
     agreement,
@@ -18,8 +18,8 @@ from edit_r1.worlds.shapes.edit_sets import (
     score_set,
     untouched_set,
 )
-from edit_r1.worlds.shapes.judge_table import ALONE
-from edit_r1.worlds.shapes.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.studies.judge_table import ALONE
+from edit_r1.worlds.shapes.training.judge_training import pairwise_accuracy
 
 # Fewer would pass a coin. A UnifiedReward model sees the edit alone: what was kept is hidden from it.
 LEAST_ACCURACY = dict.fromkeys(ALONE, 0.7) | {"unified_reward": 0.55, "editscore": 0.6}

@@ -13,15 +13,15 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 from transformers import Qwen2_5_VLProcessor
 
-from edit_r1.worlds.shapes.edit_sets import make_scorer, score_set, untouched_set
-from edit_r1.worlds.shapes.judge_data import SEEN, draw
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
-from edit_r1.worlds.shapes.scenes import render, to_image, to_pixels
-from edit_r1.worlds.shapes.tasks import sample_task
-from edit_r1.worlds.shapes.train_editor import EditorRecipe, train_editor
-from edit_r1.worlds.shapes.train_judge import JudgeRecipe, train_judge
-from edit_r1.worlds.shapes.train_reviews import Recipe as ReviewRecipe
-from edit_r1.worlds.shapes.train_reviews import make_reviews, prepare_judge, train_adapter
+from edit_r1.worlds.shapes.studies.edit_sets import make_scorer, score_set, untouched_set
+from edit_r1.worlds.shapes.training.judge_data import SEEN, draw
+from edit_r1.worlds.shapes.training.train_editor import EditorRecipe, train_editor
+from edit_r1.worlds.shapes.training.train_judge import JudgeRecipe, train_judge
+from edit_r1.worlds.shapes.training.train_reviews import Recipe as ReviewRecipe
+from edit_r1.worlds.shapes.training.train_reviews import make_reviews, prepare_judge, train_adapter
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD, score_pixels
+from edit_r1.worlds.shapes.world.scenes import render, to_image, to_pixels
+from edit_r1.worlds.shapes.world.tasks import sample_task
 
 
 def test_both_are_rebuilt_small_and_used(tmp_path: Path, shapes_dir: Path) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from edit_r1.command import app
 from edit_r1.shared.errors import CheckpointError, ConfigError, DataError
-from edit_r1.worlds.shapes.editor_model import MAX_TEXT_TOKENS
+from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.color_judge import ColorJudge, redness, serving
 
 INSTRUCTION = "make it red"

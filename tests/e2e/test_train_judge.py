@@ -20,10 +20,10 @@ from edit_r1.reward_service.training.judge import Asked, LearningJudge
 from edit_r1.reward_service.training.train import Questions
 from edit_r1.reward_service.types import JudgeImage, Message, Question, SamplingSpec
 from edit_r1.shared.errors import DataError
-from edit_r1.worlds.shapes.judge_data import SEEN, draw
-from edit_r1.worlds.shapes.preferences import write
-from edit_r1.worlds.shapes.scenes import render, to_image
-from edit_r1.worlds.shapes.verifier import damaged_drawings, write_traces
+from edit_r1.worlds.shapes.studies.preferences import write
+from edit_r1.worlds.shapes.studies.verifier import damaged_drawings, write_traces
+from edit_r1.worlds.shapes.training.judge_data import SEEN, draw
+from edit_r1.worlds.shapes.world.scenes import render, to_image
 from tests.support.tiny_judge import save_tiny_judge
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from edit_r1.command import app
 from edit_r1.workbench.evaluation.benchmarks import GEDIT_TASKS
 from edit_r1.workbench.evaluation.published import IMGEDIT_COLUMNS
-from edit_r1.worlds.shapes.editor_model import MAX_TEXT_TOKENS
+from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 
 SIZES = ((32, 32), (48, 32), (64, 40))
 SETTINGS = (

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from edit_r1.worlds.shapes.editor_model import Sizes, build_pipeline, build_tokenizer
+from edit_r1.worlds.shapes.training.editor_model import Sizes, build_pipeline, build_tokenizer
 
 WORDS = ("make", "the", "circle", "square", "red", "green", "blue", "remove", "add", "a", "background", "it")
 SIZES = Sizes(pooled=16, joint=32, t5_layers=1, t5_heads=2, double_blocks=1, single_blocks=2, heads=2)

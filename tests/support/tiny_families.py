@@ -20,7 +20,13 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from edit_r1.worlds.shapes.judge_model import CHAT_TEMPLATE, HIDDEN, build_model, make_processor, make_tokenizer
+from edit_r1.worlds.shapes.training.judge_model import (
+    CHAT_TEMPLATE,
+    HIDDEN,
+    build_model,
+    make_processor,
+    make_tokenizer,
+)
 from examples.uniworld_style import Connector
 from tests.support.tiny_editor import build_tiny_editor
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from edit_r1.reward_service.methods.templates import PROMPTS_DIRECTORY
-from edit_r1.worlds.shapes.judge_model import (
+from edit_r1.worlds.shapes.training.judge_model import (
     CHAT_TEMPLATE,
     CONTROL_TOKENS,
     END,

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edit_r1.worlds.shapes.editor_model import MAX_TEXT_TOKENS
+from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.forked import Forked
 from tests.support.tiny_editor import build_tiny_editor
 

@@ -13,7 +13,7 @@ from edit_r1.trainer.mathematics.solvers import euler
 from edit_r1.trainer.models import FAMILIES, family_class, family_of_pipeline, max_sources
 from edit_r1.trainer.models.base import Conditioning, LoadOptions
 from edit_r1.trainer.rollout.rollout import velocity_given
-from edit_r1.worlds.shapes.editor_model import MAX_TEXT_TOKENS
+from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.tiny_editor import build_tiny_editor
 from tests.support.tiny_families import build_tiny_flux2, build_tiny_qwen, build_tiny_qwen_plus, build_tiny_uniworld
 

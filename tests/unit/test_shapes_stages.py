@@ -3,9 +3,9 @@
 import pytest
 
 from edit_r1.shared.errors import CheckpointError
-from edit_r1.worlds.shapes.stages import keep_stage, read_made_by
-from edit_r1.worlds.shapes.train_editor import EditorRecipe
-from edit_r1.worlds.shapes.train_judge import JudgeRecipe
+from edit_r1.worlds.shapes.training.stages import keep_stage, read_made_by
+from edit_r1.worlds.shapes.training.train_editor import EditorRecipe
+from edit_r1.worlds.shapes.training.train_judge import JudgeRecipe
 
 MADE_BY = {"seed": 3, "steps": 8, "rate": 0.002}
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edit_r1.worlds.shapes.judge_words import read_scene
-from edit_r1.worlds.shapes.make_data import write_data, write_samples
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
-from edit_r1.worlds.shapes.scenes import BACKGROUNDS, Pixels, Scene, render, to_pixels
-from edit_r1.worlds.shapes.tasks import TASKS, Split, sample_task, split_of
+from edit_r1.worlds.shapes.training.judge_words import read_scene
+from edit_r1.worlds.shapes.world.make_data import write_data, write_samples
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD, score_pixels
+from edit_r1.worlds.shapes.world.scenes import BACKGROUNDS, Pixels, Scene, render, to_pixels
+from edit_r1.worlds.shapes.world.tasks import TASKS, Split, sample_task, split_of
 
 seeds = st.integers(0, 2**32)
 splits = st.sampled_from(["train", "held_out"])

@@ -21,7 +21,7 @@ import httpx
 import stamina
 from pydantic import BaseModel, Field, ValidationError
 
-from edit_r1.shared import trouble
+from edit_r1.shared import http_failures as trouble
 from edit_r1.shared.errors import ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
 from edit_r1.shared.images import data_url
 

@@ -32,7 +32,7 @@ from edit_r1.workbench.data_prep.pictures import Renaming
 from edit_r1.workbench.data_prep.shapes import ShapesSet
 from edit_r1.workbench.data_prep.sheet import SheetSample
 from edit_r1.workbench.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
-from edit_r1.worlds.shapes.tasks import Split
+from edit_r1.worlds.shapes.world.tasks import Split
 
 T = TypeVar("T")
 L = TypeVar("L", bound=str)

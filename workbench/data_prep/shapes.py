@@ -15,9 +15,9 @@ import numpy as np
 
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, to_text
 from edit_r1.workbench.data_prep.streaming import Outcome
-from edit_r1.worlds.shapes.make_data import distinct_scenes, task_line, tasks_of, write_png
-from edit_r1.worlds.shapes.scenes import SIZE, Scene, box_of, render
-from edit_r1.worlds.shapes.tasks import Split
+from edit_r1.worlds.shapes.world.make_data import distinct_scenes, task_line, tasks_of, write_png
+from edit_r1.worlds.shapes.world.scenes import SIZE, Scene, box_of, render
+from edit_r1.worlds.shapes.world.tasks import Split
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Teach the tiny judge to review: `python -m edit_r1.worlds.shapes.train_reviews --judge worlds/shapes/judge`.
+"""Teach the tiny judge to review: `python -m edit_r1.worlds.shapes.training.train_reviews --judge worlds/shapes/judge`.
 
 One LoRA adapter a method, written to `<judge>/adapters/<method>`, asked with the judge's own prompts and principles.
 The judge's blocks stay as they are; before its first adapter its vocabulary gets room for the words of the answers
-(`worlds.shapes.judge_room`). Learns on the side "train" of the world, half of it edits by sparring editors.
+(`judge_vocabulary`). Learns on the side "train" of the world, half of it edits by sparring editors.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.types import Brief, Principle
 from edit_r1.shared.files import write_json
 from edit_r1.shared.schemas import DEFAULT_TASK
-from edit_r1.worlds.shapes.judge_data import SEEN, Example, draw
-from edit_r1.worlds.shapes.judge_model import END, Prompts, grid, pad_left, patches
-from edit_r1.worlds.shapes.judge_room import make_room
-from edit_r1.worlds.shapes.optimizing import descend, schedule
-from edit_r1.worlds.shapes.review_data import Facts, answers, facts
-from edit_r1.worlds.shapes.scenes import render
-from edit_r1.worlds.shapes.train_judge import JudgeRecipe, sparring_examples
+from edit_r1.worlds.shapes.training.judge_data import SEEN, Example, draw
+from edit_r1.worlds.shapes.training.judge_model import END, Prompts, grid, pad_left, patches
+from edit_r1.worlds.shapes.training.judge_vocabulary import make_room
+from edit_r1.worlds.shapes.training.optimizing import descend, schedule
+from edit_r1.worlds.shapes.training.review_data import Facts, answers, facts
+from edit_r1.worlds.shapes.training.train_judge import JudgeRecipe, sparring_examples
+from edit_r1.worlds.shapes.world.scenes import render
 
 NUM_EXAMPLES = 12_000
 NUM_LOOKED_AT = 200

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edit_r1.reward_service.methods.score_logit_cot import MARKER as SCORE_MARKER
-from edit_r1.worlds.shapes.scenes import (
+from edit_r1.worlds.shapes.world.scenes import (
     BACKGROUNDS,
     CELL,
     CELL_NAMES,
@@ -24,7 +24,7 @@ from edit_r1.worlds.shapes.scenes import (
     Scene,
     render,
 )
-from edit_r1.worlds.shapes.tasks import BACKGROUND_CELL, ShapesTask, sample_task, wrong_edit
+from edit_r1.worlds.shapes.world.tasks import BACKGROUND_CELL, ShapesTask, sample_task, wrong_edit
 
 __all__ = ["REASONING_START", "SCORE_MARKER", "read_scene", "reasoning", "reasoning_corpus", "same_item"]
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from edit_r1.worlds.shapes.scenes import BACKGROUNDS, CELL_NAMES, COLORS, RADII, SHAPES, Item, Scene
+from edit_r1.worlds.shapes.world.scenes import BACKGROUNDS, CELL_NAMES, COLORS, RADII, SHAPES, Item, Scene
 
 Split = Literal["train", "held_out"]
 TASKS = ("adjust", "remove", "replace", "background", "add", "extract")

@@ -1,4 +1,6 @@
-"""Write the world's task lists and sample edits: `python -m edit_r1.worlds.shapes.make_data [--out worlds/shapes]`.
+"""Write the world's task lists and sample edits.
+
+    python -m edit_r1.worlds.shapes.world.make_data [--out worlds/shapes]
 
     data/train.jsonl, data/held_out.jsonl, data/images/SPLIT-NNN.png    task lists, as a trainer reads them
     samples/NN/{source,done,half,untouched,wrong}.png                   ten edits for people and for the self-test,
@@ -18,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from edit_r1.shared.jsonl import write_rows
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
-from edit_r1.worlds.shapes.scenes import Pixels, Scene, render, to_image
-from edit_r1.worlds.shapes.tasks import (
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD, score_pixels
+from edit_r1.worlds.shapes.world.scenes import Pixels, Scene, render, to_image
+from edit_r1.worlds.shapes.world.tasks import (
     TASKS,
     ShapesTask,
     Split,
@@ -122,7 +124,7 @@ def _wrong(rng: np.random.Generator, task: ShapesTask) -> Scene:
 def main() -> None:
     """Read the command line and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1])
     arguments = parser.parse_args()
     write_data(arguments.out)
     write_samples(arguments.out)

@@ -15,10 +15,10 @@ from edit_r1.reward_service.methods import unified_reward
 from edit_r1.reward_service.methods.editscore import RANGE
 from edit_r1.reward_service.types import Principle
 from edit_r1.shared.schemas import Category
-from edit_r1.worlds.shapes.judge_data import Example
-from edit_r1.worlds.shapes.judge_words import read_scene, reasoning
-from edit_r1.worlds.shapes.oracle import made_and_kept
-from edit_r1.worlds.shapes.scenes import CELL, CELL_ORIGINS, Pixels, render
+from edit_r1.worlds.shapes.training.judge_data import Example
+from edit_r1.worlds.shapes.training.judge_words import read_scene, reasoning
+from edit_r1.worlds.shapes.world.oracle import made_and_kept
+from edit_r1.worlds.shapes.world.scenes import CELL, CELL_ORIGINS, Pixels, render
 
 _FREE_ERROR, _FULL_ERROR = 0.015, 0.1  # mean absolute distance to a clean scene that costs nothing; that costs all
 

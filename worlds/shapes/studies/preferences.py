@@ -1,6 +1,6 @@
 """Preference data of the shapes world, with the oracle as the human, and every method beside it: `make align`.
 
-    python -m edit_r1.worlds.shapes.preferences [--tasks 60] [--out runs/align]
+    python -m edit_r1.worlds.shapes.studies.preferences [--tasks 60] [--out runs/align]
 
 Held-out edits of two kinds, damaged drawings and samples of the committed editor, go to OUT/data in the format of
 `edit-r1 align`; then the tiny judge is started and `edit-r1 align` compares its methods.
@@ -20,9 +20,9 @@ from edit_r1.shared.images import encode
 from edit_r1.shared.jsonl import write_rows
 from edit_r1.shared.preferences import QualityLabel
 from edit_r1.worlds.shapes.demo import HERE, reward_service
-from edit_r1.worlds.shapes.edit_sets import EditSet, corruption_set, editor_set
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD
-from edit_r1.worlds.shapes.scenes import render, to_image
+from edit_r1.worlds.shapes.studies.edit_sets import EditSet, corruption_set, editor_set
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD
+from edit_r1.worlds.shapes.world.scenes import render, to_image
 
 LIST_NAME = "preferences.jsonl"
 TIE_MARGIN = 0.1

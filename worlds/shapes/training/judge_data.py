@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edit_r1.worlds.shapes.judge_words import read_scene, reasoning, same_item
-from edit_r1.worlds.shapes.oracle import score_pixels
-from edit_r1.worlds.shapes.scenes import BACKGROUNDS, COLORS, SHAPES, SIZE, Item, Pixels, Scene, render
-from edit_r1.worlds.shapes.tasks import ShapesTask, Split, sample_task, wrong_edit
+from edit_r1.worlds.shapes.training.judge_words import read_scene, reasoning, same_item
+from edit_r1.worlds.shapes.world.oracle import score_pixels
+from edit_r1.worlds.shapes.world.scenes import BACKGROUNDS, COLORS, SHAPES, SIZE, Item, Pixels, Scene, render
+from edit_r1.worlds.shapes.world.tasks import ShapesTask, Split, sample_task, wrong_edit
 
 Rng = np.random.Generator
 Corruption = Callable[[Rng, Pixels, Pixels, Pixels], Pixels]

@@ -1,4 +1,4 @@
-"""How well each scoring method agrees with the oracle: `python -m edit_r1.worlds.shapes.judge_table`.
+"""How well each scoring method agrees with the oracle: `python -m edit_r1.worlds.shapes.studies.judge_table`.
 
 Scores held-out edits through the reward service's own scorer, in process, with damage of kinds that no judge was
 trained on and with samples of the committed editor, which this judge has not seen. Prints the tables of BENCHMARKS.md
@@ -22,7 +22,7 @@ from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.shared.files import write_json
 from edit_r1.shared.schemas import DEFAULT_METHOD
 from edit_r1.workbench.markdown import table
-from edit_r1.worlds.shapes.edit_sets import (
+from edit_r1.worlds.shapes.studies.edit_sets import (
     Agreement,
     EditSet,
     Scores,
@@ -33,9 +33,9 @@ from edit_r1.worlds.shapes.edit_sets import (
     score_set,
     untouched_set,
 )
-from edit_r1.worlds.shapes.tasks import TASKS
+from edit_r1.worlds.shapes.world.tasks import TASKS
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 ALONE = [name for name in METHODS if name != COMPOSITE]
 """Methods that need no others."""
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from edit_r1.worlds.shapes.scenes import CELL, CELL_ORIGINS, Pixels, Scene, render, to_pixels
+from edit_r1.worlds.shapes.world.scenes import CELL, CELL_ORIGINS, Pixels, Scene, render, to_pixels
 
 SUCCESS_THRESHOLD = 0.6
 _CHANGED = 0.06  # a pixel belongs to the wanted change when some channel moves by more than this (of 1)

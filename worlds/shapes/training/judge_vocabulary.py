@@ -15,10 +15,10 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from edit_r1.reward_service.methods import METHODS
-from edit_r1.worlds.shapes.judge_data import Example
-from edit_r1.worlds.shapes.judge_model import Prompts, grid, pad_left, patches
-from edit_r1.worlds.shapes.judge_words import REASONING_START, SCORE_MARKER, read_scene, reasoning
-from edit_r1.worlds.shapes.scenes import render
+from edit_r1.worlds.shapes.training.judge_data import Example
+from edit_r1.worlds.shapes.training.judge_model import Prompts, grid, pad_left, patches
+from edit_r1.worlds.shapes.training.judge_words import REASONING_START, SCORE_MARKER, read_scene, reasoning
+from edit_r1.worlds.shapes.world.scenes import render
 
 _NO_REQUIREMENT = "None"
 _METHODS = ("score_logit", "yes_no_logit", "score_logit_cot")

@@ -1,9 +1,9 @@
-"""Train the tiny judge: `python -m edit_r1.worlds.shapes.train_judge --out worlds/shapes/judge --seed 0`.
+"""Train the tiny judge: `python -m edit_r1.worlds.shapes.training.train_judge --out worlds/shapes/judge --seed 0`.
 
 Stages: the vision tower learns to name what it sees (seconds); the whole judge learns from scenes and damaged edits;
 it goes on with half of each batch drawn by *sparring* editors (other seeds and checkpoints than the committed editor,
 which it never sees), because a judge that has not seen an editor's own mistakes rewards some of them.
-Everything trains on the side "train" of the world. The committed judge is measured by `worlds.shapes.judge_table`.
+Everything trains on the side "train" of the world. The committed judge is measured by `studies.judge_table`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from edit_r1.shared.files import write_json
-from edit_r1.worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
-from edit_r1.worlds.shapes.judge_data import SEEN, Example, draw
-from edit_r1.worlds.shapes.judge_model import HIDDEN, build_model, build_processor, save
-from edit_r1.worlds.shapes.judge_training import Heads, JudgeTrainer, Pool, make_pool, train_vision
-from edit_r1.worlds.shapes.stages import Recipe, keep_stage
-from edit_r1.worlds.shapes.tasks import sample_task
+from edit_r1.worlds.shapes.training.editor_model import load_family, oracle_scores, sample_edits
+from edit_r1.worlds.shapes.training.judge_data import SEEN, Example, draw
+from edit_r1.worlds.shapes.training.judge_model import HIDDEN, build_model, build_processor, save
+from edit_r1.worlds.shapes.training.judge_training import Heads, JudgeTrainer, Pool, make_pool, train_vision
+from edit_r1.worlds.shapes.training.stages import Recipe, keep_stage
+from edit_r1.worlds.shapes.world.tasks import sample_task
 
 DEFAULT_WORK = Path(".cache/shapes_judge")
 

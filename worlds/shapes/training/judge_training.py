@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from edit_r1.reward_service.methods.base import SCORE_LABELS
 from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
-from edit_r1.worlds.shapes.judge_data import CELL_SIZES, RIGHT_SIZES, WISH_SIZES, Example, Labels, label
-from edit_r1.worlds.shapes.judge_model import (
+from edit_r1.worlds.shapes.training.judge_data import CELL_SIZES, RIGHT_SIZES, WISH_SIZES, Example, Labels, label
+from edit_r1.worlds.shapes.training.judge_model import (
     END,
     HIDDEN,
     REQUIREMENTS,
@@ -29,10 +29,10 @@ from edit_r1.worlds.shapes.judge_model import (
     pad_left,
     patches,
 )
-from edit_r1.worlds.shapes.judge_words import REASONING_START, SCORE_MARKER
-from edit_r1.worlds.shapes.optimizing import descend, schedule
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD
-from edit_r1.worlds.shapes.scenes import render
+from edit_r1.worlds.shapes.training.judge_words import REASONING_START, SCORE_MARKER
+from edit_r1.worlds.shapes.training.optimizing import descend, schedule
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD
+from edit_r1.worlds.shapes.world.scenes import render
 
 _IGNORED = -100
 _METHODS = ("score_logit", "yes_no_logit", "score_logit", "score_logit", "score_logit_cot", "score_logit")

@@ -1,4 +1,4 @@
-"""Train the tiny editor: `python -m edit_r1.worlds.shapes.train_editor --out worlds/shapes/editor --seed 0`.
+"""Train the tiny editor: `python -m edit_r1.worlds.shapes.training.train_editor --out worlds/shapes/editor --seed 0`.
 
 Three stages, each kept in the work directory and not repeated when it is there:
 1. the VAE, on scenes;
@@ -30,7 +30,7 @@ from edit_r1.shared.files import write_json
 from edit_r1.trainer.mathematics.flow import interpolate
 from edit_r1.trainer.models.base import Conditioning
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.worlds.shapes.editor_model import (
+from edit_r1.worlds.shapes.training.editor_model import (
     MAX_TEXT_TOKENS,
     as_family,
     build_pipeline,
@@ -42,10 +42,10 @@ from edit_r1.worlds.shapes.editor_model import (
     sample_edits,
     summarise,
 )
-from edit_r1.worlds.shapes.optimizing import descend, schedule
-from edit_r1.worlds.shapes.scenes import BACKGROUNDS, COLORS, SHAPES, SIZE, Item, Pixels, Scene, render
-from edit_r1.worlds.shapes.stages import Recipe, keep_stage, read_made_by
-from edit_r1.worlds.shapes.tasks import sample_scene, sample_task, wrong_edit
+from edit_r1.worlds.shapes.training.optimizing import descend, schedule
+from edit_r1.worlds.shapes.training.stages import Recipe, keep_stage, read_made_by
+from edit_r1.worlds.shapes.world.scenes import BACKGROUNDS, COLORS, SHAPES, SIZE, Item, Pixels, Scene, render
+from edit_r1.worlds.shapes.world.tasks import sample_scene, sample_task, wrong_edit
 
 DEFAULT_WORK = Path(".cache/shapes_editor")
 AUXILIARY_WEIGHT = 0.15

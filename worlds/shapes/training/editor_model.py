@@ -22,8 +22,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast,
 from edit_r1.trainer.mathematics.solvers import dpm_solver_2m
 from edit_r1.trainer.models.base import Conditioning, LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.worlds.shapes.oracle import SUCCESS_THRESHOLD, score_pixels
-from edit_r1.worlds.shapes.scenes import (
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD, score_pixels
+from edit_r1.worlds.shapes.world.scenes import (
     BACKGROUNDS,
     CELL_NAMES,
     COLORS,
@@ -34,7 +34,7 @@ from edit_r1.worlds.shapes.scenes import (
     to_image,
     to_pixels,
 )
-from edit_r1.worlds.shapes.tasks import TASKS, ShapesTask
+from edit_r1.worlds.shapes.world.tasks import TASKS, ShapesTask
 
 LATENT_CHANNELS = 8
 GUIDANCE = 2.5

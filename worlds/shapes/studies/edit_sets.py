@@ -19,11 +19,11 @@ from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.images import encode
 from edit_r1.shared.schemas import CandidateScore, EditGroup
-from edit_r1.worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
-from edit_r1.worlds.shapes.judge_data import UNSEEN, draw_edit
-from edit_r1.worlds.shapes.judge_training import pairwise_accuracy
-from edit_r1.worlds.shapes.scenes import render, to_image
-from edit_r1.worlds.shapes.tasks import ShapesTask, sample_task
+from edit_r1.worlds.shapes.training.editor_model import load_family, oracle_scores, sample_edits
+from edit_r1.worlds.shapes.training.judge_data import UNSEEN, draw_edit
+from edit_r1.worlds.shapes.training.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.world.scenes import render, to_image
+from edit_r1.worlds.shapes.world.tasks import ShapesTask, sample_task
 
 Pictures = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]

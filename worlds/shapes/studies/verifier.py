@@ -1,4 +1,6 @@
-"""A verifier trained as a user would, on files: `python -m edit_r1.worlds.shapes.verifier [--out runs/verifier]`.
+"""A verifier trained as a user would, on files.
+
+    python -m edit_r1.worlds.shapes.studies.verifier [--out runs/verifier]
 
 Writes traces and pairs from the training side of the world, has `edit-r1 train-judge` learn from both, and measures the
 pairwise accuracy of `verifier` on held-out edits before, after the traces, and after the pairs. The judge is the tiny
@@ -23,14 +25,21 @@ from edit_r1.shared.images import encode
 from edit_r1.shared.jsonl import write_rows
 from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import HERE
-from edit_r1.worlds.shapes.edit_sets import EditSet, agreement, corruption_set, editor_set, make_scorer, score_set
-from edit_r1.worlds.shapes.editor_model import load_family, oracle_scores, sample_edits
-from edit_r1.worlds.shapes.judge_data import SEEN, Example, draw, draw_edit
-from edit_r1.worlds.shapes.preferences import write
-from edit_r1.worlds.shapes.review_data import facts
-from edit_r1.worlds.shapes.scenes import render, to_image
-from edit_r1.worlds.shapes.tasks import sample_task
-from edit_r1.worlds.shapes.train_reviews import written_principles
+from edit_r1.worlds.shapes.studies.edit_sets import (
+    EditSet,
+    agreement,
+    corruption_set,
+    editor_set,
+    make_scorer,
+    score_set,
+)
+from edit_r1.worlds.shapes.studies.preferences import write
+from edit_r1.worlds.shapes.training.editor_model import load_family, oracle_scores, sample_edits
+from edit_r1.worlds.shapes.training.judge_data import SEEN, Example, draw, draw_edit
+from edit_r1.worlds.shapes.training.review_data import facts
+from edit_r1.worlds.shapes.training.train_reviews import written_principles
+from edit_r1.worlds.shapes.world.scenes import render, to_image
+from edit_r1.worlds.shapes.world.tasks import sample_task
 
 METHOD = "verifier"
 WRONG_VERDICTS = 0.1

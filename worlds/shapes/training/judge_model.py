@@ -29,8 +29,8 @@ from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.methods.templates import SYSTEM_PROMPT, TASKS_DIRECTORY, load_task_prompts, load_template
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Principle
 from edit_r1.shared.schemas import DEFAULT_TASK
-from edit_r1.worlds.shapes.judge_words import REASONING_START, SCORE_MARKER, reasoning_corpus
-from edit_r1.worlds.shapes.scenes import SIZE, Pixels, to_image
+from edit_r1.worlds.shapes.training.judge_words import REASONING_START, SCORE_MARKER, reasoning_corpus
+from edit_r1.worlds.shapes.world.scenes import SIZE, Pixels, to_image
 
 HIDDEN = 128
 NUM_LAYERS = 4

@@ -12,7 +12,7 @@ from edit_r1.reward_service import methods
 from edit_r1.reward_service.methods.templates import load_template, placeholders
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs/extending.md").read_text()
+TEXT = (Path(__file__).resolve().parents[3] / "docs/extending.md").read_text()
 
 
 def block(language: str) -> str:
@@ -47,7 +47,7 @@ def test_the_documented_method_asks_and_reads():
 
 def test_the_places_that_the_page_names_exist():
     assert methods._MODULES
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     for path in re.findall(r"(?:reward_service|tests|worlds|trainer)/[\w/]+(?:\.\w+)?", TEXT):
         new = path.endswith(("prompts/keep.txt", "keep_logit.py"))
         assert (root / path).exists() != new, path

@@ -7,9 +7,9 @@ from edit_r1.trainer.config import MonitorConfig
 from edit_r1.trainer.mathematics.filtering import RULES
 from edit_r1.trainer.records.monitors import ALARMS
 from edit_r1.trainer.update.losses import GrpoLoss, NftLoss
-from tests.unit.test_paper_map import symbols
+from tests.unit.repository.test_paper_map import symbols
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRAINING = (ROOT / "docs/training.md").read_text()
 PATTERNS = {
     "reward/COMPONENT_mean": r"reward/[a-z_]+_mean",

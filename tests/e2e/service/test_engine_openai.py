@@ -15,7 +15,7 @@ from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 from edit_r1.shared.errors import ConfigError, EngineError, UnsuitableModelError
-from tests.e2e.test_engines_exact import EDITS
+from tests.e2e.service.test_engines_exact import EDITS
 from tests.support.serving import answers, free_port, wait_for
 from tests.support.tiny_judge import save_tiny_judge
 

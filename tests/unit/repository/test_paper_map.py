@@ -8,7 +8,7 @@ import pytest
 
 from edit_r1.trainer.config import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs/paper-map.md").read_text()
 NAMED = re.findall(r"\[([\w./]+)(?:: ([\w., ]+))?\]\(\.\./([\w./]+)\)", TEXT)
 VALUES = re.findall(r"^\|[^|]*\| ([^|`]+) \| `([a-z_.]+)` \|$", TEXT, re.MULTILINE)

@@ -8,7 +8,7 @@ from edit_r1.trainer.config import ModelConfig
 from edit_r1.trainer.machine import bundled_files as packaged
 from edit_r1.trainer.tasks.task_list import read_task_list
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EDITOR = "worlds/shapes/editor"
 HELD_OUT = Path("worlds/shapes/data/held_out.jsonl")
 

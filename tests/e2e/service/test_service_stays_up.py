@@ -20,7 +20,7 @@ import pytest
 from tests.support.serving import answers, free_port, metric, png, reward_service, wait_for
 from tests.support.typist import running_service
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 SLOW = {"instruction": "x", "method": "score_logit_cot"}
 
 

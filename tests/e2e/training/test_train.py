@@ -10,7 +10,7 @@ from edit_r1.shared.errors import ConfigError, RewardServiceUnavailable
 from edit_r1.trainer.config import TrainConfig
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.tiny_run import metrics, weights
-from tests.unit.test_docs import undocumented
+from tests.unit.repository.test_docs import undocumented
 
 LEARNS = (
     "epochs=20",

@@ -14,7 +14,7 @@ from benchmarks.__main__ import BENCHMARKS, BENCHMARKS_PAGE, MACHINE, machine
 from benchmarks.figures import names, replaced
 from edit_r1.workbench.markdown import table
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = st.text("ab|\\<>&-: \n", max_size=60)
 NAMES = st.lists(st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True), min_size=1, max_size=4, unique=True)
 

@@ -12,7 +12,7 @@ from tests.support.forked import Forked
 from tests.support.serving import answers, free_port
 from tests.support.tiny_run import metrics
 
-JUDGE = Path(__file__).resolve().parents[2] / "worlds/shapes/judge"
+JUDGE = Path(__file__).resolve().parents[3] / "worlds/shapes/judge"
 
 
 class Service:

@@ -15,7 +15,7 @@ from edit_r1.trainer.doctor.planning import Gpus, plan_of, shape_of
 from edit_r1.trainer.models import FAMILIES, family_class
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.policy.lora import LoraPolicy
-from tests.unit.test_model_family import BUILDERS
+from tests.unit.trainer.test_model_family import BUILDERS
 
 ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)
 

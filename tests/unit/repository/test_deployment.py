@@ -15,7 +15,7 @@ from edit_r1.shared.config import load_config
 from edit_r1.shared.replicas import Replicas
 from edit_r1.trainer.config import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = [ROOT / "docker-compose.yml", *sorted((ROOT / "docker").glob("compose.*.yml"))]
 MANIFESTS = sorted((ROOT / "docker/kubernetes").glob("*.yaml"))
 KUBERNETES_VERSIONS = ("1.30", "1.37")

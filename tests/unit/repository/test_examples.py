@@ -9,7 +9,7 @@ import pytest
 from edit_r1.shared.config import load_config
 from edit_r1.trainer.config import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = [ROOT / "worlds" / "shapes" / "nft.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edit_r1.shared.jsonl import read_rows, write_rows
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHORT = ("epochs=1", "groups_per_epoch=2", "group_size=2", "rollout.batch_groups=1", "trained_timesteps=1")
 
 

@@ -27,7 +27,7 @@ from threading import Lock
 import psutil
 from rich.console import Console
 
-from benchmarks.figures import replaced
+from benchmarks.support.figures import replaced
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.codecs [--side 512] [--pictures 40]
 
-Times are medians over pictures with a photograph's grain (`benchmarks/workload.py`), one thread. The reward is
+Times are medians over pictures with a photograph's grain (`benchmarks/support/workload.py`), one thread. The reward is
 `score_logit` of the embedded judge on held-out edits: each candidate and source goes through the codec and is scored
 beside the lossless one. The world's pictures are 32x32 with sharp edges, which JPEG likes least: the bad end.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.workload import Workload
+from benchmarks.support.workload import Workload
 from edit_r1.shared.images import decode, encode
 from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import HERE

@@ -3,8 +3,8 @@
     python -m benchmarks.kontext [--model DIRECTORY] [--groups 2] [--size 512] [--tflops 990] [key=value ...]
 
 For a GPU; what is measured does not depend on the weights' values, so none are fetched: `--model` takes any pipeline
-directory of configurations (by default `benchmarks.real_sizes`). Prints seconds by stage, peak memory beside what
-`edit-r1 doctor` estimates, and model FLOPs utilisation: the arithmetic that the method asks for (no recomputation)
+directory of configurations (by default `benchmarks.support.real_sizes`). Prints seconds by stage, peak memory next to
+what `edit-r1 doctor` estimates, and model FLOPs utilisation: the arithmetic that the method asks for (no recomputation)
 over `--tflops`, the GPU's dense bfloat16 data sheet (H200: 990).
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.real_sizes import write_kontext
+from benchmarks.support.real_sizes import write_kontext
 from edit_r1.shared.config import load_config
 from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.doctor.estimates import epoch_flops, memory

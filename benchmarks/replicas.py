@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.judges import save_random_judge
-from benchmarks.workload import ClientSettings, Workload, by_group
+from benchmarks.support.judges import save_random_judge
+from benchmarks.support.workload import ClientSettings, Workload, by_group
 from edit_r1.shared.client import RewardClient
 from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import free_port

@@ -26,9 +26,9 @@ from statistics import median
 import numpy as np
 import psutil
 
-from benchmarks.judges import save_random_judge
 from benchmarks.replicas import all_ready, replica
-from benchmarks.workload import ClientSettings, Workload, by_group
+from benchmarks.support.judges import save_random_judge
+from benchmarks.support.workload import ClientSettings, Workload, by_group
 from edit_r1.trainer.records.metrics_log import read_metrics
 from edit_r1.trainer.report.charts import Series, line_chart, standalone
 from edit_r1.workbench.markdown import table

@@ -33,10 +33,10 @@ import psutil
 import structlog
 import uvicorn
 
-from benchmarks.figures import stdout_for_figures
-from benchmarks.judges import SIZES, save_random_judge
-from benchmarks.reference import reference_app
-from benchmarks.workload import ClientSettings, Workload, client_loop, direct_messages
+from benchmarks.support.figures import stdout_for_figures
+from benchmarks.support.judges import SIZES, save_random_judge
+from benchmarks.support.reference import reference_app
+from benchmarks.support.workload import ClientSettings, Workload, client_loop, direct_messages
 from edit_r1.reward_service.app import create_app
 from edit_r1.reward_service.service import Service
 from edit_r1.reward_service.settings import Settings

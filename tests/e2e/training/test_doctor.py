@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmarks.real_sizes import write_kontext
+from benchmarks.support.real_sizes import write_kontext
 from edit_r1.command import app
 from tests.support.color_judge import redness
 from tests.support.tiny_families import build_tiny_qwen_plus

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import BENCHMARKS, BENCHMARKS_PAGE, MACHINE, machine
-from benchmarks.figures import names, replaced
+from benchmarks.support.figures import names, replaced
 from edit_r1.workbench.markdown import table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,7 +61,7 @@ def test_the_machine_is_described():
 def test_only_figures_reach_stdout():
     program = """
 import subprocess
-from benchmarks.figures import stdout_for_figures
+from benchmarks.support.figures import stdout_for_figures
 with stdout_for_figures() as stdout:
     print("an engine's log")
     subprocess.run(["echo", "its child's"])

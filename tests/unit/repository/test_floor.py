@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from benchmarks.floor import Judge, Tower
-from benchmarks.judges import save_random_judge
+from benchmarks.support.judges import save_random_judge
 
 SIDE, TOKENS = 448, 300  # 448 is a whole number of windows
 

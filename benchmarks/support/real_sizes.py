@@ -1,6 +1,6 @@
 """FLUX.1-Kontext at its real size, without its weights: what `edit-r1 doctor` reads, and random weights on request.
 
-python -m benchmarks.real_sizes DIRECTORY     # configurations and the tiny world's tokenizers, a few kilobytes
+python -m benchmarks.support.real_sizes DIRECTORY     # configurations and the tiny world's tokenizers, a few kilobytes
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from edit_r1.reward_service.admission import Admission
-from edit_r1.reward_service.engines.base import Engine, build_engine
+from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS, load_methods
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts

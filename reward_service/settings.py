@@ -18,7 +18,7 @@ from edit_r1.shared.errors import ConfigError, fault_line
 from edit_r1.shared.images import DEFAULT_LIMITS, ImageLimits
 from edit_r1.shared.schemas import Limits
 
-_SHAPES = Path(__file__).parent.parent / "worlds" / "shapes"
+_SHAPES = Path(__file__).resolve().parents[1] / "worlds" / "shapes"
 EMBEDDED_JUDGE = _SHAPES / "judge"
 
 

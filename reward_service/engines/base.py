@@ -1,11 +1,10 @@
-"""What an engine is, and how the service builds one.
+"""What an engine is.
 
 Messages and a sampling spec enter; an `Answer` with token ids, text and full-vocabulary label log-probabilities leaves.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
-from edit_r1.shared.errors import ConfigError
 
 EngineName = Literal["auto", "transformers", "vllm", "openai"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -92,43 +90,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release the model. Calls that wait are answered or fail with EngineError, later ones fail with it."""
         ...
-
-
-def choose_engine(name: EngineName) -> Literal["transformers", "vllm", "openai"]:
-    """Resolve `auto`: vLLM where it is installed and a GPU is there, else transformers."""
-    if name != "auto":
-        return name
-    import torch  # noqa: PLC0415 - heavy, and settings must parse without it
-
-    has_vllm = importlib.util.find_spec("vllm") is not None
-    return "vllm" if has_vllm and torch.cuda.is_available() else "transformers"
-
-
-def build_engine(name: EngineName, options: EngineOptions) -> Engine:
-    """Load the model; blocks for as long as that takes.
-
-    Raises:
-        ConfigError: no such checkpoint or adapter directory, an unknown argument of vLLM, no such server.
-        UnsuitableModelError: not a model that can judge.
-
-    """
-    if options.model.startswith((".", "/", "~")) and not Path(options.model).is_dir():
-        raise ConfigError(f"model: no directory {options.model}")
-    _check_adapters(options.adapters)
-    if name == "openai":
-        from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
-
-        return OpenAIEngine(options)
-    if choose_engine(name) == "vllm":
-        from edit_r1.reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
-
-        return VllmEngine(options)
-    from edit_r1.reward_service.engines.transformers import TransformersEngine  # noqa: PLC0415
-
-    return TransformersEngine.load(options)
-
-
-def _check_adapters(adapters: Mapping[str, Path]) -> None:
-    for name, directory in adapters.items():
-        if not (directory / "adapter_config.json").is_file():
-            raise ConfigError(f"adapters.{name}: no adapter_config.json in {directory}")

@@ -29,7 +29,7 @@ from edit_r1.shared.client import RewardClient
 from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
 from edit_r1.shared.schemas import DEFAULT_METHOD
 
-SAMPLES = Path(__file__).parents[2] / "worlds" / "shapes" / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "worlds" / "shapes" / "samples"
 _READY_SECONDS = 300.0
 
 _app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_engine
+from edit_r1.reward_service.engines.base import Engine, EngineOptions
+from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Edit, Question, Score

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_engine
+from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.batches import BatchBuilder
 from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import SCORE_LABELS
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, SamplingSpec

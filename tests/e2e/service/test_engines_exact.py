@@ -11,8 +11,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from edit_r1.reward_service.engines.base import Engine, EngineOptions, build_engine
+from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import SCORE_LABELS
 from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edit_r1.command import app
-from edit_r1.reward_service.engines.base import build_engine
+from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
 from edit_r1.reward_service.scoring.principles import WrittenPrinciples

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
-from edit_r1.reward_service.engines.base import build_engine
+from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import load_methods
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
 from edit_r1.reward_service.scoring.principles import WrittenPrinciples

@@ -17,8 +17,6 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from edit_r1.trainer.tasks.group_sampler import share
-
 T = TypeVar("T")
 
 
@@ -111,3 +109,13 @@ class Processes:
         """Leave the process group, so that no process is left waiting."""
         if self.count > 1:
             self._state.destroy_process_group()
+
+
+def share(items: Sequence[T], rank: int, num_processes: int, unit: int) -> tuple[T, ...]:
+    """The items of process `rank`: every num_processes-th unit of `unit` consecutive items.
+
+    What is computed in one batch is one unit, on whatever process: floating-point sums depend on the batch they are in,
+    so this is what makes N processes compute what one would. Shares differ by at most one unit, and nothing is lost.
+    """
+    units = [items[start : start + unit] for start in range(0, len(items), unit)]
+    return tuple(item for mine in units[rank::num_processes] for item in mine)

@@ -1,4 +1,4 @@
-"""Which tasks an epoch has, and which of them a process takes.
+"""Which tasks an epoch has.
 
 Enters: a task list, a seed. Leaves: each epoch's groups, the same on every process and after every resumption.
 """
@@ -8,12 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from edit_r1.shared.errors import DataError
 from edit_r1.trainer.types import EditTask, TaskGroup
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,3 @@ class GroupSampler:
             random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret
             self._shuffled = num_pass, order
         return self._shuffled[1]
-
-
-def share(items: Sequence[T], rank: int, num_processes: int, unit: int) -> tuple[T, ...]:
-    """The items of process `rank`: every num_processes-th unit of `unit` consecutive items.
-
-    What is computed in one batch is one unit, on whatever process: floating-point sums depend on the batch they are in,
-    so this is what makes N processes compute what one would. Shares differ by at most one unit, and nothing is lost.
-    """
-    units = [items[start : start + unit] for start in range(0, len(items), unit)]
-    return tuple(item for mine in units[rank::num_processes] for item in mine)

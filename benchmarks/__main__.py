@@ -1,10 +1,10 @@
-"""Run benchmarks and write their figures where they are shown.
+"""Run benchmarks and insert their figures into the documents.
 
-    python -m benchmarks [NAME ...]     # by default all that BENCHMARKS.md shows: under 30 minutes, 2 cores
+    python -m benchmarks [NAME ...]     # default: all in BENCHMARKS.md, under 30 minutes on 2 cores
 
-Each benchmark is a program of its own that prints Markdown to stdout and how it goes to stderr. What it prints replaces
-its block of BENCHMARKS.md (or of the pages named below) as soon as it has ended, so that nothing is lost when a
-later one fails; the exit status is 1 then. Those that measure time run alone; the others after them, one a core.
+Each benchmark is a separate program that prints Markdown to stdout and progress to stderr. Its output replaces its
+block in BENCHMARKS.md (or in the pages named below) as soon as it is done, so that nothing is lost if a later one
+fails; the exit status is then 1. Benchmarks that measure time run alone; the others run afterwards, one per core.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
 )
 DEMO_RUNS = "runs/bench-demo"
 QUICK_METHODS = tuple(name for name in METHODS if name not in (COMPOSITE, "verifier_cot", "editscore"))
-"""Of the judge's table; the others write much, and are measured by `alignment`."""
+"""Methods in the judge's table; the others write long answers, and are measured by `alignment`."""
 MACHINE = "machine"
-"""The block that says where the figures were measured."""
+"""The block that describes the machine of the measurements."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Benchmark:
     """A program whose stdout is Markdown."""
 
     command: tuple[str, ...]
-    """After `python -m`."""
+    """Arguments after `python -m`."""
     alone: bool = True
-    """It measures time."""
+    """Whether it measures time and must run alone."""
     all_cores: bool = False
-    """Its engine may use as many threads as there are cores; else what OMP_NUM_THREADS says (make: one a process)."""
+    """Whether its engine may use one thread per core; otherwise OMP_NUM_THREADS applies (make: one per process)."""
     pages: tuple[Path, ...] = (BENCHMARKS_PAGE,)
-    """Where its figures stand."""
+    """Pages with its figures."""
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -86,10 +86,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
-        parser.error(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark {unknown[0]!r}; available: {', '.join(BENCHMARKS)}")
     every = [name for name, benchmark in BENCHMARKS.items() if BENCHMARKS_PAGE in benchmark.pages]
     chosen = arguments.names or every
-    # Where a figure was measured is said once, by a run that measures all; others say it themselves where it differs.
+    # A run of all benchmarks describes its machine once; other runs add it to each figure if it differs.
     here = machine()
     where = f" on {here}" if arguments.names and here not in BENCHMARKS_PAGE.read_text(encoding="utf-8") else ""
     started = time.monotonic()
@@ -101,7 +101,7 @@ def main() -> int:
     console.print(f"all: {seconds}", highlight=False)
     if failed := [name for name, well in ended_well.items() if not well]:
         console.print(
-            f"failed, their figures and the machine's line are the old ones: {', '.join(failed)}", style="red"
+            f"failed: {', '.join(failed)}; their figures and the machine's line were not updated", style="red"
         )
         return 1
     if not arguments.names:
@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def run(name: str, where: str) -> bool:
-    """Run a benchmark and write its figures, what it took and, unless empty, where; whether it ended well."""
+    """Run a benchmark and write its figures, duration and, if not empty, machine; returns whether it succeeded."""
     benchmark = BENCHMARKS[name]
     console.rule(f"{name}: python -m {' '.join(benchmark.command)}")
     threads = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if benchmark.all_cores else ()
@@ -130,7 +130,7 @@ def run(name: str, where: str) -> bool:
 
 
 def write(page: Path, name: str, figures: str) -> None:
-    """Put figures into their block. Raises ValueError when the page has none of that name."""
+    """Insert figures into their block. Raises ValueError if the page has no such block."""
     with _writing:
         page.write_text(replaced(page.read_text(encoding="utf-8"), name, figures), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Every scoring method beside the oracle as the human: `make align`, whose first table this prints as Markdown.
+"""Compares every scoring method with the oracle as annotator: prints the first table of `make align` as Markdown.
 
 python -m benchmarks.alignment
 """
@@ -17,7 +17,7 @@ from edit_r1.workbench.alignment.report import TABLE_NAME
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    # In a new directory, so that nothing is known yet and every method's seconds are measured.
+    # Use a new directory, so that nothing is reused and every method's time is measured.
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "edit_r1.worlds.shapes.studies.preferences", "--out", out]
         subprocess.run(command, stdout=sys.stderr, check=True)  # noqa: S603 - our own command

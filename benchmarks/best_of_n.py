@@ -1,11 +1,11 @@
-"""Best of N on shapes: how often the judge's choice among N edits is right, for the editor before and after RL.
+"""Best of N on shapes: how often the judge's choice among N edits is right, for the editor before and after training.
 
     python -m benchmarks.best_of_n --run runs/demo [--tasks 128] [--out docs/images/best-of-n.svg]
 
-Each held-out task is edited 16 times as a rollout does, by the run's editor without and with what it learned; every
-method scores all edits. Success at N is that of the edit that scores highest among N (equal scores share), as a mean
-over all choices of N out of the 16: no luck of the draw beyond the tasks'. `oracle` chooses by the oracle itself, which
-no judge can beat; at N = 1 all are the editor alone. In the picture what is dashed is before training.
+Each held-out task is edited 16 times like in a rollout, by the run's editor before and after training; every method
+scores all edits. Success at N is the success of the highest-scoring edit among N (averaged over ties), as a mean over
+all subsets of N out of the 16, so that the tasks are the only source of sampling noise. `oracle` chooses by the oracle
+itself, which no judge can beat; at N = 1, all rows show the editor alone. Dashed lines in the figure: before training.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ METHODS = ("score_logit", "score_sampling", "verifier")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="of `make demo`, or any training on shapes")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="run directory of `make demo` or another training on shapes"
+    )
     parser.add_argument("--tasks", type=int, default=128)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--out", type=Path, default=Path("docs/images/best-of-n.svg"))
@@ -78,7 +80,7 @@ async def score_all(edits: EditSet, methods: Sequence[str]) -> dict[str, Floats]
 
 
 def pool(editor: Editor, num_tasks: int, seed: int = 11) -> EditSet:
-    """POOL edits of each of the first held-out tasks of a seed."""
+    """POOL edits for each of the first held-out tasks of a seed."""
     rng = np.random.default_rng(seed)
     tasks = tuple(sample_task(rng, "held_out") for _ in range(num_tasks))
     assert isinstance(editor.family, FluxKontext), "the run is not one on shapes"
@@ -87,10 +89,10 @@ def pool(editor: Editor, num_tasks: int, seed: int = 11) -> EditSet:
 
 
 def best_of(scores: Floats, values: Floats, size: int) -> float:
-    """Mean value of the highest-scored of `size` candidates, over all subsets of each group; [N, K] both.
+    """Mean value of the highest-scoring of `size` candidates, over all subsets of each group; inputs are [N, K].
 
-    The r-th lowest of K is the highest of comb(r - 1, size - 1) of the comb(K, size) subsets; equal scores share.
-    A missing score (nan) is never chosen over one that is there.
+    The r-th lowest of K is the highest in comb(r - 1, size - 1) of the comb(K, size) subsets; ties are averaged.
+    A missing score (nan) is never chosen over an existing one.
     """
     groups = zip(scores, values, strict=True)
     return float(np.mean([_best_of_group(row, worth, size) for row, worth in groups]))

@@ -1,10 +1,10 @@
-"""Which codec carries pictures to the judge: time, bytes, and what loss does to the reward.
+"""Compares codecs for sending images to the judge: time, bytes, and the effect of loss on the reward.
 
     python -m benchmarks.codecs [--side 512] [--pictures 40]
 
-Times are medians over pictures with a photograph's grain (`benchmarks/support/workload.py`), one thread. The reward is
-`score_logit` of the embedded judge on held-out edits: each candidate and source goes through the codec and is scored
-beside the lossless one. The world's pictures are 32x32 with sharp edges, which JPEG likes least: the bad end.
+Times are medians over images with photographic grain (`benchmarks/support/workload.py`), on one thread. The reward is
+`score_logit` of the demo world's judge on held-out edits: candidates and sources go through the codec, and the score is
+compared with the lossless one. The world's images are 32x32 with sharp edges, a worst case for JPEG.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ HEADINGS = ("codec", "encode ms", "decode ms", "kB", "mean change of the score",
 
 
 def times(pictures: list[Image.Image], encoder: Encode) -> tuple[float, float, float]:
-    """Median milliseconds to encode and to decode, and mean bytes."""
+    """Median milliseconds to encode and decode, and mean bytes."""
     encoding, decoding, sizes = [], [], []
     for picture in pictures:
         started = time.perf_counter()
@@ -104,7 +104,7 @@ def main() -> None:
     rows = []
     for name, encoder in CODECS.items():
         encoding, decoding, size = times(pictures, encoder)
-        # One lossless codec stands for all: the judge sees the same bytes.
+        # One lossless codec represents all: the judge sees the same pixels.
         mean, largest, accuracy = changes[name if name in LOSSY else LOSSLESS]
         change = (f"{mean:.4f}", f"{largest:.3f}", f"{accuracy:.3f}")
         rows.append((name, f"{encoding:.1f}", f"{decoding:.1f}", f"{size / 1e3:.0f}", *change))

@@ -2,8 +2,8 @@
 
     python -m benchmarks.demo_seeds [--seeds 0 1 2] [--out runs/bench-demo]
 
-Runs `python -m edit_r1.worlds.shapes.demo` once a seed, one after another, each with its own reward service, and prints
-the tables of BENCHMARKS.md and docs/studies.md. Exit status 1 when a run failed.
+Runs `python -m edit_r1.worlds.shapes.demo` once per seed, one after another, each with its own reward service, and
+prints the tables of BENCHMARKS.md and docs/studies.md. Exit status 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Demo:
 
     @classmethod
     def read(cls, run_dir: Path) -> Demo:
-        """What a finished run left."""
+        """The results of a finished run."""
         evaluations = [evaluation for _, evaluation in read_evaluations(run_dir)]
         seconds = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["seconds"]
         return cls(evaluations[0], evaluations[-1], seconds)
 
     def figures(self, task: str | None = None) -> tuple[float, ...]:
-        """As in HEADINGS, over the held-out tasks of one type or over all. Raises ValueError without any reward."""
+        """Columns as in HEADINGS, over held-out tasks of one type or all. Raises ValueError without any reward."""
         moments = [one.means() if task is None else one.of_type(task).means() for one in (self.before, self.after)]
         found = [moment[name] for name in ("reward", "oracle_success") for moment in moments]
         if None in found:
-            raise ValueError(f"no score at all for the tasks {task or 'of this run'}: a missing reward is no figure")
+            raise ValueError(f"no scores at all for the tasks {task or 'of this run'}")
         return tuple(one for one in found if one is not None)
 
 
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def by_seed(demos: Mapping[int, Demo]) -> str:
-    """A row a seed, and their mean."""
+    """One row per seed, and their mean."""
     rows = [(str(seed), *demo.figures(), demo.seconds) for seed, demo in demos.items()]
     if len(rows) > 1:
         rows.append(("mean", *(mean(column) for column in list(zip(*rows, strict=True))[1:])))
@@ -74,7 +74,7 @@ def by_seed(demos: Mapping[int, Demo]) -> str:
 
 
 def by_type(demos: Mapping[int, Demo]) -> str:
-    """A row a task type, means over the seeds."""
+    """One row per task type, with means over the seeds."""
     types = sorted({task.task or "" for demo in demos.values() for task in demo.before.tasks})
     rows = [
         (name, *(f"{mean(seeds):.3f}" for seeds in zip(*(demo.figures(name) for demo in demos.values()), strict=True)))

@@ -1,11 +1,12 @@
-"""The floor under a judge's time: the arithmetic and the bytes that one candidate cannot do without.
+"""Lower bound of a judge's time: the arithmetic and bytes that one candidate requires.
 
     python -m benchmarks.floor [--seconds 10] [--tflops 790]
 
-For real judges at 512 and 1024 pixels a side: tokens, floating-point operations and bytes a candidate, scored alone and
-in a group of 12 whose source is looked at once (its visual tokens come first in the prompt, so the group shares their
-keys and values); and the share of one GPU's matrix rate that 24 groups x 12 in `--seconds` would take. On a CUDA
-machine the rate is measured; elsewhere it is assumed: 790 TFLOP/s, 80 % of an H200's dense bfloat16 data sheet.
+For real judges and images of 512 and 1024 pixels per side: tokens, floating-point operations and bytes per candidate,
+scored alone and in a group of 12 whose source is processed once (its visual tokens come first in the prompt, so the
+group shares their keys and values); and the share of one GPU's matrix rate that 24 groups x 12 in `--seconds` would
+take. On a CUDA machine the rate is measured; elsewhere it is assumed to be 790 TFLOP/s, 80 % of an H200's dense
+bfloat16 rate on its data sheet.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HEADINGS = (
     "least seconds",
     "share of the rate",
 )
-_BYTES = 2  # of a bfloat16
+_BYTES = 2  # per bfloat16
 _CHARACTERS_PER_TOKEN = 4.2  # English in Qwen's vocabulary
 _OWN_TEXT = 250  # characters of an instruction and its requirement
 
@@ -50,16 +51,16 @@ class Tower:
     kv_heads: int
     head_size: int
     gated: bool = True
-    """Three matrices in the feed-forward part instead of two."""
+    """Whether the feed-forward part has three matrices instead of two."""
 
     @property
     def block_weights(self) -> int:
-        """Numbers in one block's matrices."""
+        """Number of parameters in one block's matrices."""
         attention = self.width * self.head_size * (2 * self.heads + 2 * self.kv_heads)
         return attention + (3 if self.gated else 2) * self.width * self.inner
 
     def block_flops(self, tokens: float, pairs: float) -> float:
-        """One block on `tokens` tokens, `pairs` (query, key) pairs of which attend; two operations a multiply-add."""
+        """FLOPs of one block for `tokens` tokens and `pairs` (query, key) pairs; a multiply-add counts as two."""
         return 2 * self.block_weights * tokens + 4 * self.heads * self.head_size * pairs
 
 
@@ -73,13 +74,13 @@ class Judge:
     vocabulary: int
     patch: int
     windowed_layers: int = 0
-    """Vision blocks whose attention stays within windows of 8 x 8 patches."""
+    """Number of vision blocks with attention within windows of 8 x 8 patches."""
     mergers: int = 1
-    """2x2 patches -> one visual token; DeepStack has several."""
+    """Number of mergers of 2x2 patches into one visual token; DeepStack has several."""
 
     @property
     def weights(self) -> float:
-        """Numbers in all matrices."""
+        """Number of parameters in all matrices."""
         text, vision = self.text, self.vision
         return (
             text.layers * text.block_weights
@@ -89,11 +90,11 @@ class Judge:
         )
 
     def visual_tokens(self, side: int) -> int:
-        """Tokens of a square picture, scaled to whole tokens."""
+        """Visual tokens of a square image, scaled to whole tokens."""
         return round(side / (2 * self.patch)) ** 2
 
     def vision_flops(self, side: int) -> float:
-        """One picture through the vision tower."""
+        """FLOPs of the vision encoder for one image."""
         tokens = self.visual_tokens(side)
         patches = 4 * tokens
         full = self.vision.layers - self.windowed_layers
@@ -103,13 +104,13 @@ class Judge:
         return blocks + embedding + 2 * tokens * self.mergers * self._merger_weights
 
     def text_flops(self, tokens: int, cached: int = 0) -> float:
-        """The language model on new tokens after cached ones, causal, and one row of the vocabulary."""
+        """FLOPs of the language model for new tokens after cached ones (causal), and for the logits of one position."""
         pairs = tokens * cached + tokens * (tokens + 1) / 2
         return self.text.layers * self.text.block_flops(tokens, pairs) + 2 * self.vocabulary * self.text.width
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Keys and values of one token."""
+        """Bytes of keys and values per token."""
         return 2 * self.text.layers * self.text.kv_heads * self.text.head_size * _BYTES
 
     @property
@@ -150,25 +151,25 @@ JUDGES = (
 
 @dataclass(frozen=True)
 class Floor:
-    """What one candidate costs at least."""
+    """Minimum cost of one candidate."""
 
     tokens: int
-    """Of its prompt: two pictures and text."""
+    """Tokens of its prompt: two images and text."""
     alone_flops: float
     shared_flops: float
-    """In a group that shares the source."""
+    """FLOPs in a group that shares the source."""
     kv_bytes: float
-    """Keys and values it adds to the cache, in a group."""
+    """Bytes of keys and values it adds to the cache, in a group."""
     wire_bytes: float
-    """Raw pixels on the wire, in a group."""
+    """Bytes of raw pixels sent, in a group."""
 
     def seconds(self, flops_per_second: float) -> float:
-        """The whole workload of groups at that rate."""
+        """Seconds for the whole workload of groups at that rate."""
         return GROUPS * GROUP_SIZE * self.shared_flops / flops_per_second
 
 
 def floor(judge: Judge, side: int, text_tokens: int) -> Floor:
-    """One candidate of one judge."""
+    """The minimum cost of one candidate for one judge."""
     picture, share = judge.visual_tokens(side), 1 / GROUP_SIZE
     own = picture + text_tokens
     vision = judge.vision_flops(side)
@@ -210,7 +211,7 @@ def _row(judge: Judge, side: int, text_tokens: int, seconds: float, flops_per_se
 
 
 def measured_tflops(size: int = 8192, repeats: int = 50) -> float | None:
-    """The rate of large bfloat16 matrix products here, in TFLOP/s; None without a GPU."""
+    """Measure the rate of large bfloat16 matrix products on this machine, in TFLOP/s; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
@@ -226,7 +227,7 @@ def measured_tflops(size: int = 8192, repeats: int = 50) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="time given to the whole workload")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time allowed for the whole workload")
     parser.add_argument("--tflops", type=float, help="matrix rate instead of the measured or assumed one")
     arguments = parser.parse_args()
     found = None if arguments.tflops else measured_tflops()

@@ -1,11 +1,11 @@
-"""The trainer at real size: FLUX.1-Kontext (12 B) with LoRA from random weights, rollout and update of a few groups.
+"""The trainer at real size: rollout and update of a few groups for FLUX.1-Kontext (12 B), LoRA with random weights.
 
     python -m benchmarks.kontext [--model DIRECTORY] [--groups 2] [--size 512] [--tflops 990] [key=value ...]
 
-For a GPU; what is measured does not depend on the weights' values, so none are fetched: `--model` takes any pipeline
-directory of configurations (by default `benchmarks.support.real_sizes`). Prints seconds by stage, peak memory next to
-what `edit-r1 doctor` estimates, and model FLOPs utilisation: the arithmetic that the method asks for (no recomputation)
-over `--tflops`, the GPU's dense bfloat16 data sheet (H200: 990).
+For a GPU. The measurements do not depend on the weights' values, so none are downloaded: `--model` takes any pipeline
+directory with configurations (default: `benchmarks.support.real_sizes`). Prints seconds by stage, peak memory compared
+with the estimate of `edit-r1 doctor`, and model FLOPs utilisation: the arithmetic that the method requires (no
+recomputation) over `--tflops`, the GPU's dense bfloat16 rate on its data sheet (H200: 990).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def measure(config: TrainConfig, tflops: float) -> None:
-    """One warm-up and one measured pass over the groups; prints what it came to."""
+    """Runs one warm-up and one measured pass over the groups; prints the results."""
     processes = Processes(600)
     device = processes.device
     family = with_random_weights(config, device)
@@ -78,7 +78,7 @@ def measure(config: TrainConfig, tflops: float) -> None:
         for index, task in enumerate(read_task_list(config.data.train)[: config.groups_per_epoch])
     ]
     seconds: dict[str, float] = {}
-    for _ in range(2):  # the first one warms up
+    for _ in range(2):  # the first pass is a warm-up
         start = _now(device)
         rollouts = list(
             roll_out(
@@ -114,7 +114,7 @@ def measure(config: TrainConfig, tflops: float) -> None:
 
 
 def with_random_weights(config: TrainConfig, device: torch.device) -> ModelFamily:
-    """The configuration's model with weights drawn on the device."""
+    """The configuration's model with random weights, initialised on the device."""
     family = load_family(config, device, without_weights=True)
     for module in (family.transformer, family.vae, *family.text_encoders):
         dtype = torch.float32 if module is family.vae else family.dtype
@@ -122,7 +122,7 @@ def with_random_weights(config: TrainConfig, device: torch.device) -> ModelFamil
         for tensor in module.parameters():
             nn.init.normal_(tensor, std=0.02)
         for name, buffer in module.named_buffers():
-            if name.endswith("position_ids"):  # not weights: to_empty left them undefined
+            if name.endswith("position_ids"):  # not parameters: to_empty left them undefined
                 buffer.copy_(torch.arange(buffer.shape[-1], device=device).expand_as(buffer))
     if config.model.gradient_checkpointing:
         transformer: Any = family.transformer  # diffusers ships no types
@@ -132,7 +132,7 @@ def with_random_weights(config: TrainConfig, device: torch.device) -> ModelFamil
 
 def _print(config: TrainConfig, family: ModelFamily, seconds: dict[str, float], tflops: float) -> None:
     shape, plan = shape_of(family, config), plan_of(family, config, Gpus(1, 80.0, tflops), num_sources=1)
-    # What was loaded carries three adapters beside the model's own weights.
+    # The loaded model contains three adapters in addition to its own weights.
     shape = dataclasses.replace(shape, transformer=shape.transformer - 3 * shape.adapter)
     useful = epoch_flops(shape, dataclasses.replace(plan, checkpoints=False))
     print("| stage | s | s a group | PFLOP | utilisation |\n| --- | --- | --- | --- | --- |")

@@ -1,12 +1,12 @@
-"""Whether a second replica helps where one is bound by preparing pictures, as a fast GPU's front end is.
+"""Measures whether a second replica helps if the first is limited by image preprocessing, like a fast GPU's front end.
 
     python -m benchmarks.replicas [--cases vllm-pinned vllm transformers] [--rounds 5]
 
-vLLM prepares pictures in one thread of each front-end process. Here the judge is small and sees little
-(`--max-judge-pixels`) of large pictures, so that decoding, scaling and cutting them is most of the work. Two services
-run all the time; each round sends the same amount of fresh work to one of them and to both, in changing order.
-Where engine and front end compete for the same few cores, as on a laptop, a second replica has nothing to run on:
-`vllm-pinned` gives each service one core of its own, front end and engine together, as if it were a machine of its own.
+vLLM preprocesses images in one thread per front-end process. Here the judge is small and sees large images at low
+resolution (`--max-judge-pixels`), so that decoding, scaling and patching them is most of the work. Two services run all
+the time; each round sends the same amount of fresh work to one of them and to both, in alternating order. If engine and
+front end compete for the same few cores, like on a laptop, a second replica has nothing to run on: `vllm-pinned` gives
+each service, front end and engine together, its own core, as if it were a separate machine.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ HEADINGS = ("services", "one: candidates/s", "two", "two / one")
 
 @dataclass(frozen=True)
 class Case:
-    """What serves."""
+    """A way to serve."""
 
     what: str
     engine: str
     pinned: bool
-    """Each service has a core of its own."""
+    """Whether each service has its own core."""
 
 
 CASES: Mapping[str, Case] = {
@@ -53,7 +53,7 @@ CASES: Mapping[str, Case] = {
 
 @contextmanager
 def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -> Iterator[str]:
-    """A service of its own, on one core when one is given; yields its URL at once, before it is ready."""
+    """Run a separate service, pinned to a core if given; yields its URL immediately, before it is ready."""
     port = free_port()
     settings = {"model": model, "engine": engine, "port": port, "max_judge_pixels": max_judge_pixels}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
@@ -65,7 +65,7 @@ def replica(model: Path, engine: str, max_judge_pixels: int, core: int | None) -
         ) as process,
     ):
         if core is not None:
-            os.sched_setaffinity(process.pid, {core})  # before it has started threads or processes
+            os.sched_setaffinity(process.pid, {core})  # before it starts threads or processes
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -80,7 +80,7 @@ async def all_ready(urls: Sequence[str]) -> None:
 
 
 async def measure(urls: Sequence[str], arguments: argparse.Namespace) -> dict[int, list[float]]:
-    """Number of replicas -> candidates a second in each round."""
+    """Number of replicas -> candidates per second in each round."""
     await all_ready(urls)
     settings = ClientSettings("raw", arguments.in_flight)
     found: dict[int, list[float]] = {1: [], 2: []}
@@ -100,7 +100,7 @@ async def measure(urls: Sequence[str], arguments: argparse.Namespace) -> dict[in
 
 
 def row(name: str, arguments: argparse.Namespace) -> tuple[str, ...]:
-    """One case, as in HEADINGS."""
+    """The row of one case, with columns as in HEADINGS."""
     case = CASES[name]
     cores = sorted(os.sched_getaffinity(0))[:2] if case.pinned else [None, None]
     with tempfile.TemporaryDirectory() as scratch:

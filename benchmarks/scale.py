@@ -1,12 +1,12 @@
-"""How time and memory grow with groups, candidates, processes and replicas on this machine.
+"""Measures how time and memory scale with groups, candidates, processes and replicas on this machine.
 
     python -m benchmarks.scale [--epochs 4] [--out runs/bench-scale]
 
-The trainer: the demo's training at several sizes, each a run of its own by `edit-r1 train` (by `accelerate launch` for
-two processes) against one reward service; seconds are the median epoch's after the first, memory is the largest
-process's peak. The service: the quicker of two rounds with fresh pictures, an untrained judge of Qwen2.5-VL's geometry,
-the transformers engine; replicas have a core each. The exponent is the slope of log seconds over log size: 1 is
-linear, less is better. Prints the table of BENCHMARKS.md and writes its picture to docs/images/scale.svg.
+Trainer: the demo's training at several sizes, each a separate run of `edit-r1 train` (`accelerate launch` for two
+processes) with one reward service; seconds are the median over epochs after the first, memory is the peak of the
+largest process. Service: the faster of two rounds with fresh images, an untrained judge of Qwen2.5-VL's geometry and
+the transformers engine; each replica has its own core. The exponent is the slope of log seconds over log size: 1 is
+linear, less is better. Prints the table of BENCHMARKS.md and writes its figure to docs/images/scale.svg.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ SEND = ClientSettings("raw", in_flight=8)
 
 @dataclass(frozen=True)
 class Point:
-    """One size."""
+    """The measurement at one size."""
 
     size: int
     seconds: float
     megabytes: float
-    """Largest resident memory of the process that grows."""
+    """Peak resident memory of the process under test."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One thing made larger, all others equal."""
+    """Measurements with one size varied and all others fixed."""
 
     what: str
     points: tuple[Point, ...]
 
     @property
     def exponent(self) -> float:
-        """B of the least-squares fit seconds = a size^b."""
+        """Exponent b of the least-squares fit seconds = a size^b."""
         size, seconds = np.log([[point.size, point.seconds] for point in self.points]).T
         return float(np.polyfit(size, seconds, 1)[0])
 
     def row(self) -> tuple[str, ...]:
-        """Of the table, as in HEADINGS."""
+        """Row of the table, with columns as in HEADINGS."""
         first, last = self.points[0], self.points[-1]
         per_size = (last.megabytes - first.megabytes) / (last.size - first.size)
         return (
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def trainer_sweeps(out: Path, epochs: int) -> Iterator[Sweep]:
-    """Seconds of an epoch and the trainer's memory."""
+    """Seconds per epoch and the trainer's memory."""
     out.mkdir()
     with reward_service(out / "service.log", HERE / "judge") as url:
 
@@ -150,7 +150,7 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
 
 
 def peak_megabytes(command: Sequence[str], log: Path) -> float:
-    """Run a command to its end; the largest resident memory among it and its children. Raises when it fails."""
+    """Run a command; returns the largest resident memory of it and its children. Raises RuntimeError if it fails."""
     with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:  # noqa: S603
         largest = 0
         while process.poll() is None:
@@ -161,7 +161,7 @@ def peak_megabytes(command: Sequence[str], log: Path) -> float:
                 pass
             time.sleep(0.1)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {log}")
+        raise RuntimeError(f"{' '.join(command)} failed with status {process.returncode}; see {log}")
     return largest / 1e6
 
 
@@ -174,7 +174,7 @@ def service_megabytes(url: str) -> float:
 
 
 def picture(sweeps: Sequence[Sweep]) -> str:
-    """Multiples of the smallest size against multiples of its seconds; two-point sweeps stay in the table."""
+    """Chart of time against size, both relative to the smallest; sweeps with two points are only in the table."""
     drawn = [
         Series(
             sweep.what.partition(" (")[0],

@@ -1,15 +1,15 @@
-"""What HTTP costs, and what groups save: the reward service against its own engine and against other ways to serve it.
+"""Measures the cost of HTTP and the benefit of groups: the reward service versus its bare engine and other protocols.
 
     python -m benchmarks.serving [--engine vllm|transformers] [--pairs 5] [--codec raw] [--judge small]
 
-One process holds one engine behind a real HTTP server; the client is a process of its own. Each round runs, one after
-another and on fresh pictures, the same 24 groups x 12 candidates
-    direct       engine.generate on decoded pictures, everything at once: the floor
-    group        POST /v1/score, one request a group (what `RewardClient` does)
-    candidate    POST /v1/score, one request a candidate
-    reference    the way of released reward servers: JSON, one chat call a candidate, one at a time, the source again
-                 with each of them; as JPEG, which is cheap and changes the reward
-    reference-png  the same without loss
+One process runs one engine behind a real HTTP server; the client is a separate process. Each round runs, one after
+another and on fresh images, the same 24 groups x 12 candidates
+    direct       engine.generate on decoded images, everything at once: the lower bound
+    group        POST /v1/score, one request per group (like `RewardClient`)
+    candidate    POST /v1/score, one request per candidate
+    reference    like released reward servers: JSON, one chat call per candidate, sequentially, each with its source;
+                 as JPEG, which is cheap and changes the reward
+    reference-png  the same, lossless
 and prints throughput and CPU time (server, engine and client together) as medians of the rounds and of their ratios.
 """
 
@@ -50,7 +50,7 @@ LABELS = ("0", "1", "2", "3", "4", "5")
 
 @dataclass(frozen=True)
 class Run:
-    """One arm once."""
+    """One run of one arm."""
 
     seconds: float
     cpu_seconds: float
@@ -58,22 +58,22 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Candidates a second."""
+        """Candidates per second."""
         return self.num_candidates / self.seconds
 
     @property
     def cpu_ms(self) -> float:
-        """CPU milliseconds a candidate, of all processes together."""
+        """CPU milliseconds per candidate, over all processes."""
         return 1e3 * self.cpu_seconds / self.num_candidates
 
 
 class Bench:
-    """The engine behind its server, and the client beside it."""
+    """The engine behind its server, and the client process."""
 
     def __init__(self, settings: Settings, client: ClientSettings) -> None:
         self._app = create_app(settings)
         self._service: Service = self._app.state.service
-        # vLLM would find a picture again by its content; servers on plain transformers look at each one anew.
+        # vLLM caches images by their content; servers on plain transformers process each one again.
         self._app.mount("/reference", reference_app(self._service, remembers=settings.engine == "vllm"))
         config = uvicorn.Config(self._app, port=0, log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
@@ -89,7 +89,7 @@ class Bench:
         self._client.start()
 
     def run(self, arm: str, work: Workload) -> Run:
-        """One arm on one set of pictures; making them is not timed."""
+        """Run one arm on one set of images; generating them is not timed."""
         if arm == "direct":
             messages = direct_messages(work)
             return self._timed(lambda: self._direct(messages), work)
@@ -97,7 +97,7 @@ class Bench:
         return self._timed(lambda: self._ask(("run",)), work)
 
     def close(self) -> None:
-        """End client and server."""
+        """Stop client and server."""
         self._pipe.send(("end",))
         self._client.join()
         self._server.should_exit = True
@@ -142,11 +142,11 @@ class Bench:
 
 
 def measure(bench: Bench, arguments: argparse.Namespace) -> dict[str, list[Run]]:
-    """Arm -> its run of each round, after a warm-up."""
+    """Arm -> its runs, one per round, after a warm-up."""
     seed = 0
     found: dict[str, list[Run]] = {arm: [] for arm in arguments.arms}
     for number in range(arguments.pairs + 1):
-        # The order changes from round to round: who comes first may find a colder machine.
+        # Rotate the order between rounds, as the first arm may find a cooler machine.
         order = arguments.arms[number % len(arguments.arms) :] + arguments.arms[: number % len(arguments.arms)]
         for arm in order:
             seed += 1
@@ -159,7 +159,7 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> dict[str, list[Run]]
 
 
 def table(found: dict[str, list[Run]]) -> str:
-    """Medians of rates and CPU times, and of each round's ratios to `direct` and to `group`."""
+    """Table of median rates and CPU times, and of the medians of per-round ratios to `direct` and `group`."""
     rows = []
     for arm, runs in found.items():
         rate, cpu = (_median(getattr(run, name) for run in runs) for name in ("rate", "cpu_ms"))
@@ -184,17 +184,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
     parser.add_argument("--judge", choices=SIZES, default="small")
-    parser.add_argument("--model", type=Path, help="a checkpoint directory instead of a random judge")
+    parser.add_argument("--model", type=Path, help="checkpoint directory to use instead of a random judge")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--groups", type=int, default=24)
     parser.add_argument("--group-size", type=int, default=12)
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--codec", choices=["raw", "webp"], default="raw")
-    parser.add_argument("--in-flight", type=int, default=16, help="requests on the wire at once")
+    parser.add_argument("--in-flight", type=int, default=16, help="maximum number of concurrent requests")
     parser.add_argument("--max-batch", type=int, default=32)
     arguments = parser.parse_args()
-    # Nobody reads a line a request here.
+    # Silence the log line per request.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with stdout_for_figures() as stdout, tempfile.TemporaryDirectory() as scratch:
         model = arguments.model or save_random_judge(Path(scratch), arguments.judge)

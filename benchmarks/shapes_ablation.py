@@ -1,10 +1,10 @@
-"""Which of the paper's findings show on the shapes world? One change at a time against the demo's settings.
+"""Which of the paper's findings hold on the shapes world? One change at a time from the demo's settings.
 
     python -m benchmarks.shapes_ablation [--seeds 0 1 2] [--epochs 30] [--only NAME ...] [--small-judge DIRECTORY]
 
-Trains every variant with every seed, one after another, by `edit-r1 train` against running reward services. What is
-finished in --out is not done again, so it can be stopped at any time. Prints the table of docs/studies.md and writes
-its curves to docs/images/. The small judge has half the width and the larger one's recipe; it is trained by
+Trains every variant with every seed, one after another, with `edit-r1 train` and running reward services. Finished runs
+in --out are reused, so it can be stopped at any time. Prints the table of docs/studies.md and writes its curves to
+docs/images/. The small judge has half the width of the larger one and the same recipe; it is trained by
 
     python -m edit_r1.worlds.shapes.training.train_judge --hidden 64 --out .cache/small_judge \
         --sparring ...   (CONTRIBUTING.md)
@@ -45,7 +45,7 @@ GRPO = ("algorithm=flow_grpo", "filter.rule=none")
 
 @dataclass(frozen=True)
 class Variant:
-    """One change."""
+    """One change from the demo's settings."""
 
     what: str
     overrides: tuple[str, ...] = ()
@@ -73,10 +73,10 @@ CURVES: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
     ("ablation-reward", "oracle success", "eval/oracle_success", ("nft", "nft_sampled", "nft_small_judge")),
     ("ablation-group-std", "std within groups", "reward/group_std", ("nft", "nft_sampled", "nft_small_judge")),
 )
-"""Name of the picture, of what it shows, metric, variants."""
+"""(file name, title, metric, variants) of each figure."""
 Lines = list[dict[str, Any]]
 Results = Mapping[str, Sequence[Lines]]
-"""Variant -> seed by seed, the lines of metrics.jsonl."""
+"""Variant -> for each seed, the lines of metrics.jsonl."""
 
 
 def main() -> int:
@@ -89,7 +89,7 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = {name: VARIANTS[name] for name in arguments.only}
     if any(variant.small_judge for variant in chosen.values()) and not arguments.small_judge.is_dir():
-        parser.error(f"--small-judge {arguments.small_judge}: not there; this file's first lines say how it is trained")
+        parser.error(f"--small-judge {arguments.small_judge} does not exist; see --help for how to train it")
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         urls = {
@@ -122,7 +122,7 @@ def _train(run_dir: Path, url: str, variant: Variant, seed: int, epochs: int) ->
 
 
 def table(results: Results) -> str:
-    """One row a variant: means over the seeds, the oracle's with the seeds' standard deviation."""
+    """One row per variant: means over the seeds, and the standard deviation over seeds of the oracle's success."""
     rows = []
     for name, seeds in results.items():
         reward, success, spread = (

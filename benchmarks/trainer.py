@@ -1,12 +1,12 @@
-"""Where an epoch's time goes, and what the order of things saves: our loop beside one organised as released code is.
+"""Measures where an epoch's time goes, and what overlapping saves: our loop versus one organised like released code.
 
     python -m benchmarks.trainer [--epochs 6] [--out runs/bench-trainer] [key=value ...]
 
-Both loops train the same model on the same tasks against the same reward service, epochs in turn, with equal batches,
-optimizer and loss (with its reference term, as in Table 5). The reference loop encodes the condition of every sample,
-asks for rewards when all rollouts are made, and computes old and reference velocities through adapters that are not
-merged. `ahead` is our loop with the next epoch rolled out before this one's rewards are waited for (max_staleness=1).
-Prints medians over the epochs after the first, and the ratios of epochs made one after the other.
+All loops train the same model on the same tasks with the same reward service, taking turns epoch by epoch, with equal
+batches, optimizer and loss (including the reference term, as in Table 5). The reference loop encodes the conditioning
+for every sample, requests rewards after all rollouts are done, and computes old and reference velocities through
+unmerged adapters. `ahead` is our loop with the next epoch rolled out before waiting for this one's rewards
+(max_staleness=1). Prints medians over the epochs after the first, and the ratios between loops within each epoch.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def reference_rollouts(run: Run, epoch: int) -> Underway:
-    """An epoch's rollouts with a condition encoded a sample; asked about when all of them are made."""
+    """An epoch's rollouts with the conditioning encoded per sample; rewards are requested after all of them."""
     config, watch = run.config, Stopwatch()
     groups = run.sampler.next_groups(epoch, config.groups_per_epoch)
     rollouts: list[RolloutGroup] = []
@@ -125,7 +125,7 @@ def _generate(run: Run, groups: tuple[TaskGroup, ...]) -> list[RolloutGroup]:
 
 
 def table(seconds: Mapping[str, list[Mapping[str, float]]]) -> str:
-    """Medians of each stage; idle is the time that nothing was computed because rewards were not there."""
+    """Medians of each stage; idle is the share of time spent only waiting for rewards."""
     rows, ratios = [], []
     totals = {name: [sum(epoch.values()) for epoch in epochs] for name, epochs in seconds.items()}
     for name, epochs in seconds.items():

@@ -1,23 +1,23 @@
 # The reward service.
 #   CPU:  docker build -f docker/reward.Dockerfile -t edit-r1-reward .
-#   GPU:  docker build -f docker/reward.Dockerfile --build-arg VARIANT=cuda -t edit-r1-reward:cuda .   (on vLLM's own image)
+#   GPU:  docker build -f docker/reward.Dockerfile --build-arg VARIANT=cuda -t edit-r1-reward:cuda .   (based on vLLM's image)
 ARG VARIANT=cpu
 ARG CPU_BASE=python:3.11-slim
 ARG CUDA_BASE=vllm/vllm-openai:v0.32.0
-# An image, or a build context, of wheels to take before any index is asked.
+# An image or build context with wheels to use before any index.
 ARG WHEELS_IMAGE=scratch
 
 FROM ${WHEELS_IMAGE} AS wheels
 
 FROM ${CPU_BASE} AS build
-# Which build of torch: cpu is small and from PyTorch's own index; empty is what the default index has.
+# The torch build: `cpu` is small and comes from PyTorch's own index; empty uses the default index.
 ARG TORCH_BACKEND=cpu
 WORKDIR /src
-# Compiled here: the container runs as a user who may not write what it compiles.
+# Compile at build time: the container's user cannot write bytecode.
 ENV UV_COMPILE_BYTECODE=1
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
 COPY pyproject.toml constraints.txt ./
-# Dependencies first: they are the layer that seldom changes.
+# Install dependencies first: this layer rarely changes.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     /opt/uv/bin/uv venv --python python3 /opt/venv \
     && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
@@ -37,7 +37,7 @@ COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 FROM ${CUDA_BASE} AS runtime-cuda
-# vLLM, torch, transformers and FastAPI are there and stay as they are; what is missing of ours is small.
+# vLLM, torch, transformers and FastAPI are already installed and stay pinned; only a few small packages are added.
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY edit_r1 edit_r1
@@ -53,7 +53,7 @@ RUN python3 -m pip list --format=freeze > /tmp/pins.txt \
 # hadolint ignore=DL3006
 FROM runtime-${VARIANT} AS final
 RUN useradd --uid 10001 --create-home app && mkdir -p /models && chown app /models
-# Weights of the hub are kept on a volume; nothing is written anywhere else.
+# Weights from the Hugging Face Hub are stored on a volume; nothing is written anywhere else.
 ENV HF_HOME=/models REWARD_HOST=0.0.0.0 REWARD_LOG_FORMAT=json PYTHONUNBUFFERED=1
 VOLUME /models
 WORKDIR /home/app

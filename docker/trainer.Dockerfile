@@ -1,23 +1,23 @@
 # The trainer.
 #   CPU:  docker build -f docker/trainer.Dockerfile -t edit-r1-trainer .
-#   GPU:  docker build -f docker/trainer.Dockerfile --build-arg TORCH_BACKEND= -t edit-r1-trainer:cuda .   (torch brings CUDA)
+#   GPU:  docker build -f docker/trainer.Dockerfile --build-arg TORCH_BACKEND= -t edit-r1-trainer:cuda .   (torch includes CUDA)
 ARG BASE=python:3.11-slim
-# An image, or a build context, of wheels to take before any index is asked.
+# An image or build context with wheels to use before any index.
 ARG WHEELS_IMAGE=scratch
 
 FROM ${WHEELS_IMAGE} AS wheels
 
 FROM ${BASE} AS build
-# Which build of torch: cpu is small and from PyTorch's own index; empty is what the default index has, CUDA.
+# The torch build: `cpu` is small and comes from PyTorch's own index; empty uses the default index, with CUDA.
 ARG TORCH_BACKEND=cpu
-# Also `trackers` for Weights & Biases and Trackio, `quant` for an int8 base.
+# Others: `trackers` for Weights & Biases and Trackio, `quant` for an int8 base model.
 ARG EXTRAS="--extra trainer"
 WORKDIR /src
-# Compiled here: the container runs as a user who may not write what it compiles.
+# Compile at build time: the container's user cannot write bytecode.
 ENV UV_COMPILE_BYTECODE=1
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
 COPY pyproject.toml constraints.txt ./
-# Dependencies first: they are the layer that seldom changes.
+# Install dependencies first: this layer rarely changes.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     /opt/uv/bin/uv venv --python python3 /opt/venv \
     && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
@@ -36,7 +36,7 @@ FROM ${BASE} AS final
 COPY --from=build /opt/venv /opt/venv
 RUN useradd --uid 10001 --create-home app && mkdir -p /models /runs /data && chown app /models /runs /data
 ENV PATH=/opt/venv/bin:$PATH HF_HOME=/models PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
-# Configurations name files of the repository by their path in it.
+# Configurations refer to files by their path in the repository.
 WORKDIR /app
 COPY worlds worlds
 COPY examples examples

@@ -1,6 +1,6 @@
-"""The command `edit-r1`: one thin function a subcommand, each importing its program only when it is called.
+"""The `edit-r1` command: one thin function per subcommand, each importing its program only when called.
 
-So `edit-r1 score` needs neither torch nor vllm, and a trainer node needs nothing of the service.
+This way `edit-r1 score` needs neither torch nor vllm, and a trainer node needs none of the service's dependencies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 _TRAINER_PACKAGES, _TRAINER_EXTRA = ("accelerate", "diffusers", "peft", "tensorboard"), "`trainer` (or `cpu`)"
 
-# The programs read their own arguments: a settings field and its flag are declared once, in their settings models.
+# Each program parses its own arguments, so a settings field and its flag are declared once, in its settings model.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -48,25 +48,25 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def report(context: typer.Context) -> None:
-    """Write a run's report anew: `edit-r1 report RUN`."""
+    """Regenerate a run's report: `edit-r1 report RUN`."""
     _run_tool("report", context)
 
 
 @app.command(context_settings=_PASS_ON)
 def export(context: typer.Context) -> None:
-    """Write a run's adapter for diffusers and ComfyUI, or merged: `edit-r1 export RUN --out DIR`."""
+    """Export a run's adapter for diffusers and ComfyUI, or merged weights: `edit-r1 export RUN --out DIR`."""
     _run_tool("export", context)
 
 
 @app.command(context_settings=_PASS_ON)
 def edit(context: typer.Context) -> None:
-    """Edit a picture with a run's model: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
+    """Edit an image with a run's model: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
     _run_tool("edit", context)
 
 
 @app.command(context_settings=_PASS_ON)
 def evaluate(context: typer.Context) -> None:
-    """Judge an editor on a public benchmark: `edit-r1 evaluate imgedit|gedit DIR --model RUN --judge-url URL ...`."""
+    """Evaluate an editor on a benchmark: `edit-r1 evaluate imgedit|gedit DIR --model RUN --judge-url URL ...`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.workbench.evaluation.cli import run  # noqa: PLC0415
 
@@ -75,13 +75,13 @@ def evaluate(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
-    """Check a training's configuration, data, service, memory and time: `edit-r1 doctor CONFIG [key=value ...]`."""
+    """Check a training run's config, data, service, memory and time: `edit-r1 doctor CONFIG [key=value ...]`."""
     _run_tool("doctor", context)
 
 
 @app.command("train-judge", context_settings=_PASS_ON)
 def train_judge(context: typer.Context) -> None:
-    """Train a verifier's adapter on traces and preferences. `edit-r1 train-judge --help` lists its options."""
+    """Train a verifier adapter on traces and preferences. `edit-r1 train-judge --help` lists its options."""
     _need("peft", "transformers", extra="`service` (or `cpu`)")
     from edit_r1.reward_service.training.cli import train_judge as run  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ def train_judge(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def align(context: typer.Context) -> None:
-    """Compare a judge's scores with what people chose: `edit-r1 align DATA --url URL --methods all`."""
+    """Compare a judge's scores with human preferences: `edit-r1 align DATA --url URL --methods all`."""
     _need("jinja2", "pyarrow", "scipy", extra="`evaluation` (or `cpu`)")
     from edit_r1.workbench.alignment.cli import align as run  # noqa: PLC0415
 
@@ -123,7 +123,7 @@ def selftest(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Entry point: our own errors end in one line on stderr and exit status 1, never in a traceback."""
+    """Entry point: our own errors print one line on stderr and exit with status 1, never a traceback."""
     hush()
     try:
         app()
@@ -140,7 +140,7 @@ def _run_tool(name: str, context: typer.Context) -> None:
 
 
 def _need(*packages: str, extra: str) -> None:
-    """Raise ConfigError when a package of the command's extra is not installed."""
+    """Raise ConfigError if any package of the command's extra is missing."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""A pipeline that is not in diffusers, plugged in: what docs/model-families.md describes, in one file.
+"""Example of a custom model family for a pipeline that is not in diffusers, as described in docs/model-families.md.
 
-Organised as UniWorld is: a multimodal language model reads source picture and instruction, a small connector turns its
-hidden states into the conditioning of a FLUX transformer, which sees the source's latents beside its own.
+Structured like UniWorld: a multimodal language model reads source image and instruction, a small connector turns its
+hidden states into the conditioning of a FLUX transformer, which sees the source's latents next to its own.
 
     edit-r1 train CONFIG model.family=examples.uniworld_style:UniWorldStyle model.path=DIRECTORY ...
 
@@ -33,7 +33,7 @@ from edit_r1.trainer.models.shifting import shifted_sigmas
 
 
 class Connector(nn.Module):
-    """From the language model's hidden states to what the transformer attends to."""
+    """Maps the language model's hidden states to the transformer's conditioning."""
 
     def __init__(self, hidden: int, tokens: int, pooled: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Connector(nn.Module):
 
 
 class UniWorldStyle(ModelFamily):
-    """A language model, a connector and a FLUX transformer as the trainer sees them."""
+    """A language model, a connector and a FLUX transformer as a model family of the trainer."""
 
     max_sources = 1
     max_text_tokens = 512
@@ -82,11 +82,11 @@ class UniWorldStyle(ModelFamily):
             raise ConfigError(f"model.path = {path!r} is not a {cls.__name__} directory: {error}") from error
 
     def num_cut_tokens(self, instruction: str) -> int:  # noqa: ARG002 - the same for all
-        """Nothing is cut."""
+        """0: instructions are not truncated."""
         return 0
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Row by row through the language model, so that rows of several lengths need no padding inside it."""
+        """Runs the language model row by row, so that rows of different lengths need no padding."""
         rows = [self._read(text, images[0]) for text, images in zip(instructions, sources, strict=True)]
         source = self._latents([images[0] for images in sources])
         ids = [self._position_ids(index, sources[0][0].size) for index in (0, 1)]
@@ -108,7 +108,7 @@ class UniWorldStyle(ModelFamily):
         return shifted_sigmas(self._scheduler, num_steps, math.prod(self.grid(size)))
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """One forward over [x_t; source]; the answer is read at x_t's tokens."""
+        """One forward pass over [x_t; source]; the velocity is the output at x_t's tokens."""
         given = conditioning.batched
         output = self.transformer(
             hidden_states=torch.cat([x_t.to(self.dtype), given["source"].to(self.dtype)], dim=1),
@@ -132,7 +132,7 @@ class UniWorldStyle(ModelFamily):
         return images
 
     def _read(self, instruction: str, source: Image.Image) -> tuple[Tensor, Tensor]:
-        """([1, L, C] tokens, [1, C'] pooled) of one row."""
+        """([1, L, C] tokens, [1, C'] pooled) for one row."""
         content = [{"type": "image"}, {"type": "text", "text": instruction}]
         text = self._processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
         inputs = self._processor(text=[text], images=[source], return_tensors="pt").to(self._options.device)

@@ -1,4 +1,4 @@
-"""Who may come in: a bound on candidates in the house, and a door that closes for draining."""
+"""Admission control: limits the number of candidates in the service, and rejects new work while draining."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Admission:
         self.num_candidates = 0
 
     def check_open(self) -> None:
-        """Raise ProblemError 503 when the door is closed for good."""
+        """Raise ProblemError 503 if the service is draining."""
         if self._draining:
             raise ProblemError(503, "draining", "the service is shutting down")
 
     def check(self) -> None:
-        """Refuse before a body is read what would be refused afterwards anyway.
+        """Reject early, before the body is read, what would be rejected anyway.
 
         Raises:
             ProblemError: 503 draining, 429 full.
@@ -35,7 +35,7 @@ class Admission:
 
     @contextmanager
     def entered(self, num_candidates: int) -> Iterator[None]:
-        """Hold places for the candidates of one request. Raises like `check`."""
+        """Reserve places for the candidates of one request. Raises like `check`."""
         self._check(num_candidates)
         self.num_candidates += num_candidates
         self._idle.clear()
@@ -47,7 +47,7 @@ class Admission:
                 self._idle.set()
 
     async def drain(self, limit_seconds: float) -> None:
-        """Let nobody in from now on; return when the house is empty or the limit is over."""
+        """Reject new work from now on; return once all running work is done or the time limit is reached."""
         self._draining = True
         try:
             await asyncio.wait_for(self._idle.wait(), limit_seconds)
@@ -56,12 +56,12 @@ class Admission:
 
     @property
     def draining(self) -> bool:
-        """Whether the door is closed for good."""
+        """Whether the service no longer accepts work."""
         return self._draining
 
     def _check(self, more: int) -> None:
         self.check_open()
-        # One group larger than the bound is let into an empty house: its own limit is max_candidates.
+        # A group larger than the bound is admitted when the service is idle; its own limit is max_candidates.
         full = self.num_candidates >= self._max_candidates
         if full or (self.num_candidates and self.num_candidates + more > self._max_candidates):
             detail = f"{self.num_candidates} candidates are waiting; the limit is {self._max_candidates}"

@@ -1,4 +1,4 @@
-"""create_app(settings): the routes, a few lines each. Everything they do is done elsewhere."""
+"""create_app(settings): the routes, a few lines each; the logic lives in other modules."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from edit_r1.shared.schemas import (
 )
 
 _PAGE = Path(__file__).parent / "web" / "page"
-"""The page's own files. Gradio would be the usual choice; mounted here, it opens upload, file and queue routes beside
-the contract, past the key, the limits and the admission, and takes images through files of its own."""
+"""The web page's files. Gradio would be the usual choice, but mounted here it adds upload, file and queue routes
+outside the API contract, which bypass key, limits and admission, and passes images through its own files."""
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
 )
@@ -40,10 +40,10 @@ _PAGE_POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application of one judge; loads it when the application starts.
+    """The ASGI application for one judge, which is loaded when the application starts.
 
     Raises:
-        ConfigError: a directory in the settings is wrong.
+        ConfigError: a directory in the settings is invalid.
 
     """
     service = Service(settings)
@@ -97,13 +97,13 @@ async def score(request: Request, service: ServiceDep) -> ScoreResponse:
 
 @_scoring.post("/score/batch", openapi_extra=openapi.batch_body())
 async def score_batch(request: Request, service: ServiceDep) -> list[ScoreResponse | Problem]:
-    """Score several groups; the answers are in their order, with a problem in place of what cannot be scored."""
+    """Score several groups; results are in request order, with a problem in place of each group that fails."""
     return await score_groups(request, service, read_batch)
 
 
 @_scoring.post("/prompt", openapi_extra=openapi.score_body())
 async def prompt(request: Request, service: ServiceDep) -> PromptResponse:
-    """The exact prompt that the judge would get for the first candidate, unscored."""
+    """The exact prompt the judge would get for the first candidate, without scoring it."""
     return await service.scorer.prompt(await read_group(request, service.settings.limits))
 
 
@@ -130,7 +130,7 @@ async def metrics(service: ServiceDep) -> Response:
 
 @_open.get("/healthz")
 async def healthz(service: ServiceDep) -> dict[str, str]:
-    """200 while the process can still do its work."""
+    """200 as long as the process can work."""
     if service.failure:
         raise ProblemError(503, "failed", service.failure)
     return {"status": "up"}
@@ -138,7 +138,7 @@ async def healthz(service: ServiceDep) -> dict[str, str]:
 
 @_open.get("/readyz")
 async def readyz(service: ServiceDep) -> dict[str, str]:
-    """200 once the judge has loaded and passed its self-test; 503 with the reason before and while draining."""
+    """200 once the judge has loaded and passed its self-test; 503 with the reason before that and while draining."""
     _ = service.scorer
     service.admission.check_open()
     return {"status": "ready"}
@@ -146,6 +146,6 @@ async def readyz(service: ServiceDep) -> dict[str, str]:
 
 @_open.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    """The page for people."""
+    """The web page."""
     headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
     return FileResponse(_PAGE / "index.html", media_type="text/html", headers=headers)

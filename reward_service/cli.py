@@ -1,4 +1,4 @@
-"""`edit-r1 serve`: settings -> application -> uvicorn, and an orderly end."""
+"""`edit-r1 serve`: settings -> application -> uvicorn, with a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def serve(arguments: Sequence[str]) -> None:
     """Run the service until a signal or a failure.
 
     Raises:
-        EditR1Error: the settings are wrong, or the judge cannot serve; the process should end with an error.
+        EditR1Error: the settings are invalid, or the judge cannot serve; the process should exit with an error.
 
     """
     settings = settings_from(arguments)
@@ -41,11 +41,11 @@ def serve(arguments: Sequence[str]) -> None:
     service: Service = app.state.service
     DrainingServer(config, service).run()
     if service.failure:
-        raise EditR1Error(f"the reward service ended: {service.failure}")
+        raise EditR1Error(f"the reward service stopped: {service.failure}")
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that answers what it is scoring, and 503 to new work, before it ends."""
+    """A server that, before it exits, finishes running requests and answers new ones with 503."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -60,11 +60,11 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain, then end. A second one ends at once."""
+        """Drain and exit on the first signal; exit immediately on a second one."""
         if self._loop is None or self._service.admission.draining:
             super().handle_exit(sig, frame)
         else:
-            # A signal handler runs between any two instructions: only this call may touch the loop from there.
+            # A signal handler can run between any two instructions; only this call is safe to make on the loop there.
             self._loop.call_soon_threadsafe(self._start_drain)
 
     def _start_drain(self) -> None:
@@ -79,9 +79,9 @@ class DrainingServer(uvicorn.Server):
 
 
 def configure_logging(settings: Settings) -> None:
-    """One line an event on stderr: for people on a terminal, JSON elsewhere when asked."""
+    """Log one line per event to stderr: human-readable, or JSON if the settings say so."""
     wants_json = settings.log_format == "json"
-    # Tracebacks without the values of variables, which structlog shows by itself: a request's headers hold the key.
+    # structlog shows variables in tracebacks by default; leave them out, as a request's headers contain the key.
     plain = structlog.dev.plain_traceback
     without_values = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     for_people: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
@@ -95,7 +95,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # What uvicorn and other libraries log, in the same form.
+    # Format the logs of uvicorn and other libraries the same way.
     handler = logging.StreamHandler(sys.stderr)
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[strip, *renderers], foreign_pre_chain=common))

@@ -1,4 +1,4 @@
-"""What GET /metrics shows, in Prometheus' text format; one registry a service."""
+"""The metrics served at GET /metrics in Prometheus' text format; one registry per service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TENTHS = tuple(i / 10 for i in range(1, 11))
 
 
 class Metrics:
-    """Counts what leaves the service; shows what its engine counts beside it."""
+    """The service's own metrics, exposed together with its engine's."""
 
     def __init__(self, engine_metrics: Callable[[], Iterable[Metric]]) -> None:
         self.registry = CollectorRegistry()
@@ -26,18 +26,18 @@ class Metrics:
         histogram = partial(Histogram, namespace="reward", registry=self.registry)
         self.candidates = counter("candidates", "Candidates answered.", ["method", "outcome"])
         self.chats = counter("chats", "Answers written for chat requests.")
-        self.refusals = counter("refusals", "Scoring and chat requests refused.", ["code"])
+        self.refusals = counter("refusals", "Scoring and chat requests rejected.", ["code"])
         self.seconds = histogram("request_seconds", "Time of a scoring request by stage.", ["stage"], buckets=_SECONDS)
         self.scores = histogram("score", "Scores in [0, 1].", ["method"], buckets=_TENTHS)
         self.mass = histogram("score_mass", "Probability of the label tokens.", ["method"], buckets=_TENTHS)
-        self.low_mass = counter("low_score_mass", "Scores whose mass is below the limit.", ["method"])
+        self.low_mass = counter("low_score_mass", "Scores whose score mass is below the limit.", ["method"])
         self.in_flight = Gauge(
             "candidates_in_flight", "Candidates being scored.", namespace="reward", registry=self.registry
         )
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Observe how long a stage takes, also when it fails."""
+        """Observe how long a stage takes, even if it fails."""
         with self.seconds.labels(stage).time():
             yield
 
@@ -57,16 +57,16 @@ class Metrics:
                 self.low_mass.labels(response.method).inc()
 
     def text(self) -> bytes:
-        """The exposition."""
+        """All metrics in the text format."""
         return generate_latest(self.registry)
 
 
 class _EngineCollector(Collector):
-    """The engine's own metrics, asked for when somebody looks."""
+    """The engine's own metrics, read on each scrape."""
 
     def __init__(self, engine_metrics: Callable[[], Iterable[Metric]]) -> None:
         self._engine_metrics = engine_metrics
 
     def collect(self) -> Iterable[Metric]:
-        """All of them as they are now."""
+        """The current metrics."""
         return self._engine_metrics()

@@ -1,4 +1,4 @@
-"""RFC 9457 problem details: the one shape of every refusal, and the handlers that turn every error into it."""
+"""RFC 9457 problem details: the format of every error response, and the handlers that turn all errors into it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _JUDGING_PATHS = ("/v1/score", "/v1/chat", "/compute", "/score")
 
 
 _PASSING = (429, 503)
-"""Statuses that say when to come back."""
+"""Transient statuses, sent with `Retry-After`."""
 _ENGINE_RETRY_SECONDS = 5
 
 
 class ProblemError(EditR1Error):
-    """A refusal on its way to the client; one that passes brings `Retry-After`."""
+    """An error response for the client; transient ones have a `Retry-After` header."""
 
     def __init__(self, status: int, code: str, detail: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail)
@@ -40,12 +40,12 @@ def too_large(what: str, found: str, limit: str) -> ProblemError:
 
 
 def validation_problem(faults: Sequence[Any]) -> ProblemError:
-    """422 that lists every faulty field of a pydantic validation."""
+    """422 that lists every invalid field of a pydantic validation."""
     return ProblemError(422, "invalid_field", "; ".join(map(fault_line, faults)))
 
 
 def engine_died(reason: str) -> ProblemError:
-    """503 when the engine died under a request: another replica may answer it, and this one ends."""
+    """503 if the engine died during a request: another replica may answer it, while this one exits."""
     return ProblemError(503, "engine_died", reason, retry_after_seconds=_ENGINE_RETRY_SECONDS)
 
 
@@ -58,13 +58,13 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def problem_response(error: ProblemError) -> Response:
-    """The document of one refusal."""
+    """The response for one error."""
     body = error.problem.model_dump_json()
     return Response(body, error.problem.status, media_type=MEDIA_TYPE, headers=error.headers)
 
 
 def count_refusal(request: Request, error: ProblemError) -> None:
-    """Count and log what was asked of the judge and refused."""
+    """Count and log a rejected request to the judge."""
     if request.url.path.startswith(_JUDGING_PATHS):
         request.app.state.service.metrics.refusals.labels(error.problem.code).inc()
         log.info("refused", status=error.problem.status, code=error.problem.code, detail=error.problem.detail)
@@ -77,7 +77,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(_request: Request, error: Exception) -> Response:
-    """What the framework itself refuses: unknown path, wrong verb, unreadable form."""
+    """Errors raised by the framework itself: unknown path, wrong method, unreadable form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     response = problem_response(ProblemError(error.status_code, code, str(error.detail)))
@@ -92,4 +92,4 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     log.error("bug", path=request.url.path, exc_info=error)
-    return problem_response(ProblemError(500, "internal_error", "an error of the service; its log has the details"))
+    return problem_response(ProblemError(500, "internal_error", "internal error; see the service's log for details"))

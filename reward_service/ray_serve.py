@@ -1,11 +1,11 @@
-"""The same application as a Ray Serve deployment: several replicas behind one port, on one node or on many.
+"""The application as a Ray Serve deployment: several replicas behind one port, on one node or more.
 
     REWARD_MODEL=Qwen/Qwen2.5-VL-7B-Instruct serve run edit_r1.reward_service.ray_serve:app replicas=4 \
         gpus_per_replica=1
 
 Settings come from `REWARD_*` variables; host and port are Ray's. A replica takes requests once its judge has passed its
-self-test, and Ray replaces it when its engine fails. Ray sends a group to any replica: where the caches of one source
-matter (vLLM), give `RewardClient` the URLs of services of their own instead.
+self-test, and Ray replaces it if its engine fails. Ray sends a group to any replica: if caching of sources matters
+(vLLM), give `RewardClient` the URLs of separate services instead.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _POLL_SECONDS = 0.1
 
 
 class ReplicaOptions(BaseModel):
-    """What `serve run` takes as `name=value`."""
+    """Options that `serve run` takes as `name=value`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    replicas: int = Field(1, ge=1, description="Copies of the judge.")
-    gpus_per_replica: float = Field(0.0, ge=0, description="GPUs of one replica; its tensor parallel size.")
-    cpus_per_replica: float = Field(1.0, gt=0, description="CPU cores that Ray sets aside for one replica.")
+    replicas: int = Field(1, ge=1, description="Number of copies of the judge.")
+    gpus_per_replica: float = Field(0.0, ge=0, description="GPUs per replica; its tensor parallel size.")
+    cpus_per_replica: float = Field(1.0, gt=0, description="CPU cores that Ray reserves per replica.")
 
 
 @serve.ingress()
 class RewardReplica:
-    """One replica: the application of one judge, in a process of Ray's."""
+    """One replica: the application for one judge, in a Ray process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._service: Service | None = None
 
     def __serve_build_asgi_app__(self) -> Any:
-        """The ASGI application; Ray runs its lifespan, which starts to load the judge."""
+        """The ASGI application; Ray runs its lifespan, which starts loading the judge."""
         application = create_app(self._settings)
         self._service = application.state.service
         return application
@@ -52,7 +52,7 @@ class RewardReplica:
         """Called once before the first request: wait until the judge is ready.
 
         Raises:
-            RuntimeError: it cannot serve; Ray tries again with another process.
+            RuntimeError: the judge cannot serve; Ray retries with another process.
 
         """
         assert self._service is not None  # noqa: S101 - the application is built before
@@ -61,18 +61,18 @@ class RewardReplica:
             await asyncio.sleep(_POLL_SECONDS)
 
     def check_health(self) -> None:
-        """Called by Ray every few seconds; raises RuntimeError when the replica must be replaced."""
+        """Called by Ray every few seconds; raises RuntimeError if the replica must be replaced."""
         if self._service is not None and self._service.failure:
             raise RuntimeError(self._service.failure)
 
 
 def app(options: ReplicaOptions) -> Application:
-    """The application for `serve run`. Raises ConfigError for wrong `REWARD_*` settings."""
+    """The application for `serve run`. Raises ConfigError for invalid `REWARD_*` settings."""
     return build(settings_from([]), options)
 
 
 def build(settings: Settings, options: ReplicaOptions) -> Application:
-    """The application with settings of one's own, for `ray.serve.run`."""
+    """The application with the given settings, for `ray.serve.run`."""
     deployment = serve.deployment(
         RewardReplica,
         name="reward",

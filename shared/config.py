@@ -1,8 +1,8 @@
-"""Configuration: a YAML file and dotted overrides enter; a frozen model leaves, or one error that lists every fault.
+"""Configuration: turns a YAML file and dotted overrides into a frozen model, or one error that lists every mistake.
 
     load_config(TrainConfig, Path("nft.yaml"), ["reward.url=http://127.0.0.1:8000", "epochs=4"])
 
-Every program loads its configuration here, so that a typing mistake reads the same everywhere.
+Every program loads its configuration here, so error messages look the same everywhere.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ConfigModel(BaseModel):
-    """Base of every configuration section: frozen, unknown keys are errors, defaults are checked too.
+    """Base of every configuration section: frozen, rejects unknown keys, validates defaults too.
 
-    The sentence under a field is its description.
+    The docstring under a field is its description.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with the floats of YAML 1.2: `3e-4` is a number, not a string."""
+    """YAML 1.1 with YAML 1.2 floats: `3e-4` is a number, not a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -44,7 +44,7 @@ _Loader.add_implicit_resolver(
 def load_config(model: type[Model], path: Path | None, overrides: Sequence[str] = ()) -> Model:
     """Read a YAML file, apply `dotted.key=value` overrides in order, and validate.
 
-    Override values are read as YAML, so `epochs=4` is a number, `resume=null` is None and `tasks=[add, remove]` a list.
+    Override values are parsed as YAML: `epochs=4` is a number, `resume=null` is None and `tasks=[add, remove]` a list.
 
     Raises:
         ConfigError: unreadable file, malformed override, unknown key (with the nearest known name), or wrong value.
@@ -62,7 +62,7 @@ def load_config(model: type[Model], path: Path | None, overrides: Sequence[str] 
 
 
 def dump_config(config: BaseModel) -> str:
-    """The resolved configuration as YAML that `load_config` reads back to an equal model."""
+    """The resolved configuration as YAML; `load_config` reads it back to an equal model."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -76,7 +76,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold keys and values, found a {type(values).__name__}")
+        raise ConfigError(f"{path} must contain keys and values, found a {type(values).__name__}")
     return values
 
 
@@ -84,7 +84,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     *sections, key = name.strip().split(".")
     if not equals or not key or not all(sections):
-        raise ConfigError(f"override {override!r} must read dotted.key=value")
+        raise ConfigError(f"override {override!r} must have the form dotted.key=value")
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
@@ -98,7 +98,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
-    """One line for one fault, e.g. `reward.ulr: unknown key; did you mean 'url'?`."""
+    """One line for one validation error, e.g. `reward.ulr: unknown key; did you mean 'url'?`."""
     name = ".".join(str(part) for part in fault["loc"]) or "(whole)"
     if fault["type"] == "extra_forbidden":
         return f"{name}: unknown key; {suggest(str(fault['loc'][-1]), _names_at(model, fault['loc'][:-1]))}"
@@ -109,10 +109,10 @@ def _describe(model: type[BaseModel], fault: ErrorDetails) -> str:
 
 
 def _names_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Field names of the section(s) at a validation error's location."""
+    """Field names of the section(s) at the location of a validation error."""
     models = {model}
     for part in location:
-        # A part that is no field is an index, a dict key or a union's tag: the candidates stay.
+        # A part that is not a field is an index, a dict key or a union tag: keep the current models.
         fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
         models = {found for field in fields for found in _models_in(field.annotation)} or models
     return sorted({name for m in models for name in m.model_fields})

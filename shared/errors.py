@@ -1,24 +1,24 @@
-"""Every error that Edit-R1 raises on purpose, in one tree; the programs import their errors from here.
+"""Every error that Edit-R1 raises deliberately, in one hierarchy.
 
     EditR1Error
-    ├── ConfigError               a configuration file or override is wrong
-    ├── DataError                 a task list, or a file it names, is wrong
-    ├── CheckpointError           a checkpoint is missing, damaged, or of another run
-    ├── ImageError                bytes that are not an image we accept (`code` says why)
-    ├── JudgeError                what the reward service's model cannot do
-    │   ├── UnsuitableModelError    refused at start: a label is not one token, the self-test fails, ...
+    ├── ConfigError               a configuration file or override is invalid
+    ├── DataError                 a task list, or a file it names, is invalid
+    ├── CheckpointError           a checkpoint is missing, damaged, or from another run
+    ├── ImageError                bytes that are not an accepted image (`code` says why)
+    ├── JudgeError                the reward service's model cannot do what it should
+    │   ├── UnsuitableModelError    rejected at start-up: a label is not one token, the self-test fails, ...
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
-    │       └── EngineDiedError       the engine failed for good
-    ├── EndpointError             seen from the client of a chat endpoint, in `edit-r1 evaluate` and `edit-r1 data`
-    │   ├── EndpointUnavailable     not reachable, or too busy, until the limit
-    │   ├── EndpointRefused         it will not take this question
-    │   └── EndpointFailed          it broke down over this question
-    └── RewardServiceError        seen from the client's side
-        ├── RewardServiceUnavailable  not reachable or not ready within the limit
-        └── RewardRequestRejected     the service refused the request (`problem` says why)
+    │       └── EngineDiedError       the engine failed permanently
+    ├── EndpointError             client-side errors of a chat endpoint, in `edit-r1 evaluate` and `edit-r1 data`
+    │   ├── EndpointUnavailable     unreachable or too busy until the time limit
+    │   ├── EndpointRefused         the endpoint rejects this question
+    │   └── EndpointFailed          the endpoint failed while answering this question
+    └── RewardServiceError        client-side errors of the reward service
+        ├── RewardServiceUnavailable  unreachable or not ready within the time limit
+        └── RewardRequestRejected     the service rejected the request (`problem` says why)
 
-A message names the field or item, the value found, and what would be right.
+Each message names the field or item, the value found, and what is accepted.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ ImageErrorCode = Literal["invalid_image", "unsupported_image_type", "image_too_l
 
 
 class EditR1Error(Exception):
-    """Root of the tree."""
+    """Base class of all deliberate errors."""
 
 
 class ConfigError(EditR1Error):
-    """A configuration file or override is wrong; the message lists every fault."""
+    """A configuration file or override is invalid; the message lists every mistake."""
 
 
 class DataError(EditR1Error):
-    """A task list, or a file it names, is wrong."""
+    """A task list, or a file it names, is invalid."""
 
 
 class CheckpointError(EditR1Error):
@@ -52,10 +52,10 @@ class CheckpointError(EditR1Error):
 
 
 class ImageError(EditR1Error):
-    """Bytes that are not an image we accept.
+    """Bytes that are not an accepted image.
 
     Attributes:
-        code: `invalid_image` (not decodable), `unsupported_image_type` (a type we do not take),
+        code: `invalid_image` (cannot be decoded), `unsupported_image_type` (format not accepted),
             or `image_too_large` (bytes, pixels or side ratio over a limit).
 
     """
@@ -66,19 +66,19 @@ class ImageError(EditR1Error):
 
 
 class JudgeError(EditR1Error):
-    """Something that the reward service's model cannot do; `code` is the word clients see."""
+    """The reward service's model cannot do what it should; `code` is the error code clients see."""
 
     code: ClassVar[str] = "judge_error"
 
 
 class UnsuitableModelError(JudgeError):
-    """The model cannot serve as a judge; found at start, so that no wrong score is ever given."""
+    """The model cannot serve as a judge; detected at start-up, before any wrong score is returned."""
 
     code = "unsuitable_model"
 
 
 class UnparsableAnswerError(JudgeError):
-    """The judge answered, but its answer holds no score."""
+    """The judge answered, but its answer contains no score."""
 
     code = "unparsable_answer"
 
@@ -90,40 +90,40 @@ class EngineError(JudgeError):
 
 
 class EngineDiedError(EngineError):
-    """The engine can answer nothing any more; the process must end so that a supervisor starts another."""
+    """The engine cannot answer any more; the process must exit so that a supervisor can restart it."""
 
     code = "engine_died"
 
 
 class EndpointError(EditR1Error):
-    """A chat endpoint that `edit-r1 evaluate` or `edit-r1 data` asked could not give what it was asked for."""
+    """A chat endpoint used by `edit-r1 evaluate` or `edit-r1 data` did not deliver an answer."""
 
 
 class EndpointUnavailable(EndpointError):  # noqa: N818 - the state is the name
-    """The endpoint is not reachable, or too busy, and stayed so until the limit."""
+    """The endpoint was unreachable or too busy until the time limit."""
 
 
 class EndpointRefused(EndpointError):  # noqa: N818 - the event is the name
-    """The endpoint will not take this question; sending it again would not help, another question may pass."""
+    """The endpoint rejects this question; retrying would not help, but other questions may work."""
 
 
 class EndpointFailed(EndpointError):  # noqa: N818 - the event is the name
-    """The endpoint broke down over this question, or answered with what is no chat completion."""
+    """The endpoint failed on this question, or returned something that is not a chat completion."""
 
 
 class RewardServiceError(EditR1Error):
-    """The reward service could not give scores."""
+    """The reward service could not provide scores."""
 
 
 class RewardServiceUnavailable(RewardServiceError):  # noqa: N818 - the state is the name
-    """The service is not reachable, not ready, or too busy, and stayed so until the limit."""
+    """The service was unreachable, not ready, or too busy until the time limit."""
 
 
 class RewardRequestRejected(RewardServiceError):  # noqa: N818 - the event is the name
-    """The service refused the request; sending it again would not help.
+    """The service rejected the request; retrying would not help.
 
     Attributes:
-        problem: the service's RFC 9457 answer, with its `status`, `code` and `detail`.
+        problem: the service's RFC 9457 response, with its `status`, `code` and `detail`.
 
     """
 
@@ -133,12 +133,12 @@ class RewardRequestRejected(RewardServiceError):  # noqa: N818 - the event is th
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """How a message about an unknown name ends: the one that was probably meant, else all that there are."""
+    """The end of a message about an unknown name: the closest known name, or else all known names."""
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
 
 
 def fault_line(fault: ErrorDetails, whole: str = "(whole)") -> str:
-    """One fault of a pydantic validation: the field, or `whole` where it is no single field's, and what is wrong."""
+    """One pydantic validation error as `field: message`; `whole` replaces the field if it concerns no single one."""
     where = ".".join(map(str, fault["loc"])) or whole
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

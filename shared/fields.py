@@ -1,4 +1,4 @@
-"""Types of fields that several schemas have: one text stands for a list of it."""
+"""Field types shared by several schemas: a single string is accepted as a list of one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import BeforeValidator
 
 
 def _as_tuple(value: object) -> object:
-    """A text in a tuple; anything else as it is, for pydantic to judge."""
+    """Wraps a string in a tuple; returns anything else unchanged, for pydantic to validate."""
     return (value,) if isinstance(value, str) else value
 
 
 OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
-"""Before a list or tuple of texts."""
+"""Validator to put before a list or tuple of strings."""
 
 Names = Annotated[tuple[str, ...], OneOrMore]
 """One name, or several in order."""

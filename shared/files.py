@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all, also when several processes write them or one is killed.
+"""Atomic file writes: a file exists completely or not at all, even if several processes write it or one is killed.
 
-Each is written beside its place under a name of this process's own, and renamed into it.
+Each file is written next to its destination under a process-specific name, then renamed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes its name when the block ends well. Directories are made."""
+    """A file to write, moved to `path` when the block ends without an error. Creates parent directories."""
     draft = _draft(path)
     try:
         with draft.open("wb") as file:
@@ -38,14 +38,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """`write_text` of JSON, for people to read too."""
+    """`write_text` of indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def place(existing: Path, path: Path) -> None:
-    """Let `path` be the same file by another name: a hard link, or a copy where the file system has none."""
+    """Make `path` the same file under another name: a hard link, or a copy if the file system has no links."""
     if path.exists() and path.samefile(existing):
-        return  # a rename onto another name of the same file would do nothing and leave the draft
+        return  # renaming onto another link to the same file is a no-op and would leave the draft behind
     draft = _draft(path)
     draft.unlink(missing_ok=True)
     try:

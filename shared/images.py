@@ -1,8 +1,8 @@
-"""Bytes <-> RGB images: the only place that names a codec.
+"""Bytes <-> RGB images: the only module that deals with codecs.
 
-Encoded bytes of unknown origin enter; an upright RGB `PIL.Image` leaves, or an `ImageError` that says what is wrong.
-Images travel without loss, as WebP or raw: a lossy codec between editor and judge changes the reward. Raw is a binary
-PPM: ten times the bytes for a tenth of the time (BENCHMARKS.md), for a trainer with a fast line to its judge.
+Decodes untrusted bytes to an upright RGB `PIL.Image`, or raises an `ImageError` that says what is wrong with them.
+Images are sent losslessly, as WebP or raw, because a lossy codec between editor and judge changes the reward. Raw is a
+binary PPM: ten times the bytes for a tenth of the time (BENCHMARKS.md), for a trainer with a fast link to its judge.
 """
 
 from __future__ import annotations
@@ -39,48 +39,48 @@ _REFUSED_MAGIC = {
 }
 _WEBP_MAX_SIDE = 16_383
 _TURNED = frozenset({5, 6, 7, 8})
-"""EXIF orientations that exchange width and height."""
+"""EXIF orientations that swap width and height."""
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What `decode` accepts."""
+    """Limits that `decode` enforces."""
 
     max_bytes: int = 32 * 2**20
     """Encoded size, in bytes."""
     max_pixels: int = 4096 * 4096
     """Width times height; checked from the header, before any pixel is decoded."""
     max_side_ratio: float = 100.0
-    """Longer side over shorter side; vision towers refuse ribbons."""
+    """Longer side over shorter side; vision encoders reject extremely narrow images."""
 
 
 DEFAULT_LIMITS = ImageLimits()
 
-# The same limit for every caller, checked below from the header; Pillow's own would only add a warning.
+# One limit for every caller, checked below from the header; Pillow's own check would only add a warning.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def encode(image: Image.Image, codec: Codec = "webp") -> bytes:
-    """Lossless bytes of an RGB image, WebP at its fastest or raw. Raises ImageError: sides of WebP end at 16,383."""
+    """Lossless bytes of an RGB image: WebP at its fastest, or raw. Raises ImageError for WebP sides over 16,383."""
     if codec == "raw":
         return b"%s %d %d 255\n%s" % (_RAW_MAGIC, *image.size, _to_rgb(image).tobytes())
     if max(image.size) > _WEBP_MAX_SIDE:
-        raise ImageError("image_too_large", f"image is {_size(image)}; its sides may have {_WEBP_MAX_SIDE} pixels")
+        raise ImageError("image_too_large", f"image is {_size(image)}; sides may be at most {_WEBP_MAX_SIDE} pixels")
     buffer = io.BytesIO()
-    # With lossless=True `quality` is effort, not loss.
+    # With lossless=True, `quality` sets the compression effort.
     _to_rgb(image).save(buffer, "WEBP", lossless=True, quality=0, method=0)
     return buffer.getvalue()
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """PNG bytes of an RGB image: lossless, for files and servers of other people's."""
+    """PNG bytes of an RGB image: lossless, for files and third-party servers."""
     buffer = io.BytesIO()
     _to_rgb(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
-    """An upright RGB image from PNG, JPEG, WebP or binary PPM bytes; transparency is laid on white.
+    """An upright RGB image from PNG, JPEG, WebP or binary PPM bytes; transparent areas are composited on white.
 
     Raises:
         ImageError: `image_too_large`, `unsupported_image_type` or `invalid_image`.
@@ -89,12 +89,12 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     if len(data) > limits.max_bytes:
         raise ImageError("image_too_large", f"image has {len(data):,} bytes; the limit is {limits.max_bytes:,}")
     try:
-        # Of the formats that Pillow calls PPM, only the binary RGB one.
+        # Of the formats Pillow calls PPM, accept only binary RGB.
         formats = ("PPM",) if data.startswith(_RAW_MAGIC) else ACCEPTED_FORMATS
         with Image.open(io.BytesIO(data), formats=formats) as image:
             _check_size(image, limits)
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turning
+            ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies even upright images
             return _to_rgb(image)
     except ImageError:
         raise
@@ -102,16 +102,16 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
         reason = str(error).partition(" exceeds")[0]
         raise ImageError("image_too_large", f"{reason}; the limit is {limits.max_pixels:,} pixels") from error
     except Exception as error:
-        # Decoders of hostile bytes fail in many ways (OSError, struct.error, zlib.error, ...): all mean unreadable.
+        # Decoders fail in many ways on hostile bytes (OSError, struct.error, zlib.error, ...): all mean unreadable.
         raise _unreadable(data, error) from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image that `decode` makes of a file, by its header alone.
+    """(width, height) of the image that `decode` would return for a file, read from its header alone.
 
     Raises:
         OSError: the file cannot be opened.
-        ImageError: it is no image that we accept.
+        ImageError: it is not an accepted image.
 
     """
     with path.open("rb") as file:
@@ -125,18 +125,18 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def content_hash(data: bytes) -> str:
-    """A short name for encoded bytes, the same on every machine; equal bytes, equal name."""
+    """A short hash of encoded bytes, the same on every machine."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def mime_type(data: bytes) -> str:
-    """The media type that encoded bytes announce; `application/octet-stream` when unknown."""
+    """The media type of encoded bytes, by their magic number; `application/octet-stream` if unknown."""
     found = (mime for magic, mime in _MIME_OF_MAGIC.items() if data.startswith(magic))
     return next(found, "application/octet-stream")
 
 
 def data_url(data: bytes) -> str:
-    """Encoded bytes as a `data:` URL with base64, as chat endpoints and pages of HTML take them."""
+    """Encoded bytes as a base64 `data:` URL, for chat endpoints and HTML pages."""
     return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
@@ -150,14 +150,14 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
     if max(width, height) > limits.max_side_ratio * min(width, height):
         raise ImageError(
             "image_too_large",
-            f"image is {_size(image)}; one side may be at most {limits.max_side_ratio:g} times the other",
+            f"image is {_size(image)}; the longer side may be at most {limits.max_side_ratio:g} times the shorter",
         )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # 16-bit grey: `convert` would clip instead of scale
+    if image.mode.startswith("I"):  # 16-bit grey: `convert` would clip instead of scaling
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -171,7 +171,7 @@ def _unreadable(data: bytes, error: Exception) -> ImageError:
     if refused:
         return ImageError("unsupported_image_type", f"{refused} is not accepted; send PNG, JPEG or WebP")
     if mime_type(data) == "application/octet-stream":
-        return ImageError("invalid_image", f"not a readable image: {len(data):,} bytes that are no PNG, JPEG or WebP")
+        return ImageError("invalid_image", f"not a readable image: {len(data):,} bytes, not PNG, JPEG or WebP")
     reason = "damaged header" if isinstance(error, UnidentifiedImageError) else error
     return ImageError("invalid_image", f"not a readable image: {reason}")
 

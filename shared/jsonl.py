@@ -1,4 +1,4 @@
-"""Files of JSON lines: read line by line, whatever is wrong told with file, line and field; and grown, line by line."""
+"""Reads and appends to JSON Lines files; errors are reported with file, line and field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_objects(path: Path, model: type[Model]) -> Iterator[tuple[str, Model]]:
-    """(`file:line`, object) of every line that is not blank, one after another. Raises DataError."""
+    """Yields (`file:line`, object) for every non-blank line. Raises DataError."""
     for place, row in read_rows(path):
         try:
             yield place, model.model_validate(row)
@@ -26,9 +26,9 @@ def read_objects(path: Path, model: type[Model]) -> Iterator[tuple[str, Model]]:
 
 
 def read_rows(path: Path, *, growing: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same where the fields are not known beforehand. Raises DataError.
+    """Like `read_objects`, for rows whose fields are not known in advance. Raises DataError.
 
-    growing: its writer may be at work, or have died: a last line without an end is left out.
+    growing: the file may still be written, or its writer may have died: an unterminated last line is skipped.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist")
@@ -44,24 +44,24 @@ def read_rows(path: Path, *, growing: bool = False) -> Iterator[tuple[str, dict[
             except json.JSONDecodeError as error:
                 raise DataError(f"{place}: not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise DataError(f"{place}: an object is expected, found a {type(row).__name__}")
+                raise DataError(f"{place}: expected an object, found a {type(row).__name__}")
             yield place, row
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write or replace a file, at once."""
+    """Write or replace a file atomically."""
     with whole_file(path) as file:
         file.writelines(map(_line, rows))
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add lines to the end of a file, in one piece."""
+    """Append lines to a file in a single write."""
     with path.open("ab") as file:
         file.write(b"".join(map(_line, rows)))
 
 
 def cut_torn_end(path: Path) -> None:
-    """Remove a last line that was being written when its process died, so that the next one has a line of its own."""
+    """Remove an unterminated last line, left by a killed writer, so that the next row starts on a new line."""
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)

@@ -1,7 +1,7 @@
-"""Complaints of other people's packages that a user can do nothing about.
+"""Silences warnings of third-party packages that users can do nothing about.
 
-diffusers imports torchao wherever it is installed, asked for or not, and both complain of it: a terminal would not be
-clean and a JSON log would not be one any more.
+diffusers imports torchao wherever it is installed, needed or not, and both log warnings about it, which would clutter
+the terminal and corrupt a JSON log.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ _COMPLAINERS = ("torch.utils._pytree", "diffusers.quantizers.torchao.torchao_qua
 
 
 def hush() -> None:
-    """Call before torch is imported: entry points do."""
+    """Raise these loggers' level to ERROR; entry points call this before torch is imported."""
     for name in _COMPLAINERS:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Options that several commands have, said once: where the reward service is, and its key."""
+"""Options shared by several commands: the reward service's URL and API key."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import typer
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-Url = Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="The service's key.")]
+Url = Annotated[str, typer.Option(envvar="REWARD_URL", help="URL of the reward service.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="REWARD_API_KEY", help="API key of the reward service.")]

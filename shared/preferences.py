@@ -1,6 +1,6 @@
-"""What people said of edits: the record that every reader yields, and our own file of them.
+"""Human preferences over edits: the record that every reader yields, and our own JSON Lines format.
 
-A line of our jsonl is an instruction with its edits and any number of judgements of them; pictures are files beside it:
+Each line is an instruction with its edits and any number of judgements of them; image paths are relative to the file:
 
     {"id": "7", "source": "7.png", "instruction": "make the car red", "task": "adjust", "edits": ["7a.png", "7b.png"],
      "pairs": [{"first": 0, "second": 1, "votes": ["first", "first", "tie"]}],
@@ -29,18 +29,18 @@ _PREFERENCE = {"first": 1, "second": -1, "tie": 0}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two edits of one item and which of them people prefer."""
+    """Two edits of one item and which of them the annotators prefer."""
 
     first: int
     second: int
-    """Positions in the item's edits."""
+    """Indices into the item's edits."""
     human: int
     """1: the first is better; -1: the second; 0: neither."""
 
 
 @dataclass(frozen=True)
 class Rating:
-    """What people said of one edit by itself."""
+    """Human rating of a single edit."""
 
     edit: int
     score: float | None
@@ -50,10 +50,10 @@ class Rating:
 
 @dataclass(frozen=True)
 class PreferenceItem:
-    """One instruction for one source, edits of it, and what people said."""
+    """One instruction for one source, its edits, and the human judgements of them."""
 
     id: str
-    """Items of one id were made from one source and instruction: they are resampled together."""
+    """Items with the same id share source and instruction, and are resampled together."""
     instruction: str
     sources: tuple[bytes, ...]
     edits: tuple[bytes, ...]
@@ -62,9 +62,9 @@ class PreferenceItem:
     task: str | None = None
     requirement: str | None = None
     dimension: str = "overall"
-    """What was asked of people, e.g. `prompt_following`."""
+    """What the annotators were asked to judge, e.g. `prompt_following`."""
     discarded: int = 0
-    """Judgements on which the annotators did not agree."""
+    """Number of judgements on which the annotators did not agree."""
 
 
 class _Line(BaseModel):
@@ -72,16 +72,16 @@ class _Line(BaseModel):
 
 
 class PairLine(_Line):
-    """One pair as our file has it."""
+    """One pair in our file format."""
 
     first: int = Field(ge=0)
     second: int = Field(ge=0)
     votes: Annotated[tuple[Vote, ...], OneOrMore] = Field(min_length=1)
-    """Of every annotator, in the order asked."""
+    """One vote per annotator, in the order asked."""
 
 
 class RatingLine(_Line):
-    """One edit's ratings as our file has them."""
+    """One edit's ratings in our file format."""
 
     edit: int = Field(ge=0)
     scores: tuple[Annotated[float, Field(ge=1, le=5)], ...] = ()
@@ -89,7 +89,7 @@ class RatingLine(_Line):
 
 
 class PreferenceLine(_Line):
-    """One line of our file."""
+    """One line in our file format."""
 
     id: str
     source: Names = Field(min_length=1)
@@ -106,11 +106,11 @@ class PreferenceLine(_Line):
         named = [index for pair in self.pairs for index in (pair.first, pair.second)]
         for index in (*named, *(rating.edit for rating in self.ratings)):
             if index >= len(self.edits):
-                raise ValueError(f"edit {index} of {len(self.edits)} (they are counted from 0)")
+                raise ValueError(f"edit {index} does not exist; edits: {len(self.edits)} (counted from 0)")
         return self
 
     def to_item(self, folder: Path) -> PreferenceItem:
-        """With its pictures' bytes and one label for each judgement. Raises OSError when a picture is not there."""
+        """The item with its images' bytes and one label per judgement. Raises OSError if an image is missing."""
         pairs = [(pair, agreed(pair.votes)) for pair in self.pairs]
         ratings = [Rating(one.edit, agreed(one.scores), agreed(one.labels)) for one in self.ratings]
         lost = [label is None for _, label in pairs]
@@ -132,10 +132,10 @@ class PreferenceLine(_Line):
 
 
 def read_jsonl(path: Path) -> Iterator[PreferenceItem]:
-    """The items of a file of ours, one after another. Raises DataError naming file, line and field."""
+    """Yields the items of a file in our format. Raises DataError naming file, line and field."""
     for place, line in read_objects(path, PreferenceLine):
         try:
             item = line.to_item(path.parent)
         except OSError as error:
-            raise DataError(f"{place}: picture {error.filename}: {error.strerror}") from error
+            raise DataError(f"{place}: image {error.filename}: {error.strerror}") from error
         yield item

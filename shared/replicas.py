@@ -1,7 +1,7 @@
-"""Which replica of a service to ask: the one that has seen a group's source before, unless it is resting.
+"""Picks the replica to ask: the one that has seen a group's source before, unless it has just failed.
 
-Rendezvous hashing: each (key, replica) pair has a weight, and a key goes to the replica that weighs most for it. When a
-replica goes, only its own keys move; when one comes, it takes an equal share from each of the others.
+Rendezvous hashing: each (key, replica) pair has a weight, and a key goes to the replica with the highest weight. When a
+replica is removed, only its own keys move; when one is added, it takes an equal share from each of the others.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ REST_SECONDS = 5.0
 
 
 def by_weight(urls: Sequence[str], key: str) -> list[str]:
-    """All replicas in the order in which this key wants them; the same on every machine and for every order of urls."""
+    """All replicas in order of preference for this key; the same on every machine and for any order of urls."""
     return sorted(urls, key=lambda url: hashlib.blake2b(f"{key}\0{url}".encode(), digest_size=8).digest(), reverse=True)
 
 
 class Replicas:
-    """The replicas of one service, and which of them failed just now.
+    """The replicas of one service, and which of them failed recently.
 
     Args:
-        urls: their roots; at least one. `http://node{01..09}:8000` stands for nine, as in a shell.
-        clock: seconds that only grow.
+        urls: root URLs, at least one. `http://node{01..09}:8000` expands to nine, as in a shell.
+        clock: monotonic clock in seconds.
 
     """
 
     def __init__(self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self.urls = tuple(dict.fromkeys(url.rstrip("/") for pattern in urls for url in braceexpand(pattern)))
         if not self.urls:
-            raise ValueError("no url of a reward service")
+            raise ValueError("no reward service url given")
         self._clock = clock
         self._rests_until: dict[str, float] = {}
 
     def order(self, key: str) -> list[str]:
-        """Whom to ask for this key: by weight, those that rest last."""
+        """The replicas to ask for this key: by weight, with resting ones last."""
         now = self._clock()
         return sorted(by_weight(self.urls, key), key=lambda url: self._rests_until.get(url, 0.0) > now)
 
     def rest(self, url: str) -> None:
-        """It failed: ask it last for a while."""
+        """Mark a replica as failed: ask it last for a while."""
         self._rests_until[url] = self._clock() + REST_SECONDS
 
     def wake(self, url: str) -> None:
-        """It answered."""
+        """Mark a replica as working again."""
         self._rests_until.pop(url, None)
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""The wire: pydantic models of the HTTP API, version 1, used by the service, the trainer's client and the tests.
+"""Pydantic models of the HTTP API, version 1, used by the service, the trainer's client and the tests.
 
-An `EditGroup` enters the service (as multipart or as a `JsonScoreRequest`); a `ScoreResponse` or a `Problem` leaves it.
-All models are frozen. Unknown keys in a request are errors; in an answer they are ignored (the service may be newer).
+The service takes an `EditGroup` (as multipart or as a `JsonScoreRequest`) and returns a `ScoreResponse` or a `Problem`.
+All models are frozen. Unknown keys are errors in requests and ignored in responses (the service may be newer).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ API_VERSION = "1"
 DEFAULT_METHOD = "score_logit"
 DEFAULT_TASK = "default"
 Category = Literal["follow", "keep", "quality"]
-"""Of a thing to check about an edit: what must change as asked, what must stay, or how the picture must look."""
+"""Category of a principle: what must change as asked, what must stay the same, or how the image must look."""
 
 
 def task_key(name: str) -> str:
-    """The one spelling of a task's name: `Text Edit` and `text-edit` are `text_edit`."""
+    """Normalise a task name: `Text Edit` and `text-edit` become `text_edit`."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 class WireModel(BaseModel):
-    """Base of everything the service answers with."""
+    """Base of everything the service returns."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -42,7 +42,7 @@ class RequestModel(BaseModel):
 
 
 def _json_text(value: object) -> object:
-    """Structured fields come as JSON text in a form, as themselves in a JSON body."""
+    """Parse a structured field: JSON text in a form, a plain value in a JSON body."""
     if not isinstance(value, str):
         return value
     try:
@@ -52,23 +52,23 @@ def _json_text(value: object) -> object:
 
 
 class PrincipleSpec(RequestModel):
-    """One thing that the verifier methods check."""
+    """One check made by the verifier methods."""
 
-    question: str = Field(min_length=1, max_length=2000, description="A question whose good answer is yes.")
-    category: Category = Field("follow", description="Following gates the other two.")
-    weight: float = Field(1.0, gt=0, le=1000, description="Against the other principles.")
+    question: str = Field(min_length=1, max_length=2000, description="A question that a good edit answers with yes.")
+    category: Category = Field("follow", description="`follow` gates the other two categories.")
+    weight: float = Field(1.0, gt=0, le=1000, description="Weight relative to the other principles.")
 
 
 class Combination(RequestModel):
     """A mean of components."""
 
-    rule: Literal["mean", "geometric", "min"] = Field(description="How the components become one number.")
+    rule: Literal["mean", "geometric", "min"] = Field(description="How the components are combined.")
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(
         min_length=1, max_length=16, description="Component (`score_logit`, `verifier.keep`, ...) -> weight."
     )
 
     def components(self) -> tuple[str, ...]:
-        """What is combined."""
+        """Names of the combined components."""
         return tuple(self.weights)
 
 
@@ -78,11 +78,11 @@ class Shaping(RequestModel):
     rule: Literal["shaping"] = Field(description="Execution x consistency.")
     execution: str = Field(description="Component E, which gates the reward.")
     consistency: str = Field(description="Component C, a bonus.")
-    w1: float = Field(0.6, gt=0, le=1000, description="Weight of execution by itself.")
+    w1: float = Field(0.6, gt=0, le=1000, description="Weight of execution alone.")
     w2: float = Field(0.4, ge=0, le=1000, description="Weight of the bonus.")
 
     def components(self) -> tuple[str, ...]:
-        """What is combined."""
+        """Names of the combined components."""
         return (self.execution, self.consistency)
 
 
@@ -99,23 +99,26 @@ _Principles = Annotated[
 
 
 class ScoreOptions(RequestModel):
-    """What a scoring request says besides its images."""
+    """All fields of a scoring request except the images."""
 
-    instruction: str = Field(min_length=1, description="What the edit was asked to do.")
-    task: str | None = Field(None, description="Task type; picks the task prompt. None: `default`.")
-    requirement: str | None = Field(None, min_length=1, description="Replaces the task prompt's text.")
+    instruction: str = Field(min_length=1, description="The edit instruction.")
+    task: str | None = Field(None, description="Task type; selects the task prompt. None: `default`.")
+    requirement: str | None = Field(None, min_length=1, description="Requirement text that replaces the task prompt.")
     method: str = Field(DEFAULT_METHOD, description="Scoring method, one of GET /v1/methods.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of sampling methods; the same request gives the same score.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for sampling methods; equal requests get equal scores.")
     num_passes: int = Field(
-        1, ge=1, le=64, description="Answers averaged per candidate; above 1 only for sampling methods."
+        1, ge=1, le=64, description="Number of answers averaged per candidate; above 1 only for sampling methods."
     )
-    temperature: float | None = Field(None, ge=0, le=2, description="Of sampling methods; None: the method's own.")
-    reasoning: bool = Field(False, description="Return the judge's reasoning text, for methods that have one.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Temperature for sampling methods; None: the method's default."
+    )
+    reasoning: bool = Field(False, description="Return the judge's reasoning text, for methods that produce it.")
     principles: _Principles | None = Field(
-        None, description="What the verifier methods check (JSON in a form); None: the service's own for this edit."
+        None,
+        description="Principles that verifier methods check (JSON in a form); None: the service's own for this edit.",
     )
     composite: _Recipe | None = Field(
-        None, description="Recipe of the method `composite` (JSON in a form); None: execution x consistency."
+        None, description="Recipe for the method `composite` (JSON in a form); None: execution x consistency."
     )
 
 
@@ -129,7 +132,7 @@ class EditGroup(ScoreOptions):
 
 
 def _decode_base64(value: object) -> object:
-    """Base64 text or a `data:` URL to bytes. Raises ValueError on anything else: no URL is ever fetched."""
+    """Decode base64 text or a `data:` URL. Raises ValueError on anything else: URLs are never fetched."""
     if not isinstance(value, str):
         raise ValueError("expected base64 text or a data: URL")
     text = value
@@ -154,19 +157,19 @@ class JsonScoreRequest(ScoreOptions):
     candidates: Base64Images = Field(min_length=1, repr=False, description="Edited images to score.")
 
     def to_group(self) -> EditGroup:
-        """The same request with the names used inside."""
+        """The same request as an `EditGroup`."""
         options = self.model_dump(exclude={"source", "candidates"})
         return EditGroup(sources=self.source, candidates=self.candidates, **options)
 
 
 class BatchGroup(ScoreOptions):
-    """One group of a multipart batch: the names of file parts stand for the images."""
+    """One group of a multipart batch; images are given as names of file parts."""
 
     source: Names = Field(min_length=1, description="Name of one file part, or several in order.")
     candidates: Names = Field(min_length=1, description="Names of the edited images' file parts.")
 
     def to_group(self, files: Mapping[str, bytes]) -> EditGroup:
-        """The group with its files. Raises KeyError for a name that no file has."""
+        """The group with its files. Raises KeyError for an unknown file name."""
         options = self.model_dump(exclude={"source", "candidates"})
         sources, candidates = ([files[name] for name in names] for names in (self.source, self.candidates))
         return EditGroup.model_validate({"sources": sources, "candidates": candidates, **options})
@@ -176,31 +179,29 @@ class CandidateScore(WireModel):
     """The score of one candidate."""
 
     index: int = Field(description="Position in the request, from 0.")
-    status: Literal["ok"] = Field("ok", description="Tells it from an error.")
+    status: Literal["ok"] = Field("ok", description="Distinguishes a score from an error.")
     score: float = Field(ge=0, le=1, description="Normalised score (paper Eq. 11).")
-    raw_score: float = Field(description="On the method's own scale, e.g. 0..5.")
+    raw_score: float = Field(description="Score on the method's own scale, e.g. 0..5.")
     distribution: dict[str, float] | None = Field(
-        None, description="Softmax over the label tokens; sums to 1. None: the method reads text."
+        None, description="Softmax over the label tokens; sums to 1. None: the method parses text."
     )
-    score_mass: float | None = Field(
-        None, description="Probability of all label tokens together in the full vocabulary."
-    )
-    reasoning: str | None = Field(None, description="The judge's reasoning, when asked for.")
-    details: dict[str, Any] = Field(default_factory=dict, description="What else the method has to say.")
+    score_mass: float | None = Field(None, description="Total probability of the label tokens in the full vocabulary.")
+    reasoning: str | None = Field(None, description="The judge's reasoning, if requested.")
+    details: dict[str, Any] = Field(default_factory=dict, description="Additional method-specific results.")
 
 
 class ErrorBody(WireModel):
     """Why a candidate has no score."""
 
-    code: str = Field(description="A stable word for programs, e.g. `invalid_image`, `unparsable_answer`.")
-    message: str = Field(description="A sentence for people.")
+    code: str = Field(description="Stable machine-readable code, e.g. `invalid_image`, `unparsable_answer`.")
+    message: str = Field(description="Human-readable message.")
 
 
 class CandidateError(WireModel):
     """A candidate that could not be scored. It has no score; it is never 0."""
 
     index: int = Field(description="Position in the request, from 0.")
-    status: Literal["error"] = Field("error", description="Tells it from a score.")
+    status: Literal["error"] = Field("error", description="Distinguishes an error from a score.")
     error: ErrorBody = Field(description="The reason.")
 
 
@@ -211,97 +212,97 @@ class Timing(WireModel):
     """Milliseconds spent on a request."""
 
     decode: float = Field(0.0, description="Decoding the images.")
-    queue: float = Field(description="Mean wait of a candidate before the engine took it up.")
-    engine: float = Field(description="From handing the first candidate to the engine to the last answer.")
-    total: float = Field(description="From the request read to the answer built.")
+    queue: float = Field(description="Mean time a candidate waited before the engine took it.")
+    engine: float = Field(description="From handing the first candidate to the engine until the last answer.")
+    total: float = Field(description="From the end of reading the request until the response is built.")
 
 
 class ScoreResponse(WireModel):
     """The scores of one group; `results[i]` belongs to candidate i."""
 
-    id: str = Field(description="The request's `X-Request-ID`; in a batch with the group's number.")
+    id: str = Field(description="The request's `X-Request-ID`; in a batch, with the group's number appended.")
     model: str = Field(description="The judge's name.")
-    method: str = Field(description="The method that scored.")
-    results: tuple[CandidateResult, ...] = Field(description="One a candidate, in the order of the request.")
+    method: str = Field(description="The scoring method used.")
+    results: tuple[CandidateResult, ...] = Field(description="One per candidate, in request order.")
     timing_ms: Timing = Field(description="Where the time went.")
 
 
 class PromptPart(WireModel):
-    """A piece of a message: text, or where an image stands."""
+    """A part of a message: text, or the placeholder of an image."""
 
-    type: Literal["text", "image"] = Field(description="Which of the two it is.")
-    text: str | None = Field(None, description="Of a text.")
-    image: str | None = Field(None, description="`source 0`, ..., `candidate 0`, ...")
+    type: Literal["text", "image"] = Field(description="Kind of part.")
+    text: str | None = Field(None, description="The text of a text part.")
+    image: str | None = Field(None, description="The image of an image part: `source 0`, ..., `candidate 0`, ...")
 
 
 class PromptMessage(WireModel):
     """One turn of the conversation the judge sees."""
 
-    role: Literal["system", "user", "assistant"] = Field(description="Who speaks.")
-    content: tuple[PromptPart, ...] = Field(description="In the order in which the judge reads it.")
+    role: Literal["system", "user", "assistant"] = Field(description="Speaker of the message.")
+    content: tuple[PromptPart, ...] = Field(description="Parts in the order the judge reads them.")
 
 
 class PromptQuestion(WireModel):
     """One conversation with the judge."""
 
     messages: tuple[PromptMessage, ...] = Field(description="Its turns.")
-    text: str = Field(description="The messages through the model's chat template.")
+    text: str = Field(description="The messages rendered with the model's chat template.")
 
 
 class PromptResponse(PromptQuestion):
-    """What the judge would be asked about candidate 0, unscored: the first question, and all of them."""
+    """What the judge would be asked about candidate 0, without scoring it: the first question, and all questions."""
 
     model: str = Field(description="The judge's name.")
-    method: str = Field(description="The method that would ask.")
-    questions: tuple[PromptQuestion, ...] = Field(description="Everything asked about one candidate.")
+    method: str = Field(description="The scoring method.")
+    questions: tuple[PromptQuestion, ...] = Field(description="All questions asked about one candidate.")
 
 
 class MethodInfo(WireModel):
     """A scoring method."""
 
-    name: str = Field(description="As requests name it.")
-    description: str = Field(description="A sentence for people.")
-    raw_score_min: float = Field(description="Lowest raw score: 0 in `score`.")
-    raw_score_max: float = Field(description="Highest raw score: 1 in `score`.")
+    name: str = Field(description="Name used in requests.")
+    description: str = Field(description="Human-readable description.")
+    raw_score_min: float = Field(description="Lowest raw score; maps to `score` 0.")
+    raw_score_max: float = Field(description="Highest raw score; maps to `score` 1.")
     labels: tuple[str, ...] = Field(description="Label tokens whose distribution is read; empty: text is parsed.")
-    parts: tuple[str, ...] = Field((), description="Names of its sub-scores, in `details.parts`.")
-    sampled: bool = Field(description="Takes seed, temperature and num_passes.")
-    reasoning: bool = Field(description="Can return reasoning text.")
+    parts: tuple[str, ...] = Field((), description="Names of its sub-scores in `details.parts`.")
+    sampled: bool = Field(description="Whether it takes seed, temperature and num_passes.")
+    reasoning: bool = Field(description="Whether it can return reasoning text.")
 
 
 class Limits(WireModel):
-    """What the service accepts; going over one is answered with its name and value."""
+    """Request limits; an error response names the limit that was exceeded and its value."""
 
-    max_body_bytes: int = Field(description="Size of a request.")
-    max_image_bytes: int = Field(description="Encoded size of one image.")
-    max_image_pixels: int = Field(description="Width times height of one image.")
-    max_candidates: int = Field(description="Candidates in one group.")
-    max_sources: int = Field(description="Source images of one edit.")
-    max_text_chars: int = Field(description="Characters of an instruction or requirement.")
-    max_groups: int = Field(1, description="Groups in one batch request.")
+    max_body_bytes: int = Field(description="Maximum size of a request.")
+    max_image_bytes: int = Field(description="Maximum encoded size of one image.")
+    max_image_pixels: int = Field(description="Maximum width times height of one image.")
+    max_candidates: int = Field(description="Maximum number of candidates per group.")
+    max_sources: int = Field(description="Maximum number of source images per edit.")
+    max_text_chars: int = Field(description="Maximum number of characters in an instruction or requirement.")
+    max_groups: int = Field(1, description="Maximum number of groups per batch request.")
 
 
 class ServiceInfo(WireModel):
     """GET /v1/info."""
 
-    api_version: str = Field(description="Of this interface.")
+    api_version: str = Field(description="Version of this API.")
     model: str = Field(description="The judge's name.")
-    engine: str = Field(description="What runs it; as set, until it is loaded.")
-    ready: bool = Field(description="Whether it scores now.")
-    versions: dict[str, str] = Field(description="Installed packages that can move scores.")
-    limits: Limits = Field(description="What it accepts.")
+    engine: str = Field(description="Engine that runs the judge; the configured value until it is loaded.")
+    ready: bool = Field(description="Whether the service is ready to score.")
+    versions: dict[str, str] = Field(description="Versions of installed packages that can affect scores.")
+    limits: Limits = Field(description="Request limits.")
     methods: tuple[str, ...] = Field(description="Names of the scoring methods.")
-    adapters: tuple[str, ...] = Field((), description="Methods that a LoRA adapter of their name answers.")
+    adapters: tuple[str, ...] = Field((), description="Methods answered by the LoRA adapter of the same name.")
     tasks: tuple[str, ...] = Field(description="Task types that have a task prompt.")
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem details, the one shape of every refusal."""
+    """RFC 9457 problem details, the format of every error response."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    type: str = Field("about:blank", description="As the RFC has it where `title` says it all.")
+    type: str = Field("about:blank", description="The RFC's value for problems fully described by `title`.")
     title: str = Field(description="The status in words.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="A sentence for people: field, value and limit.")
-    code: str = Field(description="A stable word for programs.")
+    detail: str = Field(description="Human-readable message: field, value and limit.")
+    code: str = Field(description="Stable machine-readable code.")

@@ -1,4 +1,4 @@
-"""The trainer: an image editor learns, by DiffusionNFT, from rewards that come over HTTP.
+"""The trainer: trains an image editor with DiffusionNFT on rewards obtained over HTTP.
 
-Importing this package imports no torch; `train.run_training` is where the models come in.
+Importing this package does not import torch; models are loaded by `train.run_training`.
 """

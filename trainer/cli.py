@@ -1,4 +1,4 @@
-"""`edit-r1 train CONFIG key=value ...`: arguments in, a trained run directory out.
+"""`edit-r1 train CONFIG key=value ...`: the command-line entry point of training.
 
 Everything that can be checked without a model is checked before torch is imported.
 """
@@ -16,25 +16,25 @@ USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 
 Train an editor. CONFIG is a YAML file; key=value overrides one of its keys, e.g.
     edit-r1 train worlds/shapes/nft.yaml reward.url=http://127.0.0.1:8000 run_dir=runs/x epochs=4
-Several processes: accelerate launch --multi_gpu --num_processes 2 -m edit_r1.trainer CONFIG [key=value ...]
-(--multi_gpu on CPUs too: without it accelerate starts one process there.)"""
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+With several processes: accelerate launch --multi_gpu --num_processes 2 -m edit_r1.trainer CONFIG [key=value ...]
+(Pass --multi_gpu on CPUs too; without it accelerate starts a single process.)"""
+_INTERRUPTED = 130  # 128 + SIGINT, the shell convention
 
 
 def train(args: list[str]) -> None:
-    """Run a training. Raises EditR1Error for what a person can mend; exits with 130 when interrupted."""
+    """Run training. Raises EditR1Error for problems the user can fix; exits with 130 when interrupted."""
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)  # noqa: T201
         return
     try:
         _train(Path(args[0]), args[1:])
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
+        print("interrupted; rerun the same command to resume from the last checkpoint", file=sys.stderr)  # noqa: T201
         sys.exit(_INTERRUPTED)
 
 
 def main() -> None:
-    """Entry point of `python -m edit_r1.trainer`, once a process under `accelerate launch`; only rank 0 prints."""
+    """Entry point of `python -m edit_r1.trainer`, run in every process of `accelerate launch`; only rank 0 prints."""
     hush()
     try:
         train(sys.argv[1:])
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _train(path: Path, overrides: list[str]) -> None:
-    from edit_r1.trainer.config import read_config  # noqa: PLC0415 - a usage line needs no imports
+    from edit_r1.trainer.config import read_config  # noqa: PLC0415 - the usage line needs no imports
     from edit_r1.trainer.machine.progress import Display  # noqa: PLC0415
     from edit_r1.trainer.run.preflight import preflight  # noqa: PLC0415
 
@@ -53,11 +53,11 @@ def _train(path: Path, overrides: list[str]) -> None:
     display = Display(visible=_is_main())
     inputs = preflight(config, display.say)
 
-    from edit_r1.trainer.train import run_training  # noqa: PLC0415 - torch and diffusers come in only after the checks
+    from edit_r1.trainer.train import run_training  # noqa: PLC0415 - torch and diffusers are imported only after the checks
 
     run_training(config, inputs, display)
 
 
 def _is_main() -> bool:
-    """Whether we are the process that talks; `accelerate launch` sets RANK."""
+    """Whether this is the process that prints; `accelerate launch` sets RANK."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""`edit-r1 doctor`, `report`, `export` and `edit`: what one does before a run, while it goes on, and after it."""
+"""`edit-r1 doctor`, `report`, `export` and `edit`: commands to use before, during and after a run."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from edit_r1.workbench.editing.editor import WeightsName
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-Run = Annotated[Path, typer.Argument(help="Directory of the run.")]
-Step = Annotated[int | None, typer.Option(help="Checkpoint step-N; by default the newest whole one.")]
-Weights = Annotated[str, typer.Option(help="Which weights: ema, policy or old.")]
+Run = Annotated[Path, typer.Argument(help="Run directory.")]
+Step = Annotated[int | None, typer.Option(help="Checkpoint step-N; by default the newest complete one.")]
+Weights = Annotated[str, typer.Option(help="Weights to use: ema, policy or old.")]
 _WEIGHTS = ("ema", "policy", "old")
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run one of the commands; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    """Run one of the commands; exits on `--help` and on usage errors. Raises EditR1Error."""
     app(list(arguments), prog_name="edit-r1", standalone_mode=True)
 
 
 @app.command()
 def report(run_dir: Run) -> None:
-    """Write the run's report.html and summary.json anew."""
+    """Regenerate a run's report.html and summary.json."""
     from edit_r1.trainer.records.metrics_log import read_metrics  # noqa: PLC0415
     from edit_r1.trainer.report import report as reports  # noqa: PLC0415 - every command imports what it needs
 
     lines = read_metrics(run_dir)
     if not lines:
-        raise CheckpointError(f"{run_dir} holds no run: there is no metrics.jsonl with a finished epoch")
+        raise CheckpointError(f"{run_dir} contains no run: it has no metrics.jsonl with a finished epoch")
     times = ("time/epoch_seconds", "time/evaluation_seconds")
     reports.write(run_dir, sum(line.get(name) or 0.0 for line in lines for name in times))
     typer.echo(run_dir / reports.REPORT_NAME)
@@ -45,12 +45,12 @@ def report(run_dir: Run) -> None:
 def export(
     run_dir: Run,
     *,
-    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    out: Annotated[Path, typer.Option(help="Output directory.")],
     step: Step = None,
     weights: Weights = "ema",
-    merged: Annotated[bool, typer.Option("--merged", help="The whole pipeline, the adapter in its weights.")] = False,
+    merged: Annotated[bool, typer.Option("--merged", help="The whole pipeline with the adapter merged in.")] = False,
 ) -> None:
-    """Write a run's adapter as one file for diffusers and ComfyUI, at full strength at scale 1."""
+    """Export a run's adapter as one file for diffusers and ComfyUI that has full strength at scale 1."""
     from edit_r1.workbench.editing import editor  # noqa: PLC0415
 
     found = editor.find_weights(run_dir, _weights(weights), step)
@@ -61,23 +61,23 @@ def export(
 def edit(
     run_dir: Run,
     *,
-    image: Annotated[list[Path], typer.Option(help="Source picture; several allowed, in order.")],
-    instruction: Annotated[str, typer.Option(help="What to do with it.")],
-    out: Annotated[Path, typer.Option(help="File to write.")],
+    image: Annotated[list[Path], typer.Option(help="Source image; repeat for several, in order.")],
+    instruction: Annotated[str, typer.Option(help="Edit instruction.")],
+    out: Annotated[Path, typer.Option(help="Output file.")],
     step: Step = None,
     weights: Weights = "ema",
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Euler steps; by default those of the run's evaluation.")
+        int | None, typer.Option(min=1, help="Euler steps; by default the run's evaluation.steps.")
     ] = None,
-    base: Annotated[bool, typer.Option("--base", help="Without the adapter: the model before training.")] = False,
-    best_of: Annotated[int, typer.Option(min=1, help="Make so many, let the judge at --url choose.")] = 1,
-    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="The reward service, for --best-of.")] = DEFAULT_URL,
+    base: Annotated[bool, typer.Option("--base", help="Use the model before training, without the adapter.")] = False,
+    best_of: Annotated[int, typer.Option(min=1, help="Make this many edits and keep the judge's choice.")] = 1,
+    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="Reward service, for --best-of.")] = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, for --best-of.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Task type, for --best-of.")] = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Edit a picture with a run's model; with --best-of N, the edit of N that a judge likes best."""
+    """Edit an image with a run's model; with --best-of N, keep the best-scored of N edits."""
     from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
     from edit_r1.workbench.clients.best_of_n import check_judge, rank  # noqa: PLC0415
     from edit_r1.workbench.editing.editor import Editor, find_weights, run_config  # noqa: PLC0415
@@ -100,17 +100,17 @@ def edit(
 
 @app.command()
 def doctor(
-    config: Annotated[Path, typer.Argument(help="Configuration of a training, as for edit-r1 train.")],
+    config: Annotated[Path, typer.Argument(help="Training configuration, as for edit-r1 train.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
     *,
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="How many the run will have; by default those of this machine.")
+        int | None, typer.Option(min=1, help="Number of GPUs for the run; by default those of this machine.")
     ] = None,
-    gpu_memory: Annotated[float | None, typer.Option(help="GB of each; by default this machine's, or 80.")] = None,
-    tflops: Annotated[float | None, typer.Option(help="What each sustains; by default 400 (an H100).")] = None,
+    gpu_memory: Annotated[float | None, typer.Option(help="GB per GPU; by default this machine's, or 80.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="Sustained TFLOP/s per GPU; by default 400 (an H100).")] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
 ) -> None:
-    """Say whether a training will run: data, service, memory by component, time; and what to change. No weights."""
+    """Check data, service, memory and time of a training run and suggest changes, without loading weights."""
     from edit_r1.trainer.config import read_config  # noqa: PLC0415
     from edit_r1.trainer.doctor.doctor import Doctor  # noqa: PLC0415
     from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415
@@ -125,5 +125,5 @@ def doctor(
 
 def _weights(name: str) -> WeightsName:
     if name not in _WEIGHTS:
-        raise ConfigError(f"--weights {name}: one of {', '.join(_WEIGHTS)}")
+        raise ConfigError(f"--weights {name}: must be one of {', '.join(_WEIGHTS)}")
     return cast("WeightsName", name)

@@ -1,9 +1,9 @@
-"""Training, and the only place that knows its order:
+"""The training loop, and the only place that defines the order of its stages:
 
     tasks -> rollout -> score (HTTP) -> advantage -> filter -> objective -> update -> old policy, EMA
 
-Enters: a configuration and its checked inputs. Leaves: a run directory with checkpoints, metrics, adapter and report.
-Legend: P groups of an epoch over all processes, G candidates a group.
+Takes a configuration and its checked inputs; writes a run directory with checkpoints, metrics, adapter and report.
+Legend: P groups per epoch over all processes, G candidates per group.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from edit_r1.trainer.update.update import UpdateResult, update
 
 
 def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
-    """Train from where the run directory stands to `config.epochs`; returns the run directory.
+    """Train from the run directory's current state up to `config.epochs`; returns the run directory.
 
-    Raises RewardServiceError when rewards stay away; there is a checkpoint of the last finished epoch then.
+    Raises RewardServiceError when rewards cannot be obtained; a checkpoint of the last finished epoch is written first.
     """
     with assemble(config, inputs, display) as run, display.live(), display.bar("epochs", config.epochs) as advance:
         advance(run.epoch)
@@ -46,7 +46,7 @@ def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
             _train(run, advance)
         except RewardServiceError:
             save_checkpoint(run)
-            display.say(f"checkpoint of epoch {run.epoch} written; the same command goes on from there")
+            display.say(f"checkpoint of epoch {run.epoch} written; rerun the same command to resume from there")
             raise
         export_run(run.policy, config.run_dir, write=run.processes.is_main)
         if run.processes.is_main:
@@ -58,12 +58,12 @@ def _train(run: Run, advance: Bar) -> None:
     config, ahead = run.config, deque[Underway]()
     _evaluate_once(run, 0)
     if _is_due(run.epoch, config.evaluation.every, config.epochs):
-        _evaluate_once(run, run.epoch)  # a run may have stopped in the middle of it
+        _evaluate_once(run, run.epoch)  # the run may have stopped during this evaluation
     while run.epoch < config.epochs:
         while len(ahead) <= config.max_staleness and _may_begin(run, run.epoch + len(ahead) + 1):
             ahead.append(begin_epoch(run, run.epoch + len(ahead) + 1))
         finish_epoch(run, ahead.popleft())
-        # Epochs that were begun too early are drawn again by a run that is resumed here.
+        # A run resumed here must redraw the epochs that were started ahead.
         drawn = ahead[0].sampler_before if ahead else run.sampler.state
         run.sampler_state = replace(drawn, banned=run.sampler.state.banned)
         if _is_due(run.epoch, config.evaluation.every, config.epochs):
@@ -75,7 +75,7 @@ def _train(run: Run, advance: Bar) -> None:
 
 
 def _may_begin(run: Run, epoch: int) -> bool:
-    """Whether an epoch may be rolled out now: it exists, and no checkpoint has to be written before it."""
+    """Whether an epoch may be rolled out now: it is within the run, and no checkpoint is due before it."""
     passed = range(run.epoch + 1, epoch)
     return epoch <= run.config.epochs and not any(
         _is_due(one, run.config.checkpoint.every, run.config.epochs) for one in passed
@@ -83,7 +83,7 @@ def _may_begin(run: Run, epoch: int) -> bool:
 
 
 def finish_epoch(run: Run, underway: Underway) -> None:
-    """The second half of the walk, from scores to a changed policy."""
+    """The second half of a training step, from scores to the updated policy."""
     config, epoch, watch = run.config, underway.epoch, underway.watch
     scores = collect_scores(run, underway)
     keep = filter_groups(scores.rewards_P_G, config.filter.rule, run.filter_thresholds)
@@ -112,7 +112,7 @@ def finish_epoch(run: Run, underway: Underway) -> None:
 
 
 def _update(run: Run, epoch: int, rollouts: Sequence[RolloutGroup], worth_P_G: Tensor, keep: KeepMask) -> UpdateResult:
-    """The epoch's optimizer steps; the EMA follows after each."""
+    """Run the epoch's optimizer steps, updating the EMA after each."""
     config = run.config
     dealer = generator(config.seed, "optimizer steps", epoch)
     batch = build_batch(
@@ -142,7 +142,7 @@ def _follow_with_ema(run: Run) -> None:
 
 
 def _evaluate_once(run: Run, epoch: int) -> None:
-    """Evaluate the EMA weights (before training: the reference) unless that was done already."""
+    """Evaluate the EMA weights (the reference policy before training) unless already done for this epoch."""
     if not run.inputs.held_out or epoch in run.evaluated:
         return
     config = run.config.evaluation

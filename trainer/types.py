@@ -1,10 +1,11 @@
-"""The values that travel along the walk of one training step, one type an arrow.
+"""The values passed between the stages of one training step, one type per arrow.
 
     tasks -> rollout -> score -> advantage -> filter -> objective -> update
     EditTask  RolloutGroup  ScoredGroup  rewards_P_G  KeepMask  TrainBatch
 
-Frozen; every field says its shape and what None means. Nothing here computes, and importing this imports no torch.
-Legend: P groups of an epoch (over all processes), G candidates a group, N samples of one process, [...] one latent.
+All types are frozen; every field documents its shape and the meaning of None. This module contains no computation and
+does not import torch.
+Legend: P groups per epoch (over all processes), G candidates per group, N samples of one process, [...] one latent.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditTask:
-    """One line of a task list: a source image (or several) and what to do with it."""
+    """One line of a task list: one or more source images and an instruction."""
 
     id: str
-    """Digest of source paths, instruction and requirement: equal tasks, equal id, whatever the order of the list."""
+    """Digest of source paths, instruction and requirement; equal tasks have equal ids regardless of list order."""
     instruction: str
     source_paths: tuple[Path, ...]
     requirement: str | None
     """Text that replaces the judge's task prompt; None leaves the choice to `task`."""
     task: str | None
-    """Task type, such as `remove`; None when the list does not say."""
+    """Task type, such as `remove`; None when the list has none."""
     metadata: Mapping[str, Any]
-    """Anything else of the line, for evaluation metrics; empty when there is none."""
+    """All other keys of the line, for evaluation metrics; empty when there are none."""
 
 
 @dataclass(frozen=True)
 class TaskGroup:
-    """A task's place in an epoch. Its (epoch, index) seeds its candidates' noise, on whatever process they run."""
+    """A task's place in an epoch. (epoch, index) seeds the candidates' noise, whichever process generates them."""
 
     epoch: int
     index: int
@@ -55,36 +56,36 @@ class RolloutGroup:
 
     group: TaskGroup
     sources: tuple[Image.Image, ...]
-    """The source images at the size the editor saw them; the candidates have the size of the first."""
+    """The source images, resized as the editor saw them; the candidates have the size of the first."""
     candidates: tuple[Image.Image, ...]
     """G edited images."""
     x0: Tensor
     """[G, ...] float32, the candidates' clean latents."""
     conditioning: Conditioning
-    """One row: what the editor was conditioned on."""
+    """The editor's conditioning, one row."""
     sigmas: Tensor
-    """The grid it was generated on, float64 [steps + 1], falling to 0."""
+    """The sigma grid used for generation, float64 [steps + 1], decreasing to 0."""
     path: Tensor | None = None
-    """[steps + 1, G, ...] float32, all points from noise to x0, where the algorithm learns from them."""
+    """[steps + 1, G, ...] float32, all points from noise to x0; None unless the algorithm trains on them."""
 
     @property
     def layout(self) -> Layout:
-        """What has to agree for groups to share a batch."""
+        """Groups must have the same layout to share a batch."""
         return layout_of(self.sources)
 
 
 @dataclass(frozen=True)
 class Rewards:
-    """What the reward service said of one group of G candidates."""
+    """The reward service's result for one group of G candidates."""
 
     values: tuple[float | None, ...]
-    """G times, in [0, 1]; None where the score is missing, which is not 0."""
+    """G rewards in [0, 1]; None where the score is missing (which is not the same as 0)."""
     failures: tuple[str, ...]
-    """One sentence for each missing score."""
+    """One error message per missing score."""
     parts: tuple[Mapping[str, float], ...]
-    """G times the sub-scores by name, of methods that have them; empty where missing."""
+    """G mappings of sub-scores by name, for methods that have them; empty where missing."""
     masses: tuple[float | None, ...]
-    """G times the judge's probability of all score tokens together; None where the method has none."""
+    """G score masses, each the judge's total probability of all score tokens; None where the method has none."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,13 @@ class TrainBatch:
     rollouts: tuple[RolloutGroup, ...]
     """This process's groups, kept or not."""
     places: tuple[tuple[int, int], ...]
-    """N times (position in `rollouts`, candidate)."""
+    """N pairs (position in `rollouts`, candidate)."""
     worth: Tensor
     """[N] float32: optimality, rho in [0, 1], for DiffusionNFT; the clipped advantage for Flow-GRPO."""
     optimizer_step: Tensor
-    """[N] int64, which of the epoch's optimizer steps the sample belongs to."""
+    """[N] int64, the optimizer step of the epoch that the sample belongs to."""
     unit: Tensor
-    """[N] int64; a micro-batch holds samples of one unit and one layout only, so it is the same on any number of
-    processes."""
+    """[N] int64; a micro-batch only holds samples of one unit and one layout, so micro-batches are the same for any
+    number of processes."""
     num_samples_per_step: tuple[int, ...]
-    """Samples of each optimizer step over *all* processes: what the loss is a mean over."""
+    """Samples per optimizer step over *all* processes, the denominator of the loss."""

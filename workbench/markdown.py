@@ -1,4 +1,4 @@
-"""Tables as Markdown, for terminals and documents alike."""
+"""Markdown tables, for terminals and documents alike."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """One line a row, as `str` gives its cells. Raises ValueError for a row that is not as long as the headings."""
+    """One line per row, cells formatted by `str`. Raises ValueError if a row and the headings differ in length."""
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in rows:
         if len(row) != len(headings):
-            raise ValueError(f"a row of {len(row)} cells under {len(headings)} headings: {row}")
+            raise ValueError(f"row has {len(row)} cells for {len(headings)} headings: {row}")
         lines.append(_line(row))
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""How sure a figure is: estimates with intervals, and the exact test of who wins more often. Pure."""
+"""Statistical significance: estimates with intervals, and the exact sign test. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its confidence interval; nan where there was nothing to estimate from."""
+    """An estimate and its confidence interval; NaN when there is no data."""
 
     estimate: float
     low: float
@@ -15,12 +15,12 @@ class Interval:
 
 
 def sign_test(num_wins: int, num_losses: int) -> float:
-    """P(as lopsided as this or more) when wins and losses are equally likely, two-sided; 1 without either.
+    """Two-sided P(at least as lopsided as this) when wins and losses are equally likely; 1 when there are none.
 
-    Of two methods right on the same pairs, with those on which just one is right, it is McNemar's exact test.
+    On the pairs where exactly one of two methods is right, this is McNemar's exact test.
     """
     count = num_wins + num_losses
-    # Whole numbers: exact for any count, and each binomial coefficient is made from the one before.
+    # Integers: exact for any count; each binomial coefficient is computed from the previous one.
     term = tail = 1
     for k in range(min(num_wins, num_losses)):
         term = term * (count - k) // (k + 1)

@@ -1,1 +1,1 @@
-"""Small worlds on which the whole system runs on a laptop."""
+"""Small synthetic worlds on which the whole system runs on a laptop."""

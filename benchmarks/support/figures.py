@@ -1,6 +1,6 @@
-"""The figures in a document: text between `<!-- figures: NAME -->` and `<!-- end of figures -->`, written by programs.
+"""Generated figures in a document: the text between `<!-- figures: NAME -->` and `<!-- end of figures -->`.
 
-Everything else in the document is written by people and stays as it is.
+Everything else in the document is written by hand and left unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BLOCK = re.compile(r"(?P<head><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<foot>
 
 @contextmanager
 def stdout_for_figures() -> Iterator[TextIO]:
-    """Yields stdout; what engines and servers in this process and its children write there goes to stderr meanwhile."""
+    """Yields stdout, and meanwhile redirects what engines and servers (and child processes) write there to stderr."""
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w") as stdout:
         os.dup2(2, 1)
@@ -30,12 +30,12 @@ def stdout_for_figures() -> Iterator[TextIO]:
 
 
 def names(document: str) -> list[str]:
-    """Of all blocks, in the document's order."""
+    """Names of all blocks, in document order."""
     return [match["name"] for match in _BLOCK.finditer(document)]
 
 
 def replaced(document: str, name: str, figures: str) -> str:
-    """The document with other figures in the block of that name. Raises ValueError unless there is just one."""
+    """The document with new figures in the named block. Raises ValueError unless there is exactly one such block."""
     if names(document).count(name) != 1:
         raise ValueError(f"no single block <!-- figures: {name} --> ... <!-- end of figures -->")
 

@@ -1,7 +1,7 @@
-"""Judges with random weights, for benchmarks: the real classes and files, made on the spot.
+"""Judges with random weights for benchmarks: real classes and files, generated on the fly.
 
-`small` has the geometry of Qwen2.5-VL (patch 14, merge 2, 256 visual tokens at 448x448) with 11 M parameters: a CPU's
-share of work for a picture. `7b` is Qwen2.5-VL-7B itself, for a GPU.
+`small` has the geometry of Qwen2.5-VL (patch 14, merge 2, 256 visual tokens at 448x448) with 11 M parameters: an amount
+of work per image that suits a CPU. `7b` is Qwen2.5-VL-7B itself, for a GPU.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _model(
         vision_end_token_id=ids["<|vision_end|>"],
     )
     large = vocab_size > 100_000
-    # Large weights are drawn where and as they are used: 7 B numbers in float32 on a CPU take minutes.
+    # Initialise large weights on the target device in the target dtype: 7 B float32 numbers on a CPU take minutes.
     torch.set_default_dtype(torch.bfloat16 if large else torch.float32)
     with torch.device("cuda" if large and torch.cuda.is_available() else "cpu"):
         model = Qwen2_5_VLForConditionalGeneration(config)

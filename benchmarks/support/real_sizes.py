@@ -1,6 +1,6 @@
-"""FLUX.1-Kontext at its real size, without its weights: what `edit-r1 doctor` reads, and random weights on request.
+"""FLUX.1-Kontext at its real size without weights: the files needed by `edit-r1 doctor` and for random weights.
 
-python -m benchmarks.support.real_sizes DIRECTORY     # configurations and the tiny world's tokenizers, a few kilobytes
+python -m benchmarks.support.real_sizes DIRECTORY     # configurations and the demo world's tokenizers, a few kilobytes
 """
 
 from __future__ import annotations

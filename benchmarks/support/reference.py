@@ -1,6 +1,6 @@
-"""A reward server as research releases build it, on our engine: one chat call a candidate, one at a time, over JSON.
+"""A reward server like those in research releases, on our engine: one chat call per candidate, sequentially, over JSON.
 
-The engine is the same, with its caches and batches; what differs is how it is fed.
+The engine is the same, with its caches and batching; only the way requests reach it differs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Body(BaseModel):
 
 
 def reference_app(service: Service, *, remembers: bool) -> FastAPI:
-    """The application, to be mounted beside the service's; `remembers`: its engine finds a picture again."""
+    """The application, to be mounted next to the service's; `remembers`: whether its engine may cache images."""
     app = FastAPI()
     one_at_a_time = asyncio.Lock()
     method = METHODS["score_logit"]

@@ -1,7 +1,7 @@
-"""The benchmarks' pictures and the client process that sends them.
+"""The benchmarks' images and the client process that sends them.
 
-Pictures are smooth colours with a little grain, as edited photographs are to a codec; every workload's are new, so that
-no cache of an earlier run helps.
+Images are smooth colours with a little grain, which compress like edited photographs; every workload has new ones, so
+that caches from earlier runs do not help.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Workload:
 
     @property
     def num_candidates(self) -> int:
-        """Over all groups."""
+        """Number of candidates over all groups."""
         return self.num_groups * self.group_size
 
     def groups(self) -> Iterator[Group]:
-        """The pictures; the same for the same seed."""
+        """The images; equal seeds give equal images."""
         rng = np.random.default_rng(self.seed)
         for _ in range(self.num_groups):
             yield self._picture(rng), [self._picture(rng) for _ in range(self.group_size)]
@@ -58,15 +58,15 @@ class Workload:
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How the client sends."""
+    """Settings of the client."""
 
     codec: Codec
     in_flight: int = 16
-    """Requests on the wire at once."""
+    """Maximum number of concurrent requests."""
 
 
 def direct_messages(work: Workload) -> list[Messages]:
-    """What the service would ask its engine about every candidate, on decoded pictures."""
+    """The messages that the service would send to its engine for every candidate, with decoded images."""
     messages = []
     for number, (source, candidates) in enumerate(work.groups()):
         shown = JudgeImage(source, f"{work.seed}-{number}")
@@ -77,7 +77,7 @@ def direct_messages(work: Workload) -> list[Messages]:
 
 
 def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
-    """The client process: prepares pictures, sends them when told, until it is told to end."""
+    """The client process: prepares images and sends them on command, until told to stop."""
     arms: dict[str, Callable[[str, list[Group], ClientSettings], Awaitable[None]]] = {
         "group": by_group,
         "candidate": _by_candidate,
@@ -102,7 +102,7 @@ async def _awaited(work: Awaitable[None]) -> None:
 
 
 async def by_group(url: str | Sequence[str], groups: list[Group], settings: ClientSettings) -> None:
-    """One request a group, as a trainer asks; raises RuntimeError when a candidate gets no score."""
+    """One request per group, like a trainer; raises RuntimeError if a candidate gets no score."""
     async with RewardClient(url, max_in_flight=settings.in_flight) as client:
         await asyncio.gather(*(_score(client, source, candidates, settings.codec) for source, candidates in groups))
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# One node of NUM_GPUS GPUs (8x80 GB): transformer and text encoders spread over all of them (FSDP2). Full fine-tuning:
-# add tuning=full optimizer.learning_rate=1e-5. A model that fits each GPU is faster with model.sharding=none.
+# One node with NUM_GPUS GPUs (8x80 GB): transformer and text encoders are sharded over all of them (FSDP2). For full
+# fine-tuning, add tuning=full optimizer.learning_rate=1e-5. A model that fits on each GPU is faster with
+# model.sharding=none.
 #   examples/launch/one_node.sh reward.url=http://REWARD_NODE:8000 data.train=my_tasks.jsonl
 set -euo pipefail
 exec python -m accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes "${NUM_GPUS:-8}" \

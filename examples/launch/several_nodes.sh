@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Several nodes: run this on each, with the same arguments and its own NODE_RANK. run_dir has to be on a disk that all
-# share. Table 5's 24 groups deal out evenly over 2, 3, 4, 6, 8, 12 or 24 GPUs; any number up to 24 works.
+# Several nodes: run this on each one, with the same arguments and its own NODE_RANK. run_dir must be on a shared disk.
+# Table 5's 24 groups divide evenly over 2, 3, 4, 6, 8, 12 or 24 GPUs; any number up to 24 works.
 #   NODES=2 NODE_RANK=0 HEAD=node0 examples/launch/several_nodes.sh reward.url=http://REWARD_NODE:8000 data.train=...
 set -euo pipefail
 exec python -m torch.distributed.run --nnodes "$NODES" --node-rank "$NODE_RANK" \

@@ -1,7 +1,7 @@
-"""`POST /compute`: the remote reward of Flow-Factory. Lists of equal length enter, one reward an item leaves.
+"""`POST /compute`: Flow-Factory's remote reward. Takes lists of equal length and returns one reward per item.
 
-The source stands in `condition_images`, the instruction in `prompt`; `kwargs` takes options of `/v1/score`. The client
-reads `error` before `rewards` and fails with it: an item that has no score is null, never 0.
+The source is in `condition_images`, the instruction in `prompt`; `kwargs` takes options of `/v1/score`. An item without
+a score is null, never 0. The client reads `error` before `rewards` and fails if it is set.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ router = APIRouter(dependencies=[Depends(check_key)])
 
 
 class ComputeRequest(RequestModel):
-    """What Flow-Factory's `RemoteRewardClient` sends."""
+    """Request of Flow-Factory's `RemoteRewardClient`."""
 
-    prompt: list[str] = Field(min_length=1, description="Instruction of each item.")
-    image: list[Base64Image] = Field(repr=False, description="The edits, base64.")
+    prompt: list[str] = Field(min_length=1, description="One instruction per item.")
+    image: list[Base64Image] = Field(repr=False, description="Edited images, base64.")
     condition_images: list[Base64Images] = Field(repr=False, description="Source image(s) of each edit.")
     video: None = Field(None, description="Not scored.")
     condition_videos: None = Field(None, description="Not scored.")
@@ -46,15 +46,15 @@ class ComputeRequest(RequestModel):
 
 
 class ComputeResponse(BaseModel):
-    """What it reads."""
+    """Response that `RemoteRewardClient` expects."""
 
-    rewards: list[float | None] = Field(description="In [0, 1], in the order of the items; null: no score.")
+    rewards: list[float | None] = Field(description="In [0, 1], in item order; null: no score.")
     error: str | None = Field(None, description="Why items have no score.")
 
 
 @router.post("/compute", openapi_extra=json_body(ComputeRequest))
 async def compute(request: Request, service: ServiceDep) -> ComputeResponse:
-    """Flow-Factory's remote reward."""
+    """Remote reward for Flow-Factory."""
     _, (outcomes,) = await score_items(request, service, lambda body: [ComputeRequest.model_validate(body)])
     faults = [f"item {i}: {found}" for i, found in enumerate(outcomes) if isinstance(found, str)]
     rewards = [None if isinstance(found, str) else found.score for found in outcomes]

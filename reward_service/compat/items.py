@@ -1,6 +1,6 @@
-"""Flat lists of edits, as other trainers send them -> our groups -> one outcome an edit, in the order they came.
+"""Flat lists of edits, as other trainers send them -> our groups -> one outcome per edit, in request order.
 
-Edits of one source with one set of options become one group, so that they share what a group shares.
+Edits with the same source and options become one group, so that they share its work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Item:
     sources: tuple[bytes, ...] = field(repr=False)
     candidate: bytes = field(repr=False)
     options: Mapping[str, Any]
-    """By their names in `ScoreOptions`."""
+    """Options by their names in `ScoreOptions`."""
 
 
 Outcome = CandidateScore | str
@@ -39,10 +39,10 @@ Outcome = CandidateScore | str
 
 
 class Asking(Protocol):
-    """A part of a request in another protocol."""
+    """Part of a request in another protocol."""
 
     def items(self) -> Sequence[Item]:
-        """The edits it asks about."""
+        """The edits to score."""
         ...
 
 
@@ -52,10 +52,10 @@ _Asking = TypeVar("_Asking", bound=Asking)
 async def score_items(
     request: Request, service: Service, read: Callable[[Any], Sequence[_Asking]]
 ) -> tuple[Sequence[_Asking], list[list[Outcome]]]:
-    """Score what `read` finds in the request's JSON; returns that, and for each part the outcomes of its items.
+    """Score what `read` finds in the request's JSON; returns these parts, and the outcomes of each part's items.
 
     Raises:
-        ProblemError: the request as a whole is refused, or the engine died.
+        ProblemError: the request as a whole is rejected, or the engine died.
 
     """
     asked: list[_Asking] = []
@@ -74,7 +74,7 @@ async def score_items(
         items = [item for those in items_of for item in those]
         places.extend(_places(items, limits.max_candidates))
         if len(places) > limits.max_groups:
-            raise too_large("different sources and texts", f"{len(places):,}", f"{limits.max_groups} (max_groups)")
+            raise too_large("distinct sources and texts", f"{len(places):,}", f"{limits.max_groups} (max_groups)")
         return [group_or_problem(partial(_group, [items[i] for i in indices]), limits) for indices in places]
 
     answers = await score_groups(request, service, read_groups)
@@ -91,13 +91,13 @@ async def score_items(
 
 
 def sub_scores(score: CandidateScore) -> dict[str, float]:
-    """The score in [0, 1], first, and the method's parts."""
+    """The score in [0, 1], followed by the method's parts."""
     return {"score": score.score, **score.details.get("parts", {})}
 
 
 def _outcome(result: CandidateResult) -> Outcome:
     if isinstance(result, CandidateError):
-        return f"{result.error.code}: {result.error.message.partition(': ')[2]}"  # its number is the group's
+        return f"{result.error.code}: {result.error.message.partition(': ')[2]}"  # drop the index within the group
     return result
 
 

@@ -1,6 +1,6 @@
-"""`/v1/chat/completions` and `/v1/models`: the judge's own words, for evaluation scripts that speak OpenAI's API.
+"""`/v1/chat/completions` and `/v1/models`: direct chat with the judge, for evaluation scripts that use OpenAI's API.
 
-The same key, limits, places in the queue and draining as `/v1/score`; errors have the shape that OpenAI's clients read.
+Shares key, limits, queue and draining with `/v1/score`; errors have the format that OpenAI's clients expect.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_
 
 
 class ChatServer(Protocol):
-    """What answers chat requests with an engine."""
+    """Answers chat requests with an engine."""
 
     async def models(self) -> dict[str, Any]:
         """OpenAI's list of models: the judge and its adapters."""
         ...
 
     async def answer(self, request: ChatRequest, request_id: str) -> dict[str, Any] | AsyncIterator[str]:
-        """A chat completion, or the server-sent events of one that is streamed.
+        """A chat completion, or its server-sent events if streamed.
 
         Raises:
             ProblemError: the request cannot be answered.
@@ -50,7 +50,7 @@ class ChatServer(Protocol):
 
 
 def error_object(error: ProblemError) -> dict[str, Any]:
-    """A refusal as OpenAI's clients read it."""
+    """The error in the format of OpenAI's API."""
     status = error.problem.status
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     field = error.field if isinstance(error, ChatRefusal) else None
@@ -58,7 +58,7 @@ def error_object(error: ProblemError) -> dict[str, Any]:
 
 
 class _OpenAIRoute(APIRoute):
-    """Answers refusals with OpenAI's error object."""
+    """Returns errors as OpenAI's error object."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -73,19 +73,19 @@ class _OpenAIRoute(APIRoute):
         return handle_or_refuse
 
 
-# Not in our OpenAPI document: the schema is OpenAI's and vLLM's.
+# Not in our OpenAPI document: the schema belongs to OpenAI and vLLM.
 router = APIRouter(prefix="/v1", dependencies=[Depends(check_key)], route_class=_OpenAIRoute, include_in_schema=False)
 
 
 @router.get("/models")
 async def models(request: Request, service: ServiceDep) -> Response:
-    """The judge's name, and those of its adapters."""
+    """The names of the judge and its adapters."""
     return JSONResponse(await (await _chat_server(request, service)).models())
 
 
 @router.post("/chat/completions")
 async def chat_completions(request: Request, service: ServiceDep) -> Response:
-    """What the judge says to a conversation."""
+    """The judge's reply to a conversation."""
     server = await _chat_server(request, service)
     service.admission.check()
     with ExitStack() as place:
@@ -106,7 +106,7 @@ async def chat_completions(request: Request, service: ServiceDep) -> Response:
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events that hold their place in the queue until the last one is out."""
+    """Server-sent events that keep their place in the queue until the last one is sent."""
 
     def __init__(self, events: AsyncIterator[str], place: ExitStack) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -118,7 +118,7 @@ class _Stream(StreamingResponse):
 
 
 async def _until(events: AsyncIterator[str], limit_seconds: float) -> AsyncIterator[str]:
-    """The same events, ended by an error when they take longer: the status is out already."""
+    """The same events, ended by an error event after the limit: the HTTP status has already been sent."""
     try:
         async with deadline(limit_seconds):
             async for event in events:
@@ -129,7 +129,7 @@ async def _until(events: AsyncIterator[str], limit_seconds: float) -> AsyncItera
 
 
 async def _chat_server(request: Request, service: Service) -> ChatServer:
-    """Built when first asked for: nobody waits for it who only scores. Raises ProblemError 503 before the judge is."""
+    """The chat server, built on first use so that scoring never waits for it. Raises ProblemError 503 until ready."""
     _ = service.scorer
     state = request.app.state
     if getattr(state, "chat_server", None) is None:

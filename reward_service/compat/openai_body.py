@@ -1,7 +1,7 @@
-"""The body of a chat request: what a judge's client may ask for; every other field is refused by name, with the reason.
+"""The body of a chat request: fields a client may use; every other field is rejected by name, with the reason.
 
-JSON enters, a `ChatRequest` leaves: the fields as they were sent, the messages with their pictures decoded. The engine
-is the one that scores; what would disturb scores, or show it other pixels than `/v1/score` does, stays out.
+Turns JSON into a `ChatRequest`: the fields as sent, and the messages with their images decoded. Chat shares the engine
+with scoring, so anything that would affect scores, or show other pixels than `/v1/score` does, is rejected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from edit_r1.shared.images import ImageLimits, content_hash, decode
 from edit_r1.shared.schemas import Base64Image
 
 _BESIDE_SCORES = (
-    "log-probabilities of the likeliest tokens are corrupted beside score requests (vllm issue 51789); "
+    "top log-probabilities are corrupted when batched with score requests (vllm issue 51789); "
     "name tokens in logprob_token_ids instead"
 )
-_PROCESSORS = "score requests share the engine, which changes nobody's logits"
-_GRAMMARS = "structured output masks logits by a grammar, inside the engine that scores; ask for the format in words"
-_PIXELS = "pictures are shown as /v1/score shows them; the two share their caches"
+_PROCESSORS = "changing logits is not supported, because score requests share the engine"
+_GRAMMARS = "structured output masks logits in the engine that scores; ask for the format in the prompt instead"
+_PIXELS = "images are processed exactly as for /v1/score, which shares their caches"
 _TOOLS = "the judge has no tools"
 _REASONS = {
     **dict.fromkeys(("logprobs", "top_logprobs", "prompt_logprobs", "echo"), _BESIDE_SCORES),
@@ -36,8 +36,8 @@ _REASONS = {
     **dict.fromkeys(("mm_processor_kwargs", "media_io_kwargs", "truncate_prompt_tokens"), _PIXELS),
     **dict.fromkeys(("tools", "tool_choice", "functions", "function_call"), _TOOLS),
     "priority": "it would overtake score requests",
-    "use_beam_search": "beams ask for log-probabilities: " + _BESIDE_SCORES,
-    "chat_template": "the judge's own template is used",
+    "use_beam_search": "beam search needs log-probabilities: " + _BESIDE_SCORES,
+    "chat_template": "the judge's own template is always used",
 }
 _NEUTRAL: dict[str, Any] = {
     "tool_choice": "none",
@@ -46,11 +46,11 @@ _NEUTRAL: dict[str, Any] = {
     "skip_special_tokens": True,
     "n": 1,
 }
-"""Values that ask for nothing; so do null, false, 0 and what is empty."""
+"""Values that have no effect, like null, false, 0 and empty values."""
 
 
 class ChatRefusal(ProblemError):  # noqa: N818 - the event is the name
-    """A chat request that is refused; `field` is the one at fault, where there is one."""
+    """A rejected chat request; `field` is the invalid field, if there is one."""
 
     def __init__(self, status: int, code: str, detail: str, field: str | None = None) -> None:
         super().__init__(status, code, detail)
@@ -58,13 +58,13 @@ class ChatRefusal(ProblemError):  # noqa: N818 - the event is the name
 
 
 def refused(field: str, reason: str) -> ChatRefusal:
-    """400 for a field."""
+    """400 for an invalid field."""
     return ChatRefusal(400, "invalid_field", f"{field}: {reason}", field)
 
 
 def _data_url(value: object) -> object:
     if not isinstance(value, str) or not value.startswith("data:"):
-        raise ValueError("a picture must be a data: URL with base64; this service fetches no URL and opens no file")
+        raise ValueError("an image must be a base64 data: URL; this service fetches no URLs and opens no files")
     return value
 
 
@@ -102,7 +102,7 @@ _Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], On
 
 
 class ChatFields(_Model):
-    """What is offered, by the names of OpenAI's API and vLLM's additions to it."""
+    """Supported fields, with the names of OpenAI's API and of vLLM's extensions."""
 
     messages: list[_Turn] = Field(min_length=1)
     model: str | None = None
@@ -132,25 +132,25 @@ class ChatFields(_Model):
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A checked request."""
+    """A validated request."""
 
     fields: ChatFields
     messages: Messages
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The fields that were sent, without the messages."""
+        """The fields that were sent, except the messages."""
         return self.fields.model_dump(exclude={"messages"}, exclude_unset=True)
 
     @property
     def max_tokens(self) -> int | None:
-        """Tokens of the answer at most, by the newer name or the older."""
+        """Maximum number of tokens in the answer, under the newer or the older name."""
         return self.fields.max_completion_tokens or self.fields.max_tokens
 
 
 @dataclass(frozen=True)
 class ChatLimits:
-    """The service's limits as they concern a chat."""
+    """The service's limits that apply to chat."""
 
     images: ImageLimits
     max_images: int
@@ -158,27 +158,27 @@ class ChatLimits:
     max_answers: int
     max_model_len: int | None
     control_tokens: Collection[str]
-    """Texts that the tokenizer reads as structure; a placeholder without its picture ends vLLM."""
+    """Texts that the tokenizer parses as structure; a placeholder without its image crashes vLLM."""
 
 
 def read_chat(body: Any, limits: ChatLimits) -> ChatRequest:
-    """Check a body and decode its pictures.
+    """Validate a body and decode its images.
 
     Raises:
-        ChatRefusal: the first field that is wrong, over a limit, or not offered.
+        ChatRefusal: for the first field that is invalid, over a limit, or not supported.
 
     """
     if not isinstance(body, dict):
         raise ChatRefusal(400, "invalid_body", "the body must be a JSON object")
     sent = {name: value for name, value in body.items() if value and value != _NEUTRAL.get(name)}
     _refuse_fields(sent)
-    # What asks for nothing is dropped, except where it says something: temperature 0.
+    # Keep falsy values of known fields: temperature 0 has a meaning.
     kept = {name: value for name, value in body.items() if name in ChatFields.model_fields and value is not None}
     try:
         fields = ChatFields.model_validate(kept)
     except ValidationError as error:
         fault = error.errors()[0]
-        # Where pydantic chose by `type`, it names the choice as a step of its own.
+        # For a union discriminated by `type`, pydantic adds the chosen tag as an extra step.
         steps = [str(step) for step, before in zip(fault["loc"], (None, *fault["loc"]), strict=False) if step != before]
         raise refused(".".join(steps), fault["msg"].removeprefix("Value error, ")) from error
     _check_limits(fields, limits)
@@ -193,9 +193,9 @@ def _refuse_fields(sent: dict[str, Any]) -> None:
         if name in _REASONS and not (name == "logprobs" and named):
             raise refused(name, _REASONS[name])
         if name not in ChatFields.model_fields:
-            raise refused(name, f"not offered here; offered: {', '.join(ChatFields.model_fields)}")
+            raise refused(name, f"not supported; supported fields: {', '.join(ChatFields.model_fields)}")
     if named and not sent.get("logprobs"):
-        raise refused("logprob_token_ids", "needs logprobs: true")
+        raise refused("logprob_token_ids", "requires logprobs: true")
 
 
 def _check_limits(fields: ChatFields, limits: ChatLimits) -> None:
@@ -203,7 +203,7 @@ def _check_limits(fields: ChatFields, limits: ChatLimits) -> None:
     texts = [part.text for part in parts if isinstance(part, _Text)]
     counts = (
         ("messages", sum(map(len, texts)), "characters", limits.max_text_chars, "max_text_chars"),
-        ("messages", len(parts) - len(texts), "pictures", limits.max_images, "max_sources plus 1"),
+        ("messages", len(parts) - len(texts), "images", limits.max_images, "max_sources plus 1"),
         ("n", fields.n, "answers", limits.max_answers, "max_candidates"),
         ("max_tokens", fields.max_tokens or 0, "tokens", limits.max_model_len, "max_model_len"),
         ("max_completion_tokens", fields.max_completion_tokens or 0, "tokens", limits.max_model_len, "max_model_len"),
@@ -214,7 +214,7 @@ def _check_limits(fields: ChatFields, limits: ChatLimits) -> None:
     for text in texts:
         for token in limits.control_tokens:
             if token in text:
-                raise refused("messages", f"holds the judge's control token {token}")
+                raise refused("messages", f"contains the judge's control token {token}")
 
 
 def _message(turn: _Turn, number: int, limits: ImageLimits) -> Message:

@@ -1,4 +1,4 @@
-"""Chat answers by any other engine's `generate`: one answer, not streamed; what it cannot do is refused by name."""
+"""Chat through `generate` of engines other than vLLM: one answer, not streamed; unsupported fields are rejected."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class EngineChat:
         defaults = type(request.fields).model_fields
         for name, value in request.asked.items():
             if name not in _OFFERED and value != defaults[name].default:
-                raise refused(name, f"not offered by the engine {self._engine.name}; vllm offers it")
+                raise refused(name, f"not supported by the engine {self._engine.name}; vllm supports it")
         fields = request.fields
         if fields.model and fields.model not in self._names:
-            detail = f"model {fields.model!r} does not exist; there are {', '.join(self._names)}"
+            detail = f"model {fields.model!r} does not exist; available: {', '.join(self._names)}"
             raise ChatRefusal(404, "model_not_found", detail, "model")
         room = self._engine.max_model_len or _DEFAULT_MAX_TOKENS
         return SamplingSpec(

@@ -1,6 +1,6 @@
-"""Chat answers by vLLM's own serving layer, built over the engine that scores: its schema, its answers, its streams.
+"""Chat through vLLM's own serving layer on top of the engine that scores, with vLLM's schema, answers and streams.
 
-Pictures go in decoded, under the same digests as in score requests; headers (priority, rank) never reach vLLM.
+Images are passed decoded, with the same digests as in score requests; headers (priority, rank) never reach vLLM.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class VllmChat:
     """See `ChatServer` for the meaning of the methods."""
 
     def __init__(self, engine: VllmEngine, name: str) -> None:
-        # Heavy, and nobody else needs them.
+        # Heavy imports, needed only here.
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest  # noqa: PLC0415
         from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat  # noqa: PLC0415
         from vllm.entrypoints.openai.models.protocol import BaseModelPath  # noqa: PLC0415
@@ -43,7 +43,7 @@ class VllmChat:
         """The judge and its adapters."""
         listed: dict[str, Any] = (await self._models.show_available_models()).model_dump()
         for one in listed["data"]:
-            one["root"] = one["id"]  # instead of a path of this machine
+            one["root"] = one["id"]  # instead of a local path
         return listed
 
     async def answer(self, request: ChatRequest, _request_id: str) -> dict[str, Any] | AsyncIterator[str]:
@@ -60,7 +60,7 @@ class VllmChat:
         except (EngineGenerateError, GenerationError) as error:
             raise ProblemError(503, "engine_error", f"the engine failed: {error!r}") from error
         except Exception as error:
-            # vLLM tells a client's faults from its own by their types; here as in its own handlers.
+            # vLLM's handlers tell client errors from server errors by exception type; do the same here.
             found = create_error_response(error)
             if found.error.code == 500:
                 raise

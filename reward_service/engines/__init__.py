@@ -1,1 +1,1 @@
-"""Engines run the judge: they answer conversations and know no prompt. vLLM is imported only when it is built."""
+"""Engines run the judge: they answer conversations, whatever the prompt. vLLM is imported only when it is used."""

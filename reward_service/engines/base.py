@@ -1,6 +1,7 @@
-"""What an engine is.
+"""The engine interface.
 
-Messages and a sampling spec enter; an `Answer` with token ids, text and full-vocabulary label log-probabilities leaves.
+Takes messages and a sampling spec and returns an `Answer` with token ids, text and full-vocabulary label
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -21,38 +22,38 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What engines need to know; the service's settings fill it in."""
+    """Engine options, filled in from the service's settings."""
 
     model: str
-    """A checkpoint directory, or a model's name on the hub."""
+    """A checkpoint directory, or a model name on the Hugging Face Hub."""
     dtype: DtypeName = "auto"
-    """`auto`: float32 on a CPU, the checkpoint's own on a GPU."""
+    """`auto`: float32 on CPU, the checkpoint's dtype on GPU."""
     max_batch: int = 32
-    """Candidates in one forward pass at most."""
+    """Maximum number of candidates per forward pass."""
     max_images: int = 8
-    """Images in one conversation at most."""
+    """Maximum number of images per conversation."""
     max_model_len: int | None = None
-    """Tokens of prompt and answer at most; None: what the model was made for."""
+    """Maximum number of tokens of prompt and answer together; None: the model's own limit."""
     adapters: Mapping[str, Path] = field(default_factory=dict)
-    """LoRA adapters (PEFT directories) by name; a `SamplingSpec` names the one that answers."""
+    """LoRA adapters (PEFT directories) by name; a `SamplingSpec` names the one to use."""
     tensor_parallel_size: int = 1
-    """GPUs a layer is split over (vLLM)."""
+    """Number of GPUs each layer is split across (vLLM)."""
     pipeline_parallel_size: int = 1
-    """Groups of GPUs that hold some layers each (vLLM)."""
+    """Number of pipeline stages the layers are split across (vLLM)."""
     data_parallel_size: int = 1
-    """Copies of the model behind one front end (vLLM)."""
+    """Number of model copies behind one front end (vLLM)."""
     gpu_memory_utilization: float = 0.9
-    """Share of GPU memory to use (vLLM)."""
+    """Fraction of GPU memory to use (vLLM)."""
     vllm_arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Further engine arguments of vLLM, by their names there."""
+    """Additional vLLM engine arguments by name."""
     openai_url: str | None = None
-    """Root of the OpenAI-style API of the engine `openai`, e.g. http://host:8000/v1."""
+    """Root URL of the OpenAI-style API for the engine `openai`, e.g. http://host:8000/v1."""
     openai_key: str | None = None
-    """Sent to it as a bearer token."""
+    """API key sent to that server as a bearer token."""
     openai_model: str | None = None
     """The judge's name on that server; None: `model`."""
     max_image_pixels: int | None = None
-    """Larger images are scaled down to this many pixels before the judge sees them; None: the processor's own."""
+    """Images are scaled down to at most this many pixels for the judge; None: the processor's own limit."""
 
 
 class Engine(Protocol):
@@ -62,31 +63,31 @@ class Engine(Protocol):
     chat: Chat
     """Its chat template and tokenizer."""
     adapters: frozenset[str]
-    """Names of the LoRA adapters that it can answer with."""
+    """Names of the available LoRA adapters."""
 
     @property
     def max_model_len(self) -> int | None:
-        """Tokens of prompt and answer together at most; None: it cannot tell."""
+        """Maximum number of tokens of prompt and answer together; None if unknown."""
         ...
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
-        """Answer one conversation. Concurrent calls share forward passes; none changes another's answer.
+        """Answer one conversation. Concurrent calls share forward passes without affecting each other's answers.
 
         Raises:
             EngineError: this conversation could not be answered.
-            EngineDiedError: nothing will be answered any more.
+            EngineDiedError: the engine cannot answer any more.
 
         """
         ...
 
     def healthy(self) -> bool:
-        """Whether it can still answer; False is final."""
+        """Whether the engine can still answer; False is final."""
         ...
 
     def metrics(self) -> Iterable[Metric]:
-        """What it counts itself, in Prometheus' terms."""
+        """The engine's own Prometheus metrics."""
         ...
 
     def close(self) -> None:
-        """Release the model. Calls that wait are answered or fail with EngineError, later ones fail with it."""
+        """Release the model. Pending calls are answered or fail with EngineError; later calls fail with it."""
         ...

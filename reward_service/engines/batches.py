@@ -1,7 +1,7 @@
 """Conversations -> padded model inputs, for the transformers engine.
 
-Images are turned into patches once each (a group's source is shared by its candidates); text is padded on the left, so
-that the last position of every row is where the answer begins. Legend: B rows, S tokens, N patches, D values a patch.
+Each image is turned into patches once (candidates share their group's source); text is padded on the left, so that the
+answer begins after the last position of every row. Legend: B rows, S tokens, N patches, D values per patch.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _CACHE_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class _Patches:
-    """One image as the vision tower takes it."""
+    """One image in the form the vision encoder takes."""
 
     values: torch.Tensor
     """[N, D]"""
     grid: torch.Tensor
     """[3]: frames, rows, columns of patches."""
     placeholder: str
-    """The text that stands for the image in the prompt."""
+    """The image's placeholder text in the prompt."""
 
     @property
     def num_bytes(self) -> int:
@@ -39,22 +39,22 @@ class _Patches:
 
 @dataclass(frozen=True)
 class Row:
-    """One conversation, ready to stand in a batch."""
+    """One conversation, ready to be batched."""
 
     ids: list[int]
-    """Token ids with each placeholder as wide as its picture."""
+    """Token ids with each placeholder expanded to its image's number of tokens."""
     digests: tuple[str, ...]
     pictures: tuple[_Patches, ...]
 
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """What one run of the model takes."""
+    """Inputs of one model run."""
 
     arguments: dict[str, Any]
-    """Keyword arguments; `pixel_values` hold each different picture once, `image_grid_thw` one row a placeholder."""
+    """Keyword arguments; `pixel_values` has each distinct image once, `image_grid_thw` one row per placeholder."""
     shown: list[str]
-    """Digest of the picture that each placeholder shows, in reading order over all rows."""
+    """Digest of each placeholder's image, in reading order over all rows."""
 
 
 class BatchBuilder:
@@ -73,10 +73,10 @@ class BatchBuilder:
         self._lock = threading.Lock()
 
     def rows(self, conversations: Sequence[Messages], prefixes: Sequence[tuple[int, ...]]) -> list[Row]:
-        """One row a conversation whose answer begins with the given token ids.
+        """One row per conversation, whose answer begins with the given token ids.
 
         Raises:
-            EngineError: a conversation is longer than the model can read.
+            EngineError: a conversation is longer than the model's limit.
 
         """
         images = [images_of(messages) for messages in conversations]
@@ -89,7 +89,7 @@ class BatchBuilder:
         ]
 
     def inputs(self, rows: Sequence[Row]) -> ModelInputs:
-        """What one run of the model over these rows takes."""
+        """Inputs of one model run over these rows."""
         pictures = {name: one for row in rows for name, one in zip(row.digests, row.pictures, strict=True)}
         digests = [digest for row in rows for digest in row.digests]
         arguments = self._pad([row.ids for row in rows])
@@ -99,21 +99,21 @@ class BatchBuilder:
         return ModelInputs(arguments, digests)
 
     def _ids(self, messages: Messages, images: Sequence[_Patches], prefix: tuple[int, ...]) -> list[int]:
-        """Ids of one conversation with each placeholder as wide as its image."""
+        """Ids of one conversation with each placeholder expanded to its image's number of tokens."""
         widths = iter(images)
         ids: list[int] = []
         for token in self._chat.token_ids(messages):
             ids += self._placeholder_ids(next(widths)) if token == self._image_id else [token]
         ids += prefix
         if len(ids) > self._max_tokens:
-            raise EngineError(f"the prompt has {len(ids)} tokens; this model reads {self._max_tokens}")
+            raise EngineError(f"the prompt has {len(ids)} tokens; this model's limit is {self._max_tokens}")
         return ids
 
     def _placeholder_ids(self, image: _Patches) -> list[int]:
         return [self._image_id] * image.placeholder.count(self._processor.image_token)
 
     def _pad(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
-        """[B, S] ids, mask (1: a token) and modality (1: image), padded on the left."""
+        """[B, S] ids, mask (1: token) and modality (1: image), padded on the left."""
         longest = max(map(len, rows))
         ids = torch.full((len(rows), longest), self._pad_id)
         mask = torch.zeros_like(ids)
@@ -125,7 +125,7 @@ class BatchBuilder:
         return {name: tensor.to(self._device) for name, tensor in inputs.items()}
 
     def _patches(self, images: list[JudgeImage]) -> dict[str, _Patches]:
-        """Patches by digest; only images that the cache does not hold are processed, together."""
+        """Patches by digest; images missing from the cache are processed together."""
         found = {image.digest: self._cache[image.digest] for image in images if image.digest in self._cache}
         missing = {image.digest: image for image in images if image.digest not in found}
         if missing:
@@ -147,7 +147,7 @@ class BatchBuilder:
 
     def _remember(self, digest: str, patches: _Patches) -> None:
         if digest not in self._cache:
-            # A slice would keep its whole batch alive.
+            # Clone: a slice would keep its whole batch alive.
             patches = _Patches(patches.values.clone(), patches.grid, patches.placeholder)
             self._cached_bytes += patches.num_bytes
             self._cache[digest] = patches
@@ -158,7 +158,7 @@ class BatchBuilder:
 
 
 def chunks(lengths: Sequence[int], limit: int | None) -> list[slice]:
-    """Consecutive rows of at most `limit` tokens when padded to the longest of them; a longer row stands alone."""
+    """Split rows into consecutive chunks of at most `limit` tokens after padding; a longer row gets its own chunk."""
     found, start, longest = [], 0, 0
     for index, length in enumerate(lengths):
         longest = max(longest, length)

@@ -1,7 +1,7 @@
-"""A model's words: chat template, tokenizer, ids of labels; and how large it sees pictures.
+"""The text side of a model: chat template, tokenizer and label ids; and the size at which it sees images.
 
-All engines speak through it, so that they say and show the same. Messages enter; token ids with one placeholder an
-image leave. Engines widen the placeholders themselves.
+All engines use it, so they build identical prompts. Turns messages into token ids with one placeholder per image;
+engines expand the placeholders themselves.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from edit_r1.reward_service.types import JudgeImage, Messages
 from edit_r1.shared.errors import UnsuitableModelError
 
 _Skeleton = tuple[tuple[str, tuple[str | None, ...]], ...]
-"""Messages with None in place of images: what the text depends on."""
+"""Messages with None in place of images: all that the text depends on."""
 
 
 class Chat:
     """The text side of a processor (an `AutoProcessor` with tokenizer and chat template).
 
     Attributes:
-        control_tokens: texts that the tokenizer reads as structure; they must not come from a client.
-        control_ids: their ids.
+        control_tokens: texts that the tokenizer parses as structure; clients must not send them.
+        control_ids: their token ids.
 
     """
 
     def __init__(self, processor: Any, model: str) -> None:
         if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
-            raise UnsuitableModelError(f"model {model} has no processor for text and images; a judge needs both")
+            raise UnsuitableModelError(f"model {model} has no processor for both text and images, which a judge needs")
         if not getattr(processor, "chat_template", None):
             raise UnsuitableModelError(f"model {model} has no chat template")
         self.processor = processor
@@ -42,7 +42,7 @@ class Chat:
         self._labels = lru_cache(maxsize=64)(self._label_ids_uncached)
 
     def text(self, messages: Messages) -> str:
-        """The prompt up to where the judge's answer begins, with one placeholder an image."""
+        """The prompt up to the start of the judge's answer, with one placeholder per image."""
         return self._render(_skeleton(messages))
 
     def token_ids(self, messages: Messages) -> tuple[int, ...]:
@@ -50,11 +50,11 @@ class Chat:
         return self._tokenise(_skeleton(messages))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Ids of a piece of text, nothing added."""
+        """Token ids of a text, without added special tokens."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids, without special tokens."""
+        """Text of token ids, without special tokens."""
         decoded: str = self.tokenizer.decode(
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -74,7 +74,7 @@ class Chat:
         return self._labels(labels)
 
     def image_size(self, max_pixels: int | None) -> dict[str, int]:
-        """The image processor's `size`: its own bounds in pixels, of which the upper one may be another."""
+        """The image processor's `size`: its bounds in pixels, with `max_pixels` replacing the upper one if given."""
         size = dict(self.processor.image_processor.size)
         if max_pixels is not None:
             size["longest_edge"] = max_pixels

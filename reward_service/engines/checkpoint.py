@@ -1,6 +1,7 @@
-"""A judge's checkpoint in memory: its model, its words, and where its answers end; for serving and for training alike.
+"""Loads a judge's checkpoint, for serving and training alike: its model, chat template and end tokens.
 
-A directory or a name on the hub enters; a `Checkpoint` on this machine's device leaves, every weight frozen.
+Takes a directory or a name on the Hugging Face Hub and returns a `Checkpoint` on this machine's device, with all
+weights frozen.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ class Checkpoint:
     """A Qwen-VL model that is ready to judge."""
 
     model: Any
-    """On its device, in evaluation mode, without generation settings of its own."""
+    """On its device, in evaluation mode, with the checkpoint's generation settings removed."""
     chat: Chat
     end_ids: tuple[int, ...]
-    """Ids of the tokens that end an answer; the one that the model itself writes comes first."""
+    """Ids of the tokens that end an answer; the one the model itself generates comes first."""
     max_tokens: int
-    """Of prompt and answer together, that the model was made for."""
+    """The model's maximum number of tokens of prompt and answer together."""
 
     def until_end(self, token_ids: list[int]) -> tuple[list[int], bool]:
-        """An answer up to and with the first token that ends it, and whether there is one."""
+        """The answer up to and including the first end token, and whether there is one."""
         end = next((i + 1 for i, token in enumerate(token_ids) if token in self.end_ids), None)
         return token_ids[:end], end is not None
 
 
 def load_checkpoint(name: str, dtype: DtypeName) -> Checkpoint:
-    """Load processor and weights, on a GPU where there is one; blocks.
+    """Load processor and weights, on a GPU if there is one; blocks.
 
     Raises:
         UnsuitableModelError: no processor for text and images, or no chat template.
@@ -50,7 +51,7 @@ def load_checkpoint(name: str, dtype: DtypeName) -> Checkpoint:
     model.requires_grad_(False)
     written = model.generation_config.eos_token_id
     ids = [written] if isinstance(written, int) else list(written or [])
-    # The checkpoint's penalties and temperature are not for judges, and `generate` adds them to what it is asked for.
+    # The checkpoint's penalties and temperature must not affect a judge, but `generate` would merge them in.
     model.generation_config = GenerationConfig()
     return Checkpoint(
         model=model,

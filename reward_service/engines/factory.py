@@ -12,25 +12,25 @@ from edit_r1.shared.errors import ConfigError
 
 
 def choose_engine(name: EngineName) -> Literal["transformers", "vllm", "openai"]:
-    """Resolve `auto`: vLLM where it is installed and a GPU is there, else transformers."""
+    """Resolve `auto`: vLLM if it is installed and there is a GPU, else transformers."""
     if name != "auto":
         return name
-    import torch  # noqa: PLC0415 - heavy, and settings must parse without it
+    import torch  # noqa: PLC0415 - heavy, and not needed to parse settings
 
     has_vllm = importlib.util.find_spec("vllm") is not None
     return "vllm" if has_vllm and torch.cuda.is_available() else "transformers"
 
 
 def build_engine(name: EngineName, options: EngineOptions) -> Engine:
-    """Load the model; blocks for as long as that takes.
+    """Load the model; blocks until it is loaded.
 
     Raises:
-        ConfigError: no such checkpoint or adapter directory, an unknown argument of vLLM, no such server.
-        UnsuitableModelError: not a model that can judge.
+        ConfigError: no such checkpoint or adapter directory, unknown vLLM argument, or no such server.
+        UnsuitableModelError: the model cannot serve as a judge.
 
     """
     if options.model.startswith((".", "/", "~")) and not Path(options.model).is_dir():
-        raise ConfigError(f"model: no directory {options.model}")
+        raise ConfigError(f"model: directory {options.model} does not exist")
     _check_adapters(options.adapters)
     if name == "openai":
         from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415

@@ -1,8 +1,9 @@
-"""The openai engine: a `vllm serve` that someone already runs, asked over its chat API, as exactly as our own.
+"""The openai engine: uses an existing `vllm serve` through its chat API, as exactly as our own vLLM engine.
 
-Label log-probabilities are the server's full-vocabulary ones for exactly our label ids (`logprob_token_ids`), and every
-answer is checked: the server must have read the token ids that we meant, the continued ones included. What cannot be
-exact is an EngineError, never a guess. Needs vLLM 0.30 or newer at the other end, with its default --logprobs-mode.
+Label log-probabilities are the server's full-vocabulary values for exactly our label ids (`logprob_token_ids`), and
+every answer is checked: the server must have read exactly our token ids, including those of a continued answer.
+Anything inexact is an EngineError, never a guess. Needs vLLM 0.30 or newer on the server, with its default
+--logprobs-mode.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _PROBE = (
 
 
 class OpenAIEngine:
-    """A judge behind another server. See `Engine` for the meaning of the methods."""
+    """A judge on another server. See `Engine` for the meaning of the methods."""
 
     name = "openai"
 
     def __init__(self, options: EngineOptions) -> None:
         if options.openai_url is None:
-            raise ConfigError("engine openai: openai_url must say where the server is, e.g. http://gpu-1:8000/v1")
+            raise ConfigError("engine openai: openai_url must be set to the server's URL, e.g. http://gpu-1:8000/v1")
         self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
@@ -54,14 +55,14 @@ class OpenAIEngine:
         self._model = self._check(options)
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
-        """Answer one conversation. Raises EngineError, or EngineDiedError when the server is gone."""
+        """Answer one conversation. Raises EngineError, or EngineDiedError if the server is gone."""
         body = self._body(messages, spec, spec.adapter or self._model)
         try:
             async for attempt in stamina.retry_context(on=_passing, attempts=None, timeout=_RETRY_SECONDS):
                 with attempt:
                     answer = (await self._http.post(f"{self._url}/chat/completions", json=body)).raise_for_status()
         except httpx.HTTPStatusError as error:
-            raise EngineError(f"the server at {self._url} refused: {error.response.text[:300]}") from error
+            raise EngineError(f"the server at {self._url} rejected the request: {error.response.text[:300]}") from error
         except httpx.TransportError as error:
             self._lost = True
             raise EngineDiedError(f"the server at {self._url} does not answer: {error!r}") from error
@@ -70,15 +71,15 @@ class OpenAIEngine:
         return self._read(answer.json(), messages, spec)
 
     def healthy(self) -> bool:
-        """Whether the server answered the last time it was asked."""
+        """Whether the server answered the last request."""
         return not self._lost
 
     def metrics(self) -> Iterable[Metric]:
-        """Answers; the server's own metrics are at its /metrics."""
+        """Number of answers; the server's own metrics are at its /metrics."""
         return [CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers)]
 
     def close(self) -> None:
-        """Nothing is ours to release: the connections end with the process."""
+        """No-op: the connections close with the process."""
 
     def _body(self, messages: Messages, spec: SamplingSpec, model: str) -> dict[str, Any]:
         continued = bool(spec.prefix_ids)
@@ -130,26 +131,26 @@ class OpenAIEngine:
         )
 
     def _check_prompt(self, found: Sequence[int] | None, messages: Messages, prefix: tuple[int, ...]) -> None:
-        """Raise EngineError unless the server read exactly our tokens, placeholders of any width."""
+        """Raise EngineError unless the server read exactly our tokens; placeholders may have any width."""
         expected = [*self.chat.token_ids(messages), *prefix]
         if found is None or self._collapsed(found) != self._collapsed(expected):
             raise EngineError(
-                f"the server at {self._url} read other token ids than meant; its chat template or tokenizer differs "
-                f"from that of {self.chat.model}, or the text of a continued answer is tokenised in another way"
+                f"the server at {self._url} read other token ids than intended; its chat template or tokenizer differs "
+                f"from that of {self.chat.model}, or it tokenises the text of a continued answer differently"
             )
 
     def _collapsed(self, ids: Sequence[int]) -> list[int]:
-        """Ids with each run of image placeholders as one."""
+        """Ids with each run of image placeholders collapsed into one."""
         return [
             token for i, token in enumerate(ids) if token != self._image_id or i == 0 or ids[i - 1] != self._image_id
         ]
 
     def _check(self, options: EngineOptions) -> str:
-        """Find the model on the server and ask it once; returns its name there.
+        """Find the model on the server and send it one probe; returns its name there.
 
         Raises:
-            ConfigError: no server, or it serves other models.
-            UnsuitableModelError: it reads our prompts as other tokens.
+            ConfigError: there is no server, or it does not serve the model.
+            UnsuitableModelError: the server tokenises our prompts differently.
 
         """
         with httpx.Client(headers=self._headers, timeout=60.0) as http:
@@ -166,16 +167,16 @@ class OpenAIEngine:
         try:
             self._read(answer.raise_for_status().json(), _PROBE, spec)
         except (httpx.HTTPStatusError, EngineError, KeyError, TypeError) as error:
-            raise UnsuitableModelError(f"engine openai: {self._url} cannot be read exactly: {error}") from error
+            raise UnsuitableModelError(f"engine openai: no exact scores from {self._url}: {error}") from error
         return wanted
 
 
 def _label_logprobs(row: dict[str, Any], ids: Sequence[int], labels: Sequence[str]) -> tuple[float, ...]:
-    """Log-probabilities of the labels at one position. Raises EngineError when the server left one out."""
+    """Log-probabilities of the labels at one position. Raises EngineError if the server left one out."""
     found = {one["token"]: float(one["logprob"]) for one in (row, *row["top_logprobs"])}
     missing = [label for label, i in zip(labels, ids, strict=True) if f"token_id:{i}" not in found]
     if missing:
-        raise EngineError(f"the server gave no log-probability of the label {missing[0]!r}")
+        raise EngineError(f"the server returned no log-probability for the label {missing[0]!r}")
     return tuple(found[f"token_id:{i}"] for i in ids)
 
 

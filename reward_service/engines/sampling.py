@@ -1,6 +1,6 @@
-"""How the transformers engine picks tokens: each row by its own seed, and the label log-probabilities kept on the way.
+"""Token sampling of the transformers engine: each row with its own seed, recording label log-probabilities.
 
-A logits processor for `generate`: what it passes on has one finite entry a row, so that greedy decoding takes it.
+A logits processor for `generate`: its output has one finite entry per row, so that greedy decoding picks it.
 Legend: B rows, V vocabulary, L label ids of the whole batch, T generated positions.
 """
 
@@ -15,7 +15,7 @@ from edit_r1.reward_service.types import SamplingSpec
 
 
 class SeededSampler(LogitsProcessor):  # type: ignore[misc]
-    """Draws each row's token from its own random stream, so that no row depends on its neighbours."""
+    """Draws each row's token from its own random stream, so that no row depends on the others."""
 
     def __init__(self, specs: Sequence[SamplingSpec], label_ids: torch.Tensor) -> None:
         self._specs = specs
@@ -24,13 +24,13 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
         self._logprobs: list[torch.Tensor] = []
 
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """[B, V] logits -> [B, V] with 0 at the token drawn and -inf elsewhere."""
+        """[B, V] logits -> [B, V] with 0 at the drawn token and -inf elsewhere."""
         tokens = self.draw(scores)
         return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """[B] tokens for [B, V] logits; records the label log-probabilities of this position."""
-        # float32: log-probabilities of a bfloat16 model would be rounded to three digits.
+        # float32: bfloat16 log-probabilities would be rounded to three digits.
         logits = logits.float()
         if self._label_ids.numel():
             normaliser = logits.logsumexp(-1, keepdim=True)
@@ -42,19 +42,19 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
         return tokens
 
     def label_logprobs(self) -> torch.Tensor:
-        """[B, T, L], as recorded so far."""
+        """[B, T, L] label log-probabilities recorded so far."""
         return torch.stack(self._logprobs, dim=1)
 
     @staticmethod
     def _draw_row(logits: torch.Tensor, spec: SamplingSpec, stream: torch.Generator) -> torch.Tensor:
-        """Inverse transform sampling: one uniform number a token, drawn on the CPU, the same on every device."""
+        """Inverse transform sampling with one uniform number per token, drawn on the CPU: the same on every device."""
         cumulative = _nucleus(logits.double() / spec.temperature, spec).cumsum(-1)
         uniform = torch.rand((), dtype=torch.float64, generator=stream).to(logits.device)
         return torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp(max=len(logits) - 1)
 
 
 def _nucleus(logits: torch.Tensor, spec: SamplingSpec) -> torch.Tensor:
-    """[V] probabilities of the tokens that top_k and top_p leave, 0 for the others; not normalised again."""
+    """[V] probabilities of the tokens kept by top_k and top_p, 0 for the others; not renormalised."""
     if spec.top_k:
         least = logits.topk(min(spec.top_k, len(logits))).values[-1]
         logits = logits.masked_fill(logits < least, -torch.inf)

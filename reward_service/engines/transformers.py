@@ -1,7 +1,7 @@
-"""The transformers engine: any Qwen-VL checkpoint, on a laptop's CPU or on a GPU; conversations share forward passes.
+"""The transformers engine: any Qwen-VL checkpoint, on CPU or GPU, with batched forward passes.
 
-Two threads: one gathers waiting conversations and prepares their inputs while the other runs the model, so that
-batches form by themselves under load. A batch that fails is split in halves, so that one bad conversation fails alone.
+One thread gathers waiting conversations and prepares their inputs while another runs the model, so batches form
+naturally under load. A batch that fails is split in half and retried, so that one bad conversation fails alone.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from edit_r1.shared.errors import EngineDiedError, EngineError
 log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.001
-"""After the first conversation of a batch, how long to look for company when the model idles."""
+"""How long to wait for more conversations after the first one of a batch when the model is idle."""
 
 _CPU_BATCH_TOKENS = 4096
-"""Tokens in one forward pass on a CPU: more leave its caches, and each candidate takes longer (BENCHMARKS.md)."""
+"""Tokens per forward pass on a CPU: more exceed its caches, and each candidate takes longer (BENCHMARKS.md)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Conversations ready for one run of the model."""
+    """Conversations ready for one model run."""
 
     jobs: list[_Job]
     inputs: ModelInputs
@@ -92,7 +92,7 @@ class TransformersEngine:
         """Load the checkpoint and its adapters; blocks."""
         checkpoint = load_checkpoint(options.model, options.dtype)
         model = checkpoint.model
-        # Several adapters are what we want: each load warns of the others, and reports their weights as missing.
+        # Loading several adapters is intended, but each load warns about the others and reports their weights missing.
         logging.getLogger("transformers.integrations.peft").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
@@ -106,27 +106,27 @@ class TransformersEngine:
         if self._broken:
             raise EngineDiedError(self._broken)
         job = _Job(messages, spec, Future())
-        with self._closing:  # nothing may be put after the end, where nobody would answer it
+        with self._closing:  # nothing may be queued after the end marker: it would never be answered
             if self._closed:
                 raise EngineError("the engine is shut down")
             self._waiting.put(job)
         return await asyncio.wrap_future(job.answer)
 
     def healthy(self) -> bool:
-        """Whether both threads work."""
+        """Whether both threads are running."""
         return not (self._closed or self._broken) and all(thread.is_alive() for thread in self._threads)
 
     def metrics(self) -> Iterable[Metric]:
-        """Answers, pictures looked at and found again, conversations that wait."""
-        pictures = CounterMetricFamily("reward_engine_pictures", "Pictures of conversations.", labels=["cache"])
+        """Number of answers, images by cache hit or miss, and waiting conversations."""
+        pictures = CounterMetricFamily("reward_engine_pictures", "Images in conversations.", labels=["cache"])
         pictures.add_metric(["hit"], self._pictures.num_seen)
         pictures.add_metric(["miss"], self._pictures.num_new)
         answers = CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers)
-        waiting = GaugeMetricFamily("reward_engine_waiting", "Conversations that wait.", self._waiting.qsize())
+        waiting = GaugeMetricFamily("reward_engine_waiting", "Conversations waiting.", self._waiting.qsize())
         return [pictures, answers, waiting]
 
     def close(self) -> None:
-        """Answer what is waiting, then stop the threads."""
+        """Answer waiting conversations, then stop the threads."""
         with self._closing:
             if not self._closed:
                 self._closed = True
@@ -139,7 +139,7 @@ class TransformersEngine:
     def _prepare_loop(self) -> None:
         while (first := self._waiting.get()) is not None:
             jobs, ended = self._gather(first)
-            # From here on a job counts as running: its caller going away no longer cancels it.
+            # From here on a job counts as running and is no longer cancelled when its caller goes away.
             kept = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
             for alike in _alike(kept):
                 self._prepare(alike, self._prepared.put)
@@ -148,7 +148,7 @@ class TransformersEngine:
         self._prepared.put(None)
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        """Up to a batch of waiting jobs; whether the engine was told to end meanwhile."""
+        """Up to one batch of waiting jobs, and whether the engine was asked to stop meanwhile."""
         jobs = [first]
         deadline = time.monotonic() + _GATHER_SECONDS
         while len(jobs) < self._max_batch:
@@ -162,7 +162,7 @@ class TransformersEngine:
         return jobs, False
 
     def _prepare(self, jobs: list[_Job], then: Callable[[_Batch], None]) -> None:
-        """Build the inputs of these jobs and hand them on; what cannot be built is told its error."""
+        """Build the inputs of these jobs and pass them on; jobs whose inputs cannot be built fail with the error."""
         started = time.monotonic()
         try:
             rows = self._builder.rows([job.messages for job in jobs], [job.spec.prefix_ids for job in jobs])
@@ -190,7 +190,7 @@ class TransformersEngine:
         try:
             answers = self._answer(batch)
         except torch.AcceleratorError as error:
-            # The device's context is lost: whatever runs on it from now on fails as well.
+            # The device context is lost: everything that runs on it from now on fails, too.
             log.error("the device failed", exc_info=error)
             self._broken = f"the device failed: {error}"
             _tell(batch.jobs, EngineDiedError(self._broken))
@@ -210,7 +210,7 @@ class TransformersEngine:
         label_ids = torch.tensor(self.chat.label_ids(labels), dtype=torch.long, device=self._model.device)
         sampler = SeededSampler(specs, label_ids)
         adapter = specs[0].adapter
-        # An adapter may change the vision tower, too: what it saw is its own.
+        # An adapter may change the vision encoder, too, so features are cached per adapter.
         shown = [f"{adapter or ''}:{digest}" for digest in batch.inputs.shown]
         self._switch_to(adapter)
         with self._pictures.shown(shown):
@@ -226,7 +226,7 @@ class TransformersEngine:
         ]
 
     def _switch_to(self, adapter: str | None) -> None:
-        """Answer with this adapter from now on; None: with the base model, exactly."""
+        """Use this adapter from now on; None: the unmodified base model."""
         if not self.adapters:
             return
         if adapter is None:
@@ -236,7 +236,7 @@ class TransformersEngine:
             self._model.set_adapter(adapter)
 
     def _generate(self, inputs: dict[str, Any], max_tokens: int, sampler: SeededSampler) -> torch.Tensor:
-        """[B, T] new tokens, padded on the right after a row's end."""
+        """[B, T] new tokens, padded on the right after the end of a row."""
         prompt_tokens = inputs["input_ids"].shape[1]
         room = max(1, min(max_tokens, self.max_model_len - prompt_tokens))
         end_ids = self._checkpoint.end_ids
@@ -252,7 +252,7 @@ class TransformersEngine:
     def _read(
         self, tokens: list[int], logprobs: torch.Tensor | None, labels: tuple[str, ...], batch: _Batch, row: int
     ) -> Answer:
-        """One row's answer, cut after its first closing token."""
+        """One row's answer, cut after its first end token."""
         job = batch.jobs[row]
         kept, finished = self._checkpoint.until_end(tokens)
         wanted = [labels.index(label) for label in job.spec.labels]
@@ -268,7 +268,7 @@ class TransformersEngine:
 
 
 def _alike(jobs: Iterable[_Job]) -> Iterable[list[_Job]]:
-    """Jobs that can share a run: the same number of tokens to generate, by the same adapter."""
+    """Group jobs that can share a run: the same number of tokens to generate and the same adapter."""
     groups: dict[tuple[int, str | None], list[_Job]] = {}
     for job in jobs:
         groups.setdefault((job.spec.max_tokens, job.spec.adapter), []).append(job)
@@ -276,7 +276,7 @@ def _alike(jobs: Iterable[_Job]) -> Iterable[list[_Job]]:
 
 
 def _halves(jobs: list[_Job], error: Exception) -> list[list[_Job]]:
-    """The two halves of a failed batch to try again; a single job is told its error instead."""
+    """The two halves of a failed batch, to be retried; a single job fails with the error instead."""
     if len(jobs) > 1:
         log.warning("batch failed, trying its halves", size=len(jobs), error=repr(error))
         middle = len(jobs) // 2

@@ -1,8 +1,8 @@
-"""Each picture goes through the vision tower once, however many conversations show it.
+"""Runs each image through the vision encoder once, however many conversations contain it.
 
-The candidates of a group share their source, the principles of a verifier share both pictures, and passes share all.
-Qwen-VL models ask `get_image_features` for the picture of every placeholder; here only new pictures are looked at, and
-the features of the last ones are kept.
+The candidates of a group share their source, a verifier's principles share both images, and passes share everything.
+Qwen-VL models call `get_image_features` for the image of every placeholder; here only new images are encoded, and the
+most recent features are cached.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _CACHE_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class _Features:
-    """What the language model sees of one picture."""
+    """One image's features, as the language model gets them."""
 
     pooled: torch.Tensor
     """[visual tokens, hidden]"""
     layers: tuple[torch.Tensor, ...]
-    """The same of inner layers (Qwen3-VL); empty for models that use none."""
+    """The same for inner layers (Qwen3-VL); empty for models that use none."""
 
     @property
     def num_bytes(self) -> int:
@@ -33,21 +33,21 @@ class _Features:
 
 
 class SeenPictures:
-    """Stands in for a model's `get_image_features`; used by one thread at a time."""
+    """Replaces a model's `get_image_features`; used by one thread at a time."""
 
     def __init__(self, model: Any) -> None:
         self._look = model.model.get_image_features
         model.model.get_image_features = self._features
-        self._answer_type: type[Any] = dict  # known once it has looked at something
+        self._answer_type: type[Any] = dict  # set after the first call
         self._shown: Sequence[str] = ()
         self._seen: OrderedDict[str, _Features] = OrderedDict()
         self._num_bytes = 0
         self.num_seen, self.num_new = 0, 0
-        """Pictures of batches: found among the kept ones, and looked at."""
+        """Numbers of images found in the cache, and of images encoded."""
 
     @contextmanager
     def shown(self, digests: Sequence[str]) -> Iterator[None]:
-        """Within: placeholder i shows picture `digests[i]`; the pixel values hold each different one once, in order."""
+        """Inside, placeholder i is image `digests[i]`; the pixel values contain each distinct image once, in order."""
         self._shown = digests
         try:
             yield
@@ -56,7 +56,7 @@ class SeenPictures:
             self._forget_oldest()
 
     def _features(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor, **options: Any) -> Any:
-        """Features a placeholder; `image_grid_thw` is [placeholders, 3]."""
+        """Features per placeholder; `image_grid_thw` is [placeholders, 3]."""
         pictures = list(dict.fromkeys(self._shown))
         grids = image_grid_thw[[self._shown.index(digest) for digest in pictures]]
         new = [i for i, digest in enumerate(pictures) if digest not in self._seen]
@@ -72,7 +72,7 @@ class SeenPictures:
         return self._dealt()
 
     def _dealt(self) -> Any:
-        """The kept features in the model's own answer type, one of each a placeholder."""
+        """The cached features in the model's own output type, one entry per placeholder."""
         dealt = [self._seen[digest] for digest in self._shown]
         for digest in self._shown:
             self._seen.move_to_end(digest)
@@ -82,7 +82,7 @@ class SeenPictures:
         return answer
 
     def _remember(self, digest: str, pooled: torch.Tensor, layers: Sequence[torch.Tensor]) -> None:
-        # A slice would keep its whole batch alive.
+        # Clone: a slice would keep its whole batch alive.
         features = _Features(pooled.clone(), tuple(layer.clone() for layer in layers))
         self._seen[digest] = features
         self._num_bytes += features.num_bytes

@@ -1,7 +1,7 @@
-"""The vLLM engine, in process and asynchronous: the same checkpoint, prompts and log-probabilities, at GPU speed.
+"""The vLLM engine, in-process and asynchronous: the same checkpoint, prompts and log-probabilities, at GPU speed.
 
 Label log-probabilities come from `logprob_token_ids`: full-vocabulary values of exactly the label tokens. Requests with
-`logprobs=k` are never mixed in: they come back corrupted beside those (vllm issue 51789).
+`logprobs=k` are never mixed in, because their results would be corrupted (vllm issue 51789).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError
 _CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "TORCHDYNAMO_DISABLE": "1",  # compiling costs more than a small model's run
+    "TORCHDYNAMO_DISABLE": "1",  # compiling takes longer than running a small model
 }
 
 
@@ -36,8 +36,8 @@ class VllmEngine:
     """A judge run by vLLM. See `Engine` for the meaning of the methods.
 
     Attributes:
-        llm: the `AsyncLLM` itself.
-        loras: vLLM's request for each adapter, by its name.
+        llm: the `AsyncLLM` instance.
+        loras: vLLM's LoRA request for each adapter, by name.
 
     """
 
@@ -48,7 +48,7 @@ class VllmEngine:
         if on_cpu:
             for name, value in _CPU_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
-        # After the environment is set: vLLM reads it when imported.
+        # Import after the environment is set: vLLM reads it on import.
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
         from vllm.lora.request import LoRARequest  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
@@ -69,7 +69,7 @@ class VllmEngine:
                 {"size": self.chat.image_size(options.max_image_pixels)} if options.max_image_pixels else None
             ),
             enforce_eager=on_cpu,
-            # On a CPU a seeded request that is prefilled in chunks kills the engine (CPU generators have no offset).
+            # On a CPU, a seeded request prefilled in chunks crashes the engine (CPU generators have no offset).
             enable_chunked_prefill=not on_cpu,
             generation_config="vllm",  # no penalties or temperature from the checkpoint
             **_lora_arguments(options.adapters, on_cpu),
@@ -104,19 +104,19 @@ class VllmEngine:
         except (EngineGenerateError, ValueError) as error:
             raise EngineError(f"the engine failed: {error!r}") from error
         if final is None or not final.finished:
-            raise EngineError("the engine ended the answer early")
+            raise EngineError("the engine stopped before finishing the answer")
         return self._read(final, spec)
 
     def healthy(self) -> bool:
-        """Whether the engine's process is alive."""
+        """Whether the engine process is alive."""
         return not self.llm.errored
 
     def metrics(self) -> Iterable[Metric]:
-        """VLLM's own, which it keeps in the process-wide registry."""
+        """VLLM's own metrics, from the process-wide registry."""
         return [metric for metric in REGISTRY.collect() if metric.name.startswith("vllm:")]
 
     def close(self) -> None:
-        """Stop the engine's process."""
+        """Stop the engine process."""
         self.llm.shutdown()
 
     def _sampling(self, spec: SamplingSpec) -> Any:
@@ -150,30 +150,30 @@ class VllmEngine:
 
 
 def _check_arguments(given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise ConfigError for an engine argument that this vLLM does not have."""
+    """Raise ConfigError for an engine argument that the installed vLLM does not have."""
     for name in given:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(f"vllm_arguments: this vLLM has no engine argument {name!r}{hint}")
+            raise ConfigError(f"vllm_arguments: the installed vLLM has no engine argument {name!r}{hint}")
 
 
 def _lora_arguments(adapters: Mapping[str, Path], on_cpu: bool) -> dict[str, Any]:
-    """What vLLM must know beforehand of adapters that it will be asked for.
+    """Adapter settings that vLLM needs at start-up.
 
-    On a CPU one slot more than there are adapters: vLLM gives rows without an adapter the *last* slot where a batch
-    mixes both (vllm pull request 48421), and a slot that is never filled adds zero.
+    On a CPU there is one more slot than adapters: when a batch mixes rows with and without an adapter, vLLM gives rows
+    without one the *last* slot (vllm pull request 48421), and a slot that is never filled adds zero.
     """
     if not adapters:
         return {}
     ranks = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters.values()]
-    # vLLM takes certain ranks only.
+    # vLLM supports only certain ranks.
     rank = next(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= max(ranks))
     return {"enable_lora": True, "max_loras": len(adapters) + on_cpu, "max_lora_rank": rank}
 
 
 def _queue_seconds(metrics: Any) -> float:
-    """Time between entering the engine's queue and leaving it; 0 where the engine keeps no statistics."""
+    """Time spent in the engine's queue; 0 if the engine keeps no statistics."""
     if metrics is None or not metrics.scheduled_ts:
         return 0.0
     return max(0.0, float(metrics.scheduled_ts - metrics.queued_ts))

@@ -1,4 +1,4 @@
-"""Several numbers in [0, 1] about one edit -> one. Pure.
+"""Combines several numbers in [0, 1] about one edit into one. Pure.
 
 Legend: E execution, C consistency, F follow, K keep, Q quality (means of their principles), w weights.
 """
@@ -12,7 +12,7 @@ from edit_r1.reward_service.types import Principle
 
 
 def gated(execution: float, consistency: float, w1: float, w2: float) -> float:
-    """Execution gates the bonus for consistency: an edit that did nothing earns nothing for leaving all as it was.
+    """Execution gates the consistency bonus: an edit that changes nothing earns nothing for preserving everything.
 
     R = E (w1 + w2 C) / (w1 + w2)
     """
@@ -20,13 +20,13 @@ def gated(execution: float, consistency: float, w1: float, w2: float) -> float:
 
 
 def verifier_reward(principles: Sequence[Principle], scores: Sequence[float]) -> float:
-    """Checked principles -> reward, with following the instruction as the gate.
+    """Scores of checked principles -> reward, gated by following the instruction.
 
         R = F (w_F + w_K K + w_Q Q) / (w_F + w_K + w_Q)
 
-    F, K, Q are weighted means within a category and w_F, w_K, w_Q the sums of its principles' weights; a category
-    without principles takes no part. Without a `follow` principle R is the weighted mean of all.
-    Deviation: arXiv:2604.27505 lets its model write the aggregate and gives no formula; this is our own.
+    F, K, Q are weighted means within a category and w_F, w_K, w_Q the sums of its principles' weights; categories
+    without principles are left out. Without a `follow` principle, R is the weighted mean of all.
+    Deviation: arXiv:2604.27505 lets its model write the aggregate and gives no formula; this one is ours.
     """
     totals = _weights_by_category(principles)
     means = category_means(principles, scores)
@@ -51,14 +51,14 @@ def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def geometric_mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    """prod(x ^ w) ^ (1 / sum(w)); 0 when one of them is 0."""
+    """prod(x ^ w) ^ (1 / sum(w)); 0 if any value is 0."""
     if min(values) <= 0:
         return 0.0
     return math.exp(weighted_mean([math.log(value) for value in values], weights))
 
 
 def least(values: Sequence[float], _weights: Sequence[float]) -> float:
-    """min(x); takes weights as the means do, and no notice of them."""
+    """min(x); accepts weights for the same signature as the means, but ignores them."""
     return min(values)
 
 

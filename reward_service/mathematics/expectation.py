@@ -14,14 +14,14 @@ from edit_r1.shared.errors import UnparsableAnswerError
 
 @dataclass(frozen=True)
 class Expectation:
-    """The judge's opinion at one position."""
+    """The judge's score distribution at one position."""
 
     value: float
     """Expected label value."""
     probabilities: tuple[float, ...]
     """[L], softmax over the labels only; sums to 1."""
     mass: float
-    """Probability of all labels together in the full vocabulary, in (0, 1]."""
+    """Total probability of the labels in the full vocabulary, in (0, 1]."""
 
 
 def expectation(label_logprobs: Sequence[float], values: Sequence[float]) -> Expectation:
@@ -33,10 +33,10 @@ def expectation(label_logprobs: Sequence[float], values: Sequence[float]) -> Exp
 
     Args:
         label_logprobs: [L], log-probabilities in the full vocabulary.
-        values: [L], the number w_i that each label stands for.
+        values: [L], the number w_i that each label represents.
 
     Raises:
-        UnparsableAnswerError: a log-probability is NaN, or all are -inf: the judge gave no opinion.
+        UnparsableAnswerError: a log-probability is NaN, or all are -inf: the judge gave no score.
 
     """
     if len(label_logprobs) != len(values):
@@ -48,10 +48,10 @@ def expectation(label_logprobs: Sequence[float], values: Sequence[float]) -> Exp
     total = math.fsum(weights)
     probabilities = tuple(weight / total for weight in weights)
     value = math.fsum(p * w for p, w in zip(probabilities, values, strict=True))
-    # Rounding may lift a sum of probabilities over 1 by an ulp or two of float32.
+    # Rounding may push the sum of probabilities above 1 by a float32 ulp or two.
     return Expectation(value, probabilities, min(1.0, math.exp(largest) * total))
 
 
 def normalise(raw_score: float, lowest: float, highest: float) -> float:
-    """A raw score on [0, 1]: (s - min) / (max - min), paper Eq. 11. Rounding cannot push it outside."""
+    """A raw score scaled to [0, 1]: (s - min) / (max - min), paper Eq. 11; clamped against rounding."""
     return min(1.0, max(0.0, (raw_score - lowest) / (highest - lowest)))

@@ -1,4 +1,4 @@
-"""The scoring methods by name: one file each, and this dict."""
+"""The scoring methods by name; each has its own module."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def load_methods(prompts: Path | None = None, adapters: Collection[str] = ()) ->
 
     Args:
         prompts: directory of base prompts that replace the built-in ones.
-        adapters: names of LoRA adapters that the engine has; one serves the method of its name.
+        adapters: names of the engine's LoRA adapters; each serves the method of the same name.
 
     Raises:
-        ConfigError: a base prompt is wrong.
+        ConfigError: a base prompt is invalid.
 
     """
     template = base_prompts(prompts)
@@ -53,7 +53,7 @@ def load_methods(prompts: Path | None = None, adapters: Collection[str] = ()) ->
 
 
 def _adapted(method: Method) -> Method:
-    """The method with its questions answered by the adapter of its name."""
+    """The method with its questions answered by the adapter of the same name."""
 
     def ask(edit: Edit) -> tuple[Question, ...]:
         asked = method.ask(edit)

@@ -1,6 +1,6 @@
-"""Reading answers: numbers and reasoning from text and JSON, the score's position from tokens. Pure.
+"""Parses answers: numbers and reasoning from text and JSON, the score's position from tokens. Pure.
 
-Judges write the same thing in several ways; accepted are, in this order: `[[4]]`, `"Score": 4`, and a number alone.
+Judges write scores in several ways; accepted are, in this order: `[[4]]`, `"Score": 4`, and a number alone.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _BETWEEN_MARKER_AND_SCORE = re.compile(r"[\s\"\[]*")
 
 
 def parse_score(text: str, lowest: float, highest: float) -> float:
-    """The score an answer states.
+    """The score stated in an answer.
 
     Raises:
-        UnparsableAnswerError: no score, or one outside [lowest, highest].
+        UnparsableAnswerError: there is no score, or it is outside [lowest, highest].
 
     """
     found = _BRACKETED.findall(text) or _KEYED.findall(text)
@@ -44,16 +44,16 @@ def parse_score(text: str, lowest: float, highest: float) -> float:
 
 
 def parse_reasoning(text: str) -> str:
-    """The reasoning before the score; the whole text when it is not marked."""
+    """The reasoning before the score; the whole text if it is not marked."""
     found = _REASONING.search(text)
     return (found[1] if found else text).strip()
 
 
 def score_position(pieces: Sequence[str], marker: str, labels: Sequence[str]) -> int | None:
-    """Index of the token that names the score: the first label token after the marker.
+    """Index of the score token: the first label token after the marker.
 
-    Only blanks, quotes and brackets may stand between the two. Works on the generated tokens' own texts, so that
-    nothing is tokenised again. None when there is no marker or no label follows it.
+    Only blanks, quotes and brackets may be between the two. Works on the text of each generated token, so nothing is
+    tokenised again. None if there is no marker or no label follows it.
     """
     ends = list(itertools.accumulate(len(piece) for piece in pieces))
     text = "".join(pieces)
@@ -69,7 +69,7 @@ def score_position(pieces: Sequence[str], marker: str, labels: Sequence[str]) ->
 
 
 def closing_text(text: str, marker: str) -> str:
-    """What to append to an answer without a score so that a label must come next: the rest of the marker."""
+    """The text to append to an answer without a score so that a label comes next: the rest of the marker."""
     if _BETWEEN_MARKER_AND_SCORE.fullmatch(text.rpartition(marker.rstrip())[2]) and marker.rstrip() in text:
         return "" if text.endswith((marker, "[")) else marker[len(marker.rstrip()) :]
     return f'", {marker}'
@@ -84,24 +84,24 @@ def read_expectation(answer: Answer, position: int, labels: Sequence[str], value
 
 @dataclass(frozen=True)
 class Numbers:
-    """What an answer in JSON states."""
+    """Contents of a JSON answer."""
 
     values: tuple[float, ...]
     reasoning: str
 
 
 def parse_numbers(text: str, key: str, count: int, lowest: float, highest: float) -> Numbers:
-    """The numbers under a key of a JSON object, and its reasoning; slips of the pen in the JSON are mended.
+    """The numbers under a key of a JSON object, and its reasoning; small JSON errors are repaired.
 
     Raises:
-        UnparsableAnswerError: no such object, another count of numbers, or one outside [lowest, highest].
+        UnparsableAnswerError: no such object, a wrong count of numbers, or one outside [lowest, highest].
 
     """
     found = _mended(text, "{", "}")
     listed = found.get(key) if isinstance(found, dict) else None
     values = [_number(value) for value in listed] if isinstance(listed, list) else []
     if len(values) != count or any(value is None for value in values):
-        raise UnparsableAnswerError(f"no {count} numbers under {key!r} in the judge's answer {quoted(text)}")
+        raise UnparsableAnswerError(f"expected {count} numbers under {key!r} in the judge's answer {quoted(text)}")
     numbers = tuple(value for value in values if value is not None)
     if not all(lowest <= value <= highest for value in numbers):
         raise UnparsableAnswerError(f"{key} {listed} is not in {lowest:g}..{highest:g} in the answer {quoted(text)}")
@@ -109,7 +109,7 @@ def parse_numbers(text: str, key: str, count: int, lowest: float, highest: float
 
 
 def parse_entries(text: str) -> list[dict[str, Any]]:
-    """The objects of a JSON list; slips of the pen are mended. Raises UnparsableAnswerError when there is none."""
+    """The objects in a JSON list; small JSON errors are repaired. Raises UnparsableAnswerError if there are none."""
     found = _mended(text, "[", "]")
     entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
     if not entries:
@@ -123,7 +123,7 @@ def quoted(text: str) -> str:
 
 
 def _mended(text: str, opening: str, closing: str) -> Any:
-    """The JSON value between the first opening and the last closing bracket; cut-off answers are closed."""
+    """The repaired JSON value between the first opening and last closing bracket; truncated answers are closed."""
     start = text.find(opening)
     if start < 0:
         raise UnparsableAnswerError(f"no JSON in the judge's answer {quoted(text)}")
@@ -132,7 +132,7 @@ def _mended(text: str, opening: str, closing: str) -> Any:
 
 
 def _number(value: object) -> float | None:
-    """A number, also one written in quotes."""
+    """The value as a number, also if it is in quotes; None if it is not a number."""
     if isinstance(value, str) and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value):
         return float(value)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,4 +1,4 @@
-"""What a scoring method is: two pure functions, questions out and answers in; no I/O, no engine."""
+"""The definition of a scoring method: two pure functions, one that asks and one that reads; no I/O, no engine."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ Templates = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to ask the judge and to read its answers."""
+    """A way to ask the judge and read its answers."""
 
     name: str
     description: str
     """One sentence for GET /v1/methods."""
     ask: Ask
-    """An edit -> what the judge is asked about it; all questions of an edit are asked at once."""
+    """An edit -> the questions for the judge; all questions about an edit are asked at once."""
     read: Read
-    """An edit and the answers in the order of its questions -> its score. Raises UnparsableAnswerError when an answer
-    holds no score; never guesses one."""
+    """An edit and the answers in the order of its questions -> its score. Raises UnparsableAnswerError if an answer
+    contains no score; never guesses one."""
     raw_score_min: float
     raw_score_max: float
     labels: tuple[str, ...] = ()
-    """Tokens whose distribution is read; each must be one token of the judge. Empty: text is parsed."""
+    """Labels whose distribution is read; each must be a single token of the judge. Empty: text is parsed."""
     parts: tuple[str, ...] = ()
     """Names of the sub-scores that its scores may have."""
     sampled: bool = False
-    """Takes seed, temperature and num_passes."""
+    """Whether it takes seed, temperature and num_passes."""
     temperature: float = 0.0
-    """Of its written answers when the request names none."""
+    """Default temperature of its written answers."""
     reasoning: bool = False
-    """Its scores carry reasoning text; the length of its answers is set by the service's settings."""
+    """Whether its scores include reasoning text; the service's settings limit the length of its answers."""
     needs_principles: bool = False
-    """Its edits must carry principles."""
+    """Whether its edits must have principles."""
     max_tries: int = 1
-    """How often an edit is asked about, with other seeds, until its answers can be read."""
+    """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
 
 
 def first(parse: Callable[[Answer], Score]) -> Read:
-    """How a method of one question reads its answers."""
+    """The `read` function of a method with a single question."""
 
     def read(_edit: Edit, answers: Sequence[Answer]) -> Score:
         return parse(answers[0])

@@ -1,7 +1,7 @@
-"""`composite`: several methods in one request, weighed into one reward. The images are decoded and encoded once.
+"""`composite`: several methods in one request, combined into one reward. The images are decoded and encoded once.
 
 A component is a method (`score_logit`) or one of its sub-scores (`verifier.keep`, `editscore.preservation`). A recipe
-is a mean of components, or execution x consistency. What the recipe asks for is what every component's method asks.
+is a mean of components, or execution x consistency. It asks the questions of every component's method.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MEANS = {"mean": weighted_mean, "geometric": geometric_mean, "min": least}
 
 
 def unknown_component(recipe: CompositeRecipe, methods: Mapping[str, Method]) -> str | None:
-    """What is wrong with a recipe's components, as a sentence; None when all of them exist."""
+    """A message about the first unknown component of a recipe; None if all of them exist."""
     simple = [method for method in methods.values() if method.name != NAME]
     known = [name for method in simple for name in (method.name, *(f"{method.name}.{part}" for part in method.parts))]
     unknown = [component for component in recipe.components() if component not in known]
@@ -29,7 +29,7 @@ def unknown_component(recipe: CompositeRecipe, methods: Mapping[str, Method]) ->
 
 
 def compose(recipe: CompositeRecipe, methods: Mapping[str, Method]) -> Method:
-    """The method that asks what all components ask, and combines what they read. All components must exist."""
+    """A method that asks the questions of all components and combines their scores. All components must exist."""
     names = dict.fromkeys(component.partition(".")[0] for component in recipe.components())
     chosen = [methods[name] for name in names]
 
@@ -42,7 +42,7 @@ def compose(recipe: CompositeRecipe, methods: Mapping[str, Method]) -> Method:
 
     return Method(
         name=NAME,
-        description="Several methods weighed into one reward by the recipe in `composite`; by default the verifier's "
+        description="Several methods combined into one reward by the recipe in `composite`; by default the verifier's "
         "execution x consistency.",
         ask=ask,
         read=read,
@@ -73,7 +73,7 @@ def _combined(recipe: CompositeRecipe, methods: Sequence[Method], scores: Sequen
         found |= {f"{method.name}.{part}": value for part, value in score.parts.items()}
     missing = [component for component in recipe.components() if component not in found]
     if missing:
-        raise UnparsableAnswerError(f"composite: {missing[0]} has no score here; there are {', '.join(found)}")
+        raise UnparsableAnswerError(f"composite: {missing[0]} has no score for this edit; found: {', '.join(found)}")
     masses = [score.score_mass for score in scores if score.score_mass is not None]
     reasonings = [score.reasoning for score in scores if score.reasoning]
     return Score(
@@ -93,7 +93,7 @@ def _value(recipe: CompositeRecipe, found: Mapping[str, float]) -> float:
 
 
 def _component(method: Method, score: Score) -> dict[str, object]:
-    """What a component has to say, as it would have said it alone."""
+    """A component's own result, as if it had been the only method."""
     return {
         "score": normalise(score.raw_score, method.raw_score_min, method.raw_score_max),
         "raw_score": score.raw_score,

@@ -1,8 +1,9 @@
 """`editscore`: two questions answered in JSON on a scale of 25, then minimum and geometric mean (arXiv:2509.23909).
 
-The first question sees originals and edit and asks for following and preservation; the second sees the edit alone and
-asks for naturalness and cleanness. SC = min(first), PQ = min(second), raw score = sqrt(SC * PQ). Answers are sampled;
-`num_passes` averages the raw scores of as many passes. Made for a base model with its LoRA adapter (`--adapters`).
+The first question shows originals and edit and asks about following and preservation; the second shows only the edit
+and asks about naturalness and cleanness. SC = min(first), PQ = min(second), raw score = sqrt(SC * PQ). Answers are
+sampled; `num_passes` is the number of passes whose raw scores are averaged. Intended for a base model with a LoRA
+adapter (`--adapters`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _MAX_TRIES = 3
 
 
 def read(_edit: Edit, answers: Sequence[Answer]) -> Score:
-    """Four sub-scores and their aggregate."""
+    """Combines the four sub-scores."""
     following, quality = (parse_numbers(answer.text, "score", 2, 0.0, RANGE) for answer in answers)
     perceptual = min(quality.values)
     parts = zip(PARTS, (*following.values, perceptual), strict=True)
@@ -45,7 +46,7 @@ def method(template: Templates) -> Method:
 
     return Method(
         name="editscore",
-        description="Two questions (following and preservation; looks) scored 0..25 in JSON; minimum, geometric mean.",
+        description="Two questions (following, preservation; quality) scored 0..25 in JSON; minimum, geometric mean.",
         ask=ask,
         read=read,
         raw_score_min=0.0,

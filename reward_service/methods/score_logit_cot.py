@@ -1,7 +1,7 @@
-"""`score_logit_cot`: the judge reasons; then the expected score at the position after its marker (Appendix B.1).
+"""`score_logit_cot`: the judge reasons first; then the expected score at the position after its marker (Appendix B.1).
 
-The distribution comes from the generation that wrote the reasoning, at the token where the score stands. The service
-closes a reasoning that never gets there (`SamplingSpec.score_marker`), on token ids.
+The distribution comes from the same generation as the reasoning, at the score token. If the reasoning never gets there,
+the service appends the marker as token ids (`SamplingSpec.score_marker`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SPEC = SamplingSpec(max_tokens=256, labels=SCORE_LABELS, score_marker=MARKER)
 
 
 def parse(answer: Answer) -> Score:
-    """Read the distribution at the token that names the score."""
+    """Read the distribution at the score token."""
     last = len(answer.pieces) - 1
     position = last if answer.closed else score_position(answer.pieces, MARKER, SCORE_LABELS)
     if position is None:
@@ -32,7 +32,7 @@ def method(template: Templates) -> Method:
     """The method, with these base prompts."""
     return Method(
         name="score_logit_cot",
-        description="The judge reasons first; expected score under the probabilities of 0..5 where it then names one.",
+        description="The judge reasons first; expected score under the probabilities of 0..5 at its score token.",
         ask=asking(template("score_cot"), SPEC),
         read=first(parse),
         raw_score_min=0.0,

@@ -1,4 +1,4 @@
-"""`score_sampling`: the score that the judge writes, parsed from its text (Eq. 9; Appendix B.1, S.D)."""
+"""`score_sampling`: the score the judge writes, parsed from its text (Eq. 9; Appendix B.1, S.D)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def method(template: Templates) -> Method:
     """The method, with these base prompts."""
     return Method(
         name="score_sampling",
-        description="The score 0..5 that the judge writes, parsed from its text.",
+        description="The score 0..5 the judge writes, parsed from its text.",
         ask=asking(template("score"), SPEC),
         read=first(parse),
         raw_score_min=0.0,

@@ -19,7 +19,7 @@ def method(template: Templates) -> Method:
     """The method, with these base prompts."""
     return Method(
         name="score_sampling_cot",
-        description="The judge reasons first; the score 0..5 that it then writes, parsed from its text.",
+        description="The judge reasons first, then writes a score 0..5, which is parsed from its text.",
         ask=asking(template("score_cot"), SPEC),
         read=first(parse),
         raw_score_min=0.0,

@@ -1,7 +1,7 @@
-"""Prompt texts: base prompts, task prompts and principles, each a text file; and the conversations made of them.
+"""Prompt texts (base prompts, task prompts and principles, each a text file) and the conversations built from them.
 
-The three evaluation prompts are those of the paper's Appendix C, one paragraph a line; the others are ours. A judge or
-a user replaces any of them by a file of the same name in a directory of their own.
+The three evaluation prompts are from the paper's Appendix C, one paragraph per line; the others are ours. A judge or
+a user can replace any of them with a file of the same name in another directory.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ def load_template(name: str) -> str:
 
 
 def base_prompts(directory: Path | None) -> Templates:
-    """The base prompts by name: those of a directory, and the built-in ones where it has no file of that name.
+    """The base prompts by name: those in a directory, and the built-in ones for names it does not have.
 
     Raises:
-        ConfigError: a file that replaces none, or one with a placeholder that its built-in twin does not have.
+        ConfigError: a file replaces no built-in prompt, or has a placeholder that the built-in one does not have.
 
     """
     own = {} if directory is None else {path.stem: read_text(path) for path in sorted(directory.glob("*.txt"))}
     known = [path.stem for path in sorted(PROMPTS_DIRECTORY.glob("*.txt"))]
     for name, text in own.items():
         if name not in known:
-            raise ConfigError(f"base prompts in {directory}: {name}.txt replaces none of {', '.join(known)}")
+            raise ConfigError(f"base prompts in {directory}: {name}.txt is not one of {', '.join(known)}")
         strange = placeholders(text) - placeholders(load_template(name))
         if strange:
-            raise ConfigError(f"base prompts in {directory}: {name}.txt holds {{{min(strange)}}}, which nothing fills")
+            raise ConfigError(f"base prompts in {directory}: {name}.txt has an unknown placeholder {{{min(strange)}}}")
     if directory is not None and not own:
         raise ConfigError(f"base prompts in {directory}: no *.txt (known: {', '.join(known)})")
     return lambda name: own[name] if name in own else load_template(name)
 
 
 def load_task_prompts(directory: Path) -> dict[str, str]:
-    """Task name -> requirement text, one `<task>.txt` each.
+    """Task name -> requirement text, one `<task>.txt` per task.
 
     Raises:
-        ConfigError: the directory holds no task prompt, or none called `default`.
+        ConfigError: the directory has no task prompts, or none named `default`.
 
     """
     return load_by_task(directory, "task prompts")
 
 
 def load_by_task(directory: Path, what: str) -> dict[str, str]:
-    """Task name -> text of its file; raises ConfigError when there is none called `default`."""
+    """Task name -> text of its file; raises ConfigError if there is none named `default`."""
     texts = {task_key(path.stem): read_text(path) for path in sorted(directory.glob("*.txt"))}
     if DEFAULT_TASK not in texts:
         raise ConfigError(f"{what} in {directory}: no default.txt (found: {', '.join(texts) or 'nothing'})")
@@ -71,12 +71,12 @@ def placeholders(template: str) -> set[str]:
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace each `{name}` in one pass, so that braces inside a value stay what they are."""
+    """Replace each `{name}` in one pass, so that braces inside values are left alone."""
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def fill_brief(template: str, brief: Brief, **more: str) -> str:
-    """A template about what was asked, with `{instruction}`, `{requirement}` and what else it names."""
+    """A template with `{instruction}`, `{requirement}` and other placeholders filled in."""
     return fill(template, {"instruction": brief.instruction, "requirement": brief.requirement, **more})
 
 
@@ -86,12 +86,12 @@ def conversation(images: Sequence[JudgeImage], text: str) -> Messages:
 
 
 def before_and_after(edit: Edit) -> tuple[JudgeImage, ...]:
-    """Originals, then the edited image: the order every judge sees them in, and the prefix that a group shares."""
+    """Originals, then the edited image: the order in which every judge sees them, so that a group shares a prefix."""
     return (*edit.brief.sources, edit.candidate)
 
 
 def asking(template: str, spec: SamplingSpec) -> Ask:
-    """One question about originals and edit: what most methods ask."""
+    """An `ask` function with one question about originals and edit, as most methods need."""
 
     def ask(edit: Edit) -> tuple[Question, ...]:
         return (Question(conversation(before_and_after(edit), fill_brief(template, edit.brief)), spec),)
@@ -100,5 +100,5 @@ def asking(template: str, spec: SamplingSpec) -> Ask:
 
 
 def read_text(path: Path) -> str:
-    """Exactly the file's text without the newline that ends it: prompts are compared and trained on to the letter."""
+    """The file's exact text without its final newline: prompts are compared and trained on verbatim."""
     return path.read_text(encoding="utf-8").removesuffix("\n")

@@ -1,6 +1,6 @@
-"""`unified_reward`: a pretrained UnifiedReward model in its own format: the line `Final Score: x`, x in 1..5.
+"""`unified_reward`: a pretrained UnifiedReward model with its own format, the line `Final Score: x`, x in 1..5.
 
-The point-scoring model sees one image and one text; it gets the edited image and the instruction as its text.
+The point-scoring model takes one image and one text: the edited image and the instruction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FINAL = re.compile(r"Final Score\W*(\d+(?:\.\d+)?)", re.IGNORECASE)
 
 
 def parse(answer: Answer) -> Score:
-    """The last final score that the answer states."""
+    """The last final score stated in the answer."""
     found = _FINAL.findall(answer.text)
     if not found:
         raise UnparsableAnswerError(f"no `Final Score:` in the judge's answer {quoted(answer.text)}")
@@ -38,7 +38,7 @@ def method(template: Templates) -> Method:
 
     return Method(
         name="unified_reward",
-        description="A UnifiedReward model's own answer, `Final Score: 1..5`, about edited image and instruction.",
+        description="A UnifiedReward model's own answer, `Final Score: 1..5`, for edited image and instruction.",
         ask=ask,
         read=first(parse),
         raw_score_min=LOWEST,

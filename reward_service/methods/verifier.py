@@ -1,7 +1,7 @@
-"""`verifier`: p(Yes) of every principle, then one reward (after arXiv:2604.27505, without training).
+"""`verifier`: p(Yes) for every principle, aggregated into one reward (after arXiv:2604.27505, without training).
 
-All principles of a candidate are asked at once, each in a conversation of its own that begins with the same images, so
-that an engine with a prefix cache reads the images once.
+All principles of a candidate are asked at once, each in its own conversation that begins with the same images, so that
+an engine with a prefix cache processes the images once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def checked(principles: Sequence[Principle], scores: Sequence[float]) -> Score:
 
 
 def read(edit: Edit, answers: Sequence[Answer]) -> Score:
-    """p(Yes) a principle, and the reward of them all."""
+    """p(Yes) per principle, and the reward of them all."""
     found = [read_expectation(answer, 0, LABELS, VALUES) for answer in answers]
     score = checked(edit.principles, [one.raw_score for one in found])
     return replace(score, score_mass=min(one.score_mass or 0.0 for one in found))
@@ -59,7 +59,7 @@ def method(template: Templates) -> Method:
 
     return Method(
         name="verifier",
-        description="Probability of Yes for every principle of the edit; following gates keeping and looks.",
+        description="Probability of Yes for every principle of the edit; following gates preservation and quality.",
         ask=ask,
         read=read,
         raw_score_min=0.0,

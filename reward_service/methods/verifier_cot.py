@@ -1,4 +1,4 @@
-"""`verifier_cot`: the judge goes through all principles in one answer, says what it sees and decides each (0 or 1)."""
+"""`verifier_cot`: the judge goes through all principles in one answer and decides each (0 or 1), with its reasoning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_TRIES = 3
 
 
 def read(edit: Edit, answers: Sequence[Answer]) -> Score:
-    """The verdict of every principle; an answer that leaves one out holds no score."""
+    """The verdict on every principle; an answer that leaves one out has no score."""
     entries = parse_entries(answers[0].text)
     verdicts = {entry["point"]: float(entry["holds"]) for entry in entries if _is_verdict(entry)}
     wanted = range(1, len(edit.principles) + 1)
@@ -47,7 +47,7 @@ def method(template: Templates) -> Method:
 
     return Method(
         name="verifier_cot",
-        description="The judge reasons about every principle in one answer and decides it; aggregated like `verifier`.",
+        description="The judge reasons about and decides every principle in one answer; aggregated like `verifier`.",
         ask=ask,
         read=read,
         raw_score_min=0.0,

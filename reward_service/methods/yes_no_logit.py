@@ -1,4 +1,4 @@
-"""`yes_no_logit`: the probability of Yes against No at the first generated position (Appendix B.1, Y/N_C)."""
+"""`yes_no_logit`: the probability of Yes versus No at the first generated position (Appendix B.1, Y/N_C)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def method(template: Templates) -> Method:
     """The method, with these base prompts."""
     return Method(
         name="yes_no_logit",
-        description="Probability of the token Yes against No at the first generated position.",
+        description="Probability of the token Yes versus No at the first generated position.",
         ask=asking(template("yes_no"), SPEC),
         read=first(parse),
         raw_score_min=0.0,

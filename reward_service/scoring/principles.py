@@ -1,7 +1,7 @@
-"""What the verifiers check: an edit's principles, written by the judge or taken from text files.
+"""The principles that verifiers check for an edit, written by the judge or taken from text files.
 
-A `Brief` enters; its principles leave, the same for every candidate of a group. The judge is asked once a (source,
-instruction); groups that want the same principles at the same time wait for one answer.
+Returns the principles of a `Brief`, the same for every candidate of a group. The judge is asked once per (source,
+instruction); groups that need the same principles at the same time share one answer.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _SPEC = SamplingSpec(max_tokens=1024)
 
 
 class Principles(Protocol):
-    """Where principles come from."""
+    """A source of principles."""
 
     async def of(self, brief: Brief) -> tuple[Principle, ...]:
-        """The principles of an edit. Raises JudgeError when there are none to be had."""
+        """The principles of an edit. Raises JudgeError if there are none."""
         ...
 
 
 class WrittenPrinciples:
-    """Principles from text files, one `<task>.txt` a task type and `default.txt` for the others.
+    """Principles from text files: one `<task>.txt` per task type, and `default.txt` for the others.
 
-    A line is `category: question` or `category weight: question`; `{instruction}` and `{requirement}` are filled in.
+    Each line is `category: question` or `category weight: question`; `{instruction}` and `{requirement}` are filled in.
 
     Raises:
-        ConfigError: no default.txt, or a line that is no principle; names file and line.
+        ConfigError: no default.txt, or a line that is not a principle; names file and line.
 
     """
 
@@ -52,13 +52,13 @@ class WrittenPrinciples:
         self._by_task = {task: _parse_lines(text, directory / f"{task}.txt") for task, text in texts.items()}
 
     async def of(self, brief: Brief) -> tuple[Principle, ...]:
-        """The filled-in lines of the task's file."""
+        """The principles in the task's file, with placeholders filled in."""
         templates = self._by_task.get(brief.task) or self._by_task[DEFAULT_TASK]
         return tuple(replace(one, question=fill_brief(one.question, brief)) for one in templates)
 
 
 class JudgedPrinciples:
-    """Principles that the judge writes for each (sources, instruction, requirement), kept for later groups."""
+    """Principles that the judge writes for each (sources, instruction, requirement), cached for later groups."""
 
     def __init__(self, engine: Engine, template: str) -> None:
         self._engine = engine
@@ -66,7 +66,7 @@ class JudgedPrinciples:
         self._written: OrderedDict[tuple[object, ...], asyncio.Task[tuple[Principle, ...]]] = OrderedDict()
 
     async def of(self, brief: Brief) -> tuple[Principle, ...]:
-        """What the judge wrote; asks it when it has not yet. Raises UnparsableAnswerError or EngineError."""
+        """The judge's principles, written on first use. Raises UnparsableAnswerError or EngineError."""
         key = (tuple(image.digest for image in brief.sources), brief.instruction, brief.requirement)
         task = self._written.get(key)
         if task is None:
@@ -75,13 +75,13 @@ class JudgedPrinciples:
         self._written.move_to_end(key)
         while len(self._written) > _CACHED:
             self._written.popitem(last=False)
-        # A client that goes away must not take the answer from the others who wait for it.
+        # A client that disconnects must not cancel the answer for others who wait for it.
         return await asyncio.shield(task)
 
     async def _write(self, brief: Brief) -> tuple[Principle, ...]:
         messages = conversation(brief.sources, fill_brief(self._template, brief))
         for attempt in range(_MAX_TRIES):
-            # The first answer is the likeliest one; a second look needs some chance.
+            # The first try is greedy; later tries need randomness.
             spec = replace(_SPEC, temperature=0.7 if attempt else 0.0, seed=attempt)
             answer = await self._engine.generate(messages, spec)
             try:
@@ -91,16 +91,16 @@ class JudgedPrinciples:
         raise UnparsableAnswerError(f"the judge wrote no principles in {_MAX_TRIES} tries: {reason}")
 
     def _checked(self, principles: tuple[Principle, ...]) -> tuple[Principle, ...]:
-        """The same. A client can have the judge spell a control token; JSON escapes get it past the tokenizer.
+        """The same principles, checked for control tokens, which a client could make the judge write with JSON escapes.
 
         Raises:
-            UnparsableAnswerError: a question holds one; it would be structure in the next prompt.
+            UnparsableAnswerError: a question contains one; it would be parsed as structure in the next prompt.
 
         """
         for principle in principles:
             for token in self._engine.chat.control_tokens:
                 if token in principle.question:
-                    raise UnparsableAnswerError(f"a principle that the judge wrote holds its control token {token}")
+                    raise UnparsableAnswerError(f"a principle written by the judge contains its control token {token}")
         return principles
 
     def _forget_failure(self, key: tuple[object, ...], done: asyncio.Task[tuple[Principle, ...]]) -> None:
@@ -112,7 +112,7 @@ def parse_principles(text: str) -> tuple[Principle, ...]:
     """Principles from the judge's JSON list.
 
     Raises:
-        UnparsableAnswerError: no list, an entry without question or category, none that the edit must follow.
+        UnparsableAnswerError: no list, an entry without question or category, or no `follow` principle.
 
     """
     found = [_principle(entry) for entry in parse_entries(text)]
@@ -137,7 +137,7 @@ def _parse_lines(text: str, path: Path) -> tuple[Principle, ...]:
         match = _LINE.fullmatch(line.strip())
         strange = placeholders(line) - {"instruction", "requirement"}
         if match is None or strange:
-            what = f"{{{min(strange)}}} is not filled in" if strange else "expected `category: question`"
+            what = f"unknown placeholder {{{min(strange)}}}" if strange else "expected `category: question`"
             raise ConfigError(f"principles in {path}, line {number}: {what}; categories: {', '.join(_CATEGORIES)}")
         category = next(name for name in _CATEGORIES if name == match[1])
         found.append(Principle(match[3], category, float(match[2] or 1)))

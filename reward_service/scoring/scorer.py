@@ -1,7 +1,7 @@
-"""The walk of one request: decode images -> build messages -> generate -> parse -> normalise.
+"""Scores one group: decode images -> build messages -> generate -> parse -> normalise.
 
-An `EditGroup` enters, a `ScoreResponse` leaves. What concerns the whole group is refused with a `ProblemError`; what
-concerns one candidate becomes an error at its position, never a score.
+Takes an `EditGroup` and returns a `ScoreResponse`. Errors that concern the whole group raise a `ProblemError`; errors
+that concern one candidate become an error at its position, never a score.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ _SOURCE_ERROR_STATUS = {"invalid_image": 422, "unsupported_image_type": 415, "im
 
 @dataclass(frozen=True)
 class ScorerOptions:
-    """The scorer's share of the settings."""
+    """The settings that concern the scorer."""
 
     model_name: str
-    """The judge's, in answers."""
+    """The judge's name in responses."""
     image_limits: ImageLimits
     max_reasoning_tokens: int | None
-    """Of the answers of methods that reason."""
+    """Maximum number of tokens per answer in methods that reason."""
     min_score_mass: float
-    """Label probability below which a score is flagged."""
+    """Score mass below which a score is flagged."""
     max_in_engine: int = 64
-    """Candidates that the engine works on at once; the others wait their turn."""
+    """Maximum number of candidates in the engine at once; the others wait their turn."""
 
 
 _Outcome = Scored | ImageError | JudgeError
@@ -78,14 +78,14 @@ class Scorer:
         self._task_prompts = task_prompts
         self._principles = principles
         self._options = options
-        # In order of arrival, so that a group stays together: an engine handed everything at once prepares pictures
-        # that will wait for long, and loses sight of the source that a group shares (BENCHMARKS.md).
+        # First in, first out, so that a group stays together: an engine given everything at once prepares images long
+        # before they are needed, and its caches lose the source that a group shares (BENCHMARKS.md).
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Let its threads go; they finish what they decode."""
+        """Shut down the decoder threads after their current images."""
         self._decoders.shutdown(wait=False)
 
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
@@ -120,7 +120,7 @@ class Scorer:
     async def prompt(self, group: EditGroup) -> PromptResponse:
         """What the judge would be asked about candidate 0.
 
-        Raises ProblemError, also when that image is unreadable or the judge cannot write the principles.
+        Raises ProblemError, also if that image is unreadable or the judge cannot write the principles.
         """
         method, brief = self._method(group), await self._brief(group)
         (candidate,) = await self._decode_all(group.candidates[:1])
@@ -150,7 +150,7 @@ class Scorer:
         principles: _Principles,
         candidate: JudgeImage | ImageError,
     ) -> _Outcome:
-        """One candidate's score, or the reason why it has none."""
+        """One candidate's score, or the reason it has none."""
         if isinstance(candidate, ImageError):
             return candidate
         if isinstance(principles, JudgeError):
@@ -166,7 +166,7 @@ class Scorer:
         return replace(scored, queue_seconds=scored.queue_seconds + waited)
 
     async def _principles_of(self, method: Method, group: EditGroup, brief: Brief) -> _Principles:
-        """What to check: the client's own list, else the service's; none for methods that need none."""
+        """The principles to check: the client's own, else the service's; empty for methods without principles."""
         if not method.needs_principles:
             return ()
         if group.principles is not None:
@@ -206,13 +206,13 @@ class Scorer:
             raise ProblemError(422, "invalid_field", f"temperature: {method.name} does not sample")
         temperature = method.temperature if group.temperature is None else group.temperature
         if group.num_passes > 1 and temperature == 0:
-            detail = f"num_passes: {group.num_passes} passes of {method.name} would be the same"
+            detail = f"num_passes: {group.num_passes} passes of {method.name} would give the same result"
             hint = "; set a temperature" if method.sampled else ""
             raise ProblemError(422, "invalid_field", detail + hint)
         return method
 
     def _composite(self, group: EditGroup) -> Method:
-        """The method of the request's own recipe."""
+        """The method built from the request's own recipe."""
         if group.method != composite.NAME or group.composite is None:
             raise ProblemError(422, "invalid_field", f"composite: the method is {group.method}, which takes no recipe")
         unknown = composite.unknown_component(group.composite, self._methods)
@@ -221,7 +221,7 @@ class Scorer:
         return composite.compose(group.composite, self._methods)
 
     async def _brief(self, group: EditGroup) -> Brief:
-        """What was asked, with its images decoded and its requirement chosen."""
+        """The group's brief, with its source images decoded and its requirement chosen."""
         self._refuse_control_tokens(group)
         task = task_key(group.task or DEFAULT_TASK)
         if group.requirement is None and task not in self._task_prompts:
@@ -236,7 +236,7 @@ class Scorer:
         for name, text in texts.items():
             found = [token for token in self._control_tokens if token in text]
             if found:
-                raise ProblemError(422, "invalid_field", f"{name}: holds the judge's control token {found[0]}")
+                raise ProblemError(422, "invalid_field", f"{name}: contains the judge's control token {found[0]}")
 
     async def _sources(self, group: EditGroup) -> tuple[JudgeImage, ...]:
         decoded = await self._decode_all(group.sources)
@@ -246,7 +246,7 @@ class Scorer:
         return tuple(image for image in decoded if isinstance(image, JudgeImage))
 
     async def _decode_all(self, encoded: Sequence[bytes]) -> list[JudgeImage | ImageError]:
-        """Decode off the event loop; an unreadable image comes back as its error."""
+        """Decode off the event loop; an unreadable image is returned as its error."""
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(loop.run_in_executor(self._decoders, _decode_one, data, self._options.image_limits) for data in encoded)
@@ -254,7 +254,7 @@ class Scorer:
 
 
 def _raise_if_dead(outcomes: Sequence[_Outcome]) -> None:
-    """503 for the whole group when the engine died under it: another replica may score it, and this one ends."""
+    """Raise 503 for the whole group if the engine died: another replica may score it, while this one exits."""
     for outcome in outcomes:
         if isinstance(outcome, EngineDiedError):
             raise engine_died(str(outcome))

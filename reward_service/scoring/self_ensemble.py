@@ -1,7 +1,7 @@
-"""The answers behind one score: which to ask for, how to bring one to its score, how to average several.
+"""The answers behind one score: generates them, completes those without a score, and averages several passes.
 
-An `Edit` and a method enter; its `Score` leaves. Legend: a pass is one full set of answers about an edit; a try is a
-pass repeated with other seeds because its answers could not be read.
+Takes an `Edit` and a method and returns its `Score`. Legend: a pass is one full set of answers about an edit; a try is
+a pass repeated with other seeds because its answers could not be parsed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from edit_r1.shared.errors import UnparsableAnswerError
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How a request wants its answers."""
+    """A request's options for answers."""
 
     num_passes: int
     seed: int
     temperature: float | None
-    """Of written answers; None: the method's own. A question of one token is read, not sampled."""
+    """Temperature of written answers; None: the method's default. One-token questions are read, not sampled."""
     max_reasoning_tokens: int | None
-    """Of an answer in methods that reason; None: the method's own."""
+    """Maximum number of tokens per answer in methods that reason; None: the method's default."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Scored:
     score: Score
     queue_seconds: float
     answer_tokens: int
-    """Written by the judge, over all passes and tries."""
+    """Number of tokens written by the judge, over all passes and tries."""
 
 
 async def score_edit(engine: Engine, method: Method, edit: Edit, options: PassOptions) -> Scored:
     """The mean of `num_passes` passes, all asked at once.
 
     Raises:
-        JudgeError: a pass has no score; a mean without it would be another method's.
+        JudgeError: a pass has no score; a mean over the others would not be comparable.
 
     """
     passes = (_score_pass(engine, method, edit, options, number) for number in range(options.num_passes))
@@ -78,23 +78,23 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
 
 
 async def answer_to_the_end(engine: Engine, question: Question) -> Answer:
-    """One answer; when it must name a score after a marker and does not, it is continued from the marker.
+    """One answer; if it should have a score after a marker but does not, it is continued from the marker.
 
-    The continuation goes out as token ids: the answer so far and the marker's; then one more position is generated.
-    What comes back is the whole, `closed`, with that position as its last.
+    The continuation's prefix is token ids: those of the answer so far and of the marker; one more position is generated
+    after it. Returns the complete answer, marked `closed`, with that position as its last.
     """
     messages, spec = question.messages, question.spec
     answer = await engine.generate(messages, spec)
     if spec.score_marker is None or score_position(answer.pieces, spec.score_marker, spec.labels) is not None:
         return answer
-    # Structure stays out of what is read again: an end of turn, or a placeholder without an image.
+    # Drop control tokens from what is fed back: an end of turn, or a placeholder without an image.
     kept = [i for i, token in enumerate(answer.token_ids) if token not in engine.chat.control_ids]
     closing = engine.chat.encode(closing_text(answer.text, spec.score_marker))
     prefix = (*(answer.token_ids[i] for i in kept), *closing)
     continuation = replace(spec, max_tokens=1, temperature=0.0, prefix_ids=prefix)
     last = await engine.generate(messages, continuation)
     token_ids = prefix + last.token_ids
-    # What was not generated has no probabilities.
+    # Tokens that were not generated have no probabilities.
     unread = [(math.nan,) * len(spec.labels)] * len(closing)
     return Answer(
         text=engine.chat.decode(token_ids),
@@ -128,7 +128,7 @@ def _mean(tables: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _planned(question: Question, method: Method, options: PassOptions, seed: int) -> Question:
-    """A question with what the request and the settings say about written answers."""
+    """A question with the request's and the settings' options for written answers applied."""
     spec = question.spec
     if spec.max_tokens == 1:
         return question
@@ -142,8 +142,8 @@ def _planned(question: Question, method: Method, options: PassOptions, seed: int
 def _seed(request_seed: int, edit: Edit, *numbers: int) -> int:
     """A seed in [0, 2^63).
 
-    From the request's seed, the candidate's content and the numbers of pass, question and try: not from its position,
-    so that a score does not depend on the other candidates or their order.
+    Derived from the request's seed, the candidate's content and the numbers of pass, question and try, not from its
+    position, so that a score does not depend on the other candidates or their order.
     """
     name = ":".join(map(str, (request_seed, edit.candidate.digest, *numbers))).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1

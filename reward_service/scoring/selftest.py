@@ -1,6 +1,6 @@
-"""What must hold before the service is ready: labels are single tokens, golden edits score in the right order.
+"""Start-up checks: all labels are single tokens, and golden edits score in the right order.
 
-The short version of `edit-r1 selftest`, inside the service: the default method, a few golden groups.
+A short version of `edit-r1 selftest` inside the service, with the default method and a few golden groups.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from edit_r1.shared.schemas import CandidateError
 
 
 def check_labels(engine: Engine, methods: Mapping[str, Method]) -> None:
-    """Raise UnsuitableModelError when a method's label is not one token of this model."""
+    """Raise UnsuitableModelError if a label of a method is not a single token of this model."""
     for method in methods.values():
         engine.chat.label_ids(method.labels)
 
 
 async def check_order(scorer: Scorer, calibration: Sequence[Golden]) -> float:
-    """Score golden edits; the share of pairs in which the done edit beats an untouched or wrong one.
+    """Score golden edits and return the share of pairs in which the done edit beats an untouched or wrong one.
 
     Raises:
         UnsuitableModelError: an edit has no score, or the share is below MIN_ORDERED_SHARE.
@@ -39,6 +39,6 @@ async def check_order(scorer: Scorer, calibration: Sequence[Golden]) -> float:
     if share < MIN_ORDERED_SHARE:
         raise UnsuitableModelError(
             f"self-test: a done edit beat an untouched or wrong one in {share:.0%} of the golden pairs; "
-            f"a judge must reach {MIN_ORDERED_SHARE:.0%}"
+            f"a judge needs at least {MIN_ORDERED_SHARE:.0%}"
         )
     return share

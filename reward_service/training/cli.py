@@ -1,4 +1,4 @@
-"""`edit-r1 train-judge`: a verifier's adapter from traces, from pairs, or from both in this order."""
+"""`edit-r1 train-judge`: trains a verifier adapter on traces, on pairs, or on traces and then pairs."""
 
 from __future__ import annotations
 
@@ -29,36 +29,38 @@ _app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exception
 
 
 def train_judge(arguments: Sequence[str]) -> None:
-    """Run the command with these arguments; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    """Run the command with these arguments; exits the process on `--help` and wrong usage. Raises EditR1Error."""
     _app(list(arguments), prog_name="edit-r1 train-judge", standalone_mode=True)
 
 
 @_app.command()
 def _train_judge(
     *,
-    out: Annotated[Path, typer.Option(help="Directory of the adapter; `edit-r1 serve --adapters METHOD=OUT` uses it.")],
-    judge: Annotated[str, typer.Option(help="Checkpoint directory, or a model's name on the hub.")] = str(
-        EMBEDDED_JUDGE
-    ),
-    method: Annotated[str, typer.Option(help=f"What it learns to answer: {' or '.join(METHODS)}.")] = "verifier",
-    traces: Annotated[Path | None, typer.Option(help="Edits with the answers to give, jsonl: the first stage.")] = None,
-    pairs: Annotated[Path | None, typer.Option(help="Preference data, jsonl as for `align`: the second stage.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Adapter to go on from; by default a new one.")] = None,
-    rank: Annotated[int, typer.Option(min=1, help="Of a new adapter.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, help="Of the first stage.")] = 500,
-    batch: Annotated[int, typer.Option(min=1, help="Traces a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Of the first stage.")] = 1e-4,
-    preference_steps: Annotated[int, typer.Option(min=1, help="Of the second stage.")] = 200,
-    preference_batch: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 8,
-    preference_learning_rate: Annotated[float, typer.Option(help="Of the second stage.")] = 2e-5,
-    chains: Annotated[int, typer.Option(min=2, help="Sampled for each edit of a pair.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the order of examples and of what is sampled.")] = 0,
+    out: Annotated[Path, typer.Option(help="Output directory; use it with `edit-r1 serve --adapters METHOD=OUT`.")],
+    judge: Annotated[str, typer.Option(help="Checkpoint directory or Hugging Face Hub name.")] = str(EMBEDDED_JUDGE),
+    method: Annotated[str, typer.Option(help=f"Method to train for: {' or '.join(METHODS)}.")] = "verifier",
+    traces: Annotated[
+        Path | None, typer.Option(help="Edits with the correct answers, JSON Lines: the first stage.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Preference data, JSON Lines as for `align`: the second stage.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Adapter to continue from; default: a new one.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of a new adapter.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the first stage.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Traces per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the first stage.")] = 1e-4,
+    preference_steps: Annotated[int, typer.Option(min=1, help="Steps of the second stage.")] = 200,
+    preference_batch: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
+    preference_learning_rate: Annotated[float, typer.Option(help="Learning rate of the second stage.")] = 2e-5,
+    chains: Annotated[int, typer.Option(min=2, help="Answers sampled per edit of a pair.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the example order and of sampling.")] = 0,
 ) -> None:
-    """Train a verifier: what it should say of each principle, then to say more good of what people prefer."""
+    """Train a verifier: first to give the right verdict on each principle, then to rate preferred edits higher."""
     if method not in METHODS:
-        raise ConfigError(f"--method {method}: one of {', '.join(METHODS)}")
+        raise ConfigError(f"--method {method}: must be one of {', '.join(METHODS)}")
     if traces is None and pairs is None:
-        raise ConfigError("nothing to learn from: give --traces, --pairs or both")
+        raise ConfigError("nothing to train on: give --traces, --pairs or both")
     known_traces = [] if traces is None else read_traces(traces)
     known_pairs = [] if pairs is None else read_pairs(pairs)
     settings = Settings(model=judge)
@@ -68,7 +70,7 @@ def _train_judge(
         load_task_prompts(settings.task_prompts_directory),
     )
     for edit in (*(one.edit for one in known_traces), *(edit for pair in known_pairs for edit in pair.edits)):
-        questions.edit(edit)  # what the service would refuse is told before weights are loaded
+        questions.edit(edit)  # report invalid edits before weights are loaded
     learner = LearningJudge(judge, rank=rank, start=start)
     console, started = Console(), time.monotonic()
     log = _Log(console)
@@ -87,7 +89,7 @@ def _train_judge(
 
 
 class _Log:
-    """Prints what steps measured, as means over the last few."""
+    """Prints the steps' metrics, as means over the last few steps."""
 
     def __init__(self, console: Console) -> None:
         self.stage = ""

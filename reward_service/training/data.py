@@ -1,7 +1,7 @@
-"""What a judge learns from: traces (edits with the answers it should give), and pairs of edits that people compared.
+"""Training data for a judge: traces (edits with the correct answers), and pairs of edits that annotators compared.
 
-A line of a trace file is one edit with an answer for each question that the method asks about it, in order; pictures
-lie beside the file. Pairs are preference data as `edit-r1 align` reads them (edit_r1.shared.preferences).
+Each line of a trace file is one edit with an answer to each of the method's questions, in order; image paths are
+relative to the file. Pairs are preference data in the format of `edit-r1 align` (edit_r1.shared.preferences).
 
     {"source": "7.png", "edited": "7a.png", "instruction": "make the car red", "answers": ["Yes", "No", "Yes"]}
 """
@@ -24,7 +24,7 @@ from edit_r1.shared.preferences import read_jsonl
 
 @dataclass(frozen=True)
 class SeenEdit:
-    """One edit as the judge is to see it."""
+    """One edit as shown to the judge."""
 
     instruction: str
     sources: tuple[JudgeImage, ...]
@@ -35,16 +35,16 @@ class SeenEdit:
 
 @dataclass(frozen=True)
 class Trace:
-    """What should be said about one edit."""
+    """The correct answers about one edit."""
 
     edit: SeenEdit
     answers: tuple[str, ...]
-    """One a question."""
+    """One per question."""
 
 
 @dataclass(frozen=True)
 class PreferredPair:
-    """Two edits of which people prefer one."""
+    """Two edits, of which annotators prefer one."""
 
     preferred: SeenEdit
     rejected: SeenEdit
@@ -73,16 +73,16 @@ def read_traces(path: Path) -> list[Trace]:
         try:
             pictures = [_picture((path.parent / name).read_bytes()) for name in (*line.source, line.edited)]
         except OSError as error:
-            raise DataError(f"{place}: picture {error.filename}: {error.strerror}") from error
+            raise DataError(f"{place}: image {error.filename}: {error.strerror}") from error
         edit = SeenEdit(line.instruction, tuple(pictures[:-1]), pictures[-1], line.task, line.requirement)
         traces.append(Trace(edit, line.answers))
     if not traces:
-        raise DataError(f"{path}: no trace in it")
+        raise DataError(f"{path}: contains no traces")
     return traces
 
 
 def read_pairs(path: Path) -> list[PreferredPair]:
-    """All pairs that people decided. Raises DataError, also when there are none."""
+    """All pairs with a clear preference. Raises DataError, also if there are none."""
     pairs = []
     for item in read_jsonl(path):
         sources = tuple(map(_picture, item.sources))
@@ -94,7 +94,7 @@ def read_pairs(path: Path) -> list[PreferredPair]:
                 first, second = edits[pair.first], edits[pair.second]
                 pairs.append(PreferredPair(first, second) if pair.human > 0 else PreferredPair(second, first))
     if not pairs:
-        raise DataError(f"{path}: no pair in it of which people prefer one edit")
+        raise DataError(f"{path}: contains no pair with a preferred edit")
     return pairs
 
 

@@ -1,8 +1,8 @@
-"""Group-contrastive preference: sampled verdicts about two edits, compared across. Pure.
+"""Group-contrastive preference optimization: compares sampled verdicts about two edits with each other. Pure.
 
-Legend: N chains an edit, T tokens of a chain (padded).
-Source: arXiv:2604.27505, the GCPO objective. Deviation: its KL term is left out, as the paper's formula does; a chain
-that cannot be read loses every comparison.
+Legend: N chains per edit, T tokens of a chain (padded).
+Source: arXiv:2604.27505, the GCPO objective. Deviation: there is no KL term, as in the paper's formula; a chain that
+cannot be parsed loses every comparison.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import torch
 from torch import Tensor
 
 UNREADABLE = float("-inf")
-"""Verdict sum of a chain that decides nothing."""
+"""Verdict sum of a chain without readable verdicts."""
 
 
 def win_ratios(preferred: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor]:
-    """How often each chain puts the edits in the right order, against every chain of the other edit.
+    """How often each chain orders the two edits correctly, over all chains about the other edit.
 
     r_j^w = (1/N) sum_k 1[tau_j^w > tau_k^l];  r_j^l = (1/N) sum_k 1[tau_j^l < tau_k^w]; equal sums earn nothing.
 
     Args:
-        preferred: [N], verdict sums tau of the chains about one edit; UNREADABLE where there is none.
-        rejected: [N], of those about the other.
+        preferred: [N], verdict sums tau of the chains about the preferred edit; UNREADABLE where there is none.
+        rejected: [N], the same for the rejected edit.
 
     """
     order = (preferred[:, None] > rejected[None, :]).float()
-    # A chain about the rejected edit that cannot be read has not said that the edit is bad.
+    # An unreadable chain about the rejected edit does not mean that the edit is bad.
     readable = (rejected > UNREADABLE).float()
     return (order * readable[None, :]).mean(1), order.mean(0) * readable
 
 
 def contrastive_advantages(preferred: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor]:
-    """A = r - mean of r over the chains about the same edit; not divided by a deviation. All [N]."""
+    """A = r - mean of r over the chains about the same edit; not divided by the standard deviation. All [N]."""
     won, lost = win_ratios(preferred, rejected)
     return won - won.mean(), lost - lost.mean()
 
@@ -40,11 +40,11 @@ def clipped_surrogate(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor, adva
     """Mean over chains of the mean over a chain's tokens of min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), negated.
 
     Args:
-        logprobs: [N, T], of the tokens drawn, now.
-        old_logprobs: [N, T], when they were drawn.
-        mask: [N, T], 1 where there is a token; every chain has one.
+        logprobs: [N, T], current log-probabilities of the sampled tokens.
+        old_logprobs: [N, T], their log-probabilities when sampled.
+        mask: [N, T], 1 where there is a token; every chain has at least one.
         advantages: [N].
-        clip: how far the ratio may move.
+        clip: maximum change of the ratio.
 
     """
     ratio = torch.exp(logprobs - old_logprobs)

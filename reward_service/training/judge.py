@@ -1,7 +1,7 @@
-"""A judge that learns: the engine's own inputs, with gradients in a LoRA adapter of its language model.
+"""A trainable judge: the engine's own inputs, with gradients in a LoRA adapter of its language model.
 
-Conversations enter; log-probabilities of given answers leave, or sampled answers. The vision tower stays as it is, so
-each picture goes through it once. Legend: B conversations, T tokens of an answer (padded on the right).
+Takes conversations and returns log-probabilities of given answers, or sampled answers. The vision encoder is frozen,
+so each image goes through it once. Legend: B conversations, T tokens of an answer (padded on the right).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Asked:
-    """One question with one answer to it."""
+    """One question with one answer."""
 
     question: Question
     answer: Tokens
 
 
 class LearningJudge:
-    """A checkpoint with an adapter in training.
+    """A checkpoint with a trainable adapter.
 
     Args:
-        directory: the judge's checkpoint, or its name on the hub.
-        rank: of a new adapter.
-        start: an adapter to go on from, instead of a new one.
+        directory: the judge's checkpoint, or its name on the Hugging Face Hub.
+        rank: rank of a new adapter.
+        start: adapter to continue from, instead of a new one.
 
     """
 
@@ -61,18 +61,18 @@ class LearningJudge:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """What is trained."""
+        """The trainable parameters."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def encode(self, question: Question, text: str) -> Tokens:
-        """The tokens of an answer: of a written one with its end, of a label alone."""
+        """The tokens of an answer: with an end token for written answers, without one for labels."""
         ids = self.chat.encode(text)
         return ids if question.spec.max_tokens == 1 else (*ids, self._checkpoint.end_ids[0])
 
     def logprobs(self, asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
         """([B, T] log-probabilities of the answers' tokens, [B, T] mask), with gradients.
 
-        Where a question is answered by one of its labels, they are the whole vocabulary.
+        For questions answered with a label, probabilities are normalised over the question's labels only.
         """
         parts = [self._logprobs(asked[i : i + _ROWS_AT_ONCE]) for i in range(0, len(asked), _ROWS_AT_ONCE)]
         longest = max(part.shape[1] for part in parts)
@@ -83,7 +83,7 @@ class LearningJudge:
 
     @torch.no_grad()
     def sample(self, questions: Sequence[Question], num_samples: int, *, max_tokens: int) -> list[list[Tokens]]:
-        """`num_samples` answers to each question, at temperature 1; from torch's own generator."""
+        """`num_samples` answers to each question at temperature 1, using torch's global generator."""
         return [
             answers
             for i in range(0, len(questions), _ROWS_AT_ONCE)
@@ -137,13 +137,13 @@ class LearningJudge:
         return [written[i : i + num_samples] for i in range(0, len(written), num_samples)]
 
     def _label_ids(self, question: Question) -> Tensor | None:
-        """Ids of the labels of a question that one token answers; None for written answers."""
+        """Label ids of a question with a one-token answer; None for written answers."""
         if question.spec.max_tokens > 1:
             return None
         return torch.tensor(self.chat.label_ids(question.spec.labels), device=self._device)
 
     def _logits(self, conversations: Sequence[Messages], prefixes: Sequence[Tokens]) -> Tensor:
-        """[B, K, V]: at the last K positions, as many as the longest answer has."""
+        """[B, K, V] logits at the last K positions, K being the length of the longest answer."""
         inputs = self._builder.inputs(self._builder.rows(conversations, prefixes))
         keep = max(map(len, prefixes)) + 1
         with self._pictures.shown(inputs.shown):

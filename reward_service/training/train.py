@@ -1,6 +1,6 @@
-"""The two stages of a verifier's training, in the order in which they run.
+"""The two stages of verifier training, in order: supervised on traces, then on preference pairs.
 
-Traces and pairs enter; an adapter's steps are taken, and what each step measured leaves.
+Each stage updates the judge's adapter and reports the metrics of every step.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ _WARMUP = 20
 
 @dataclass(frozen=True)
 class StageOptions:
-    """How a stage is trained."""
+    """Options of a training stage."""
 
     steps: int
     batch: int
-    """Traces, or pairs, a step."""
+    """Traces or pairs per step."""
     learning_rate: float
 
 
 @dataclass(frozen=True)
 class PreferenceOptions(StageOptions):
-    """What the second stage needs besides."""
+    """Options of the second stage."""
 
     chains: int
-    """Sampled a picture, N in the equations."""
+    """Chains sampled per edit, N in the equations."""
     updates: int = 2
-    """Optimizer steps on the chains of one draw."""
+    """Optimizer steps per set of sampled chains."""
     clip: float = 0.2
     max_tokens: int = 256
-    """Of a written chain."""
+    """Maximum number of tokens of a written chain."""
 
 
 Tell = Callable[[int, dict[str, float]], None]
-"""Hears (step, what it measured)."""
+"""Called with (step, metrics)."""
 
 
 class Questions:
-    """What a method asks about an edit, as the service asks it."""
+    """A method's questions about an edit, exactly as the service asks them."""
 
     def __init__(self, method: Method, principles: Principles, requirements: dict[str, str]) -> None:
         self.method = method
         self._principles, self._requirements = principles, requirements
 
     def edit(self, seen: SeenEdit) -> Edit:
-        """With its requirement and principles. Raises DataError for a task that the service would refuse."""
+        """The edit with its requirement and principles. Raises DataError for a task the service would reject."""
         task = task_key(seen.task or DEFAULT_TASK)
         if seen.requirement is None and task not in self._requirements:
             known = ", ".join(sorted(self._requirements))
@@ -69,16 +69,16 @@ class Questions:
         return Edit(brief, seen.edited, asyncio.run(self._principles.of(brief)))
 
     def about(self, seen: SeenEdit) -> tuple[Question, ...]:
-        """The questions."""
+        """The questions about an edit."""
         return self.method.ask(self.edit(seen))
 
 
 def supervised(
     judge: LearningJudge, questions: Questions, traces: Sequence[Trace], options: StageOptions, *, seed: int, tell: Tell
 ) -> None:
-    """Teach the traces' answers: the mean negative log-likelihood of their tokens.
+    """Train on the traces' answers: mean negative log-likelihood of their tokens.
 
-    Raises DataError for a trace with another number of answers than the method has questions, before the first step.
+    Raises DataError before the first step if a trace's number of answers differs from the method's number of questions.
     """
     examples = [_asked(judge, questions, number, trace) for number, trace in enumerate(traces, start=1)]
     for step, rows, optimizer in _steps(judge, len(examples), options, seed):
@@ -97,7 +97,7 @@ def preferences(
     seed: int,
     tell: Tell,
 ) -> None:
-    """Make chains about the preferred edit say more good of it than chains about the rejected one do (GCPO)."""
+    """Train chains about the preferred edit to be more favourable than those about the rejected one (GCPO)."""
     for step, rows, optimizer in _steps(judge, len(pairs), options, seed):
         torch.manual_seed(seed * 1_000_003 + step)
         edits = [edit for row in rows for edit in pairs[row].edits]
@@ -129,7 +129,7 @@ class _Chain:
 def _draw(
     judge: LearningJudge, questions: Questions, edits: Sequence[SeenEdit], options: PreferenceOptions
 ) -> list[list[_Chain]]:
-    """[edit][chain]."""
+    """Sampled chains, indexed [edit][chain]."""
     seen = [questions.edit(edit) for edit in edits]
     asked = [questions.method.ask(edit) for edit in seen]
     judge.model.eval()
@@ -148,7 +148,7 @@ def _update(
     optimizer: torch.optim.Optimizer,
     options: PreferenceOptions,
 ) -> None:
-    # Chains about one edit share most of their answers where an answer is one label: each is computed once.
+    # If answers are labels, chains about one edit share most of them: compute each distinct answer once.
     different: dict[tuple[int, Tokens], int] = {}
     asked: list[Asked] = []
     places: list[list[int]] = []
@@ -170,7 +170,7 @@ def _update(
 
 
 def _verdict_sum(judge: LearningJudge, questions: Questions, chain: _Chain) -> float:
-    """How many principles a chain finds fulfilled; UNREADABLE when it does not say."""
+    """Number of principles a chain considers fulfilled; UNREADABLE if it cannot be parsed."""
     if questions.method.labels:
         good = judge.chat.label_ids(questions.method.labels)[0]
         return float(sum(one.answer == (good,) for one in chain.asked))
@@ -191,14 +191,14 @@ def _asked(judge: LearningJudge, questions: Questions, number: int, trace: Trace
     found = [Asked(question, judge.encode(question, text)) for question, text in zip(asked, trace.answers, strict=True)]
     for one, text in zip(found, trace.answers, strict=True):
         if one.question.spec.max_tokens == 1 and text not in one.question.spec.labels:
-            raise DataError(f"trace {number}: answer {text!r} is none of {', '.join(one.question.spec.labels)}")
+            raise DataError(f"trace {number}: answer {text!r} is not one of {', '.join(one.question.spec.labels)}")
     return found
 
 
 def _steps(
     judge: LearningJudge, num_examples: int, options: StageOptions, seed: int
 ) -> Iterator[tuple[int, list[int], torch.optim.Optimizer]]:
-    """(step, rows drawn, optimizer): warmed up, then down to a tenth of the learning rate."""
+    """Yields (step, sampled rows, optimizer); the learning rate warms up, then decays to a tenth."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(judge.parameters, lr=options.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     for step in range(options.steps):

@@ -1,8 +1,8 @@
 """HTTP request -> several groups: the body of POST /v1/score/batch, as JSON or multipart.
 
-JSON: `{"groups": [<body of /v1/score>, ...]}`. Multipart: a text part `groups` holds the same list with the names of
-file parts in place of images; groups may share a file. A group that cannot be read is a problem in its place, and the
-others are scored; a body that cannot be read is refused as a whole.
+JSON: `{"groups": [<body of /v1/score>, ...]}`. Multipart: a text part `groups` contains the same list with the names of
+file parts in place of images; groups may share a file. A group that cannot be read yields a problem in its place while
+the others are scored; a body that cannot be read is rejected as a whole.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ GroupOrProblem = EditGroup | ProblemError
 
 
 async def read_batch(request: Request, limits: Limits) -> list[GroupOrProblem]:
-    """The groups that a request asks to score, in order; a group that is wrong is its problem.
+    """The groups of a request, in order; an invalid group is returned as its problem.
 
     Raises:
-        ProblemError: the body as a whole is malformed, over a limit, or of another content type.
+        ProblemError: the body as a whole is malformed, over a limit, or has a wrong content type.
 
     """
     content_type = content_type_of(request)
@@ -44,7 +44,7 @@ async def read_batch(request: Request, limits: Limits) -> list[GroupOrProblem]:
 
 
 def group_or_problem(read: Callable[[], EditGroup], limits: Limits) -> GroupOrProblem:
-    """What `read` makes of one group of several; its problem where that is wrong or over a limit."""
+    """One group read by `read`, or its problem if it is invalid or over a limit."""
     try:
         group = read()
         check_group(group, limits)
@@ -60,16 +60,18 @@ def _from_json(item: Any) -> EditGroup:
 
 
 def _from_names(item: Any, files: Mapping[str, bytes]) -> EditGroup:
-    """A group of a form, with its files put in. Raises ProblemError for a name that no file has."""
+    """A group from a form, with its files filled in. Raises ProblemError for an unknown file name."""
     group = BatchGroup.model_validate(item)
     for name in (*group.source, *group.candidates):
         if name not in files:
-            raise ProblemError(422, "invalid_field", f"no file part named {name!r}; there are {', '.join(files) or 0}")
+            raise ProblemError(
+                422, "invalid_field", f"no file part named {name!r}; found: {', '.join(files) or 'none'}"
+            )
     return group.to_group(files)
 
 
 async def _read_parts(request: Request, limits: Limits) -> tuple[dict[str, bytes], str]:
-    """The files by name, and the text of `groups`."""
+    """The files by name, and the text of the part `groups`."""
     files: dict[str, bytes] = {}
     text = None
     max_files = limits.max_groups * (limits.max_candidates + limits.max_sources)
@@ -96,7 +98,7 @@ def _parsed(text: str) -> Any:
 
 
 def _listed(body: Any, limits: Limits) -> list[Any]:
-    """The list under `groups`, within its limit."""
+    """The list under `groups`, checked against its limit."""
     listed = body.get("groups") if isinstance(body, dict) else None
     if not isinstance(listed, list) or not listed:
         raise ProblemError(422, "invalid_field", "groups: expected a list of at least one group")

@@ -1,6 +1,6 @@
-"""How long a request is worked on: until its deadline, and only while its client is still there.
+"""Limits how long a request runs: until its deadline, and only while its client is connected.
 
-Both end the same way: what is being scored for the request is cancelled, down to the engine, and its places are freed.
+In both cases the request's scoring is cancelled, down to the engine, and its places in the queue are freed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edit_r1.reward_service.problems import ProblemError
 
 @asynccontextmanager
 async def deadline(limit_seconds: float) -> AsyncIterator[None]:
-    """Cancel what takes longer. Raises ProblemError 503."""
+    """Cancel the block if it takes longer. Raises ProblemError 503."""
     try:
         async with asyncio.timeout(limit_seconds):
             yield
@@ -27,22 +27,22 @@ async def deadline(limit_seconds: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def while_connected(request: Request) -> AsyncIterator[None]:
-    """Cancel what nobody waits for any more; enter when the request's body has been read.
+    """Cancel the block if the client disconnects; enter it after the request's body has been read.
 
     Raises:
-        ProblemError: the client went away. It is counted and logged; nobody reads it.
+        ProblemError: the client disconnected; only for counting and logging.
 
     """
     watcher: asyncio.Task[None] | None = None
     try:
-        # A timeout that is never due, until the watcher says it is: asyncio then cancels as for any other.
+        # A timeout that never fires until the watcher reschedules it; asyncio then cancels as for any other timeout.
         async with asyncio.timeout(None) as scope:
             watcher = asyncio.create_task(_watch(request, scope))
             yield
     except TimeoutError as error:
         if not scope.expired():
             raise
-        raise ProblemError(400, "client_gone", "the client closed the connection before its answer") from error
+        raise ProblemError(400, "client_gone", "the client closed the connection before the response") from error
     finally:
         if watcher is not None:
             watcher.cancel()

@@ -1,4 +1,4 @@
-"""What every route needs: the service behind the application, and the check of the key."""
+"""Dependencies of every route: the service behind the application, and the API key check."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ServiceDep = Annotated[Service, Depends(_service)]
 
 
 def check_key(service: ServiceDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-    """Raise 401 unless the request carries the service's key, if it has one."""
+    """Raise 401 if the service has an API key and the request does not carry it."""
     wanted = service.settings.api_key
     if wanted is None:
         return
     found = given.credentials if given else ""
     if not secrets.compare_digest(found.encode(), wanted.get_secret_value().encode()):
-        error = ProblemError(401, "unauthorized", "this service needs `Authorization: Bearer <key>`")
+        error = ProblemError(401, "unauthorized", "this service requires `Authorization: Bearer <key>`")
         error.headers["WWW-Authenticate"] = "Bearer"
         raise error

@@ -1,6 +1,7 @@
-"""The walk of a request that scores several groups, the same for every protocol that brings them.
+"""Handles a request that scores several groups, for every protocol.
 
-A function that reads groups enters, answers in their order leave; key, limits, places, deadline and counters are ours.
+Takes a function that reads the groups and returns the results in order; handles limits, admission, deadline and
+counters.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ ReadGroups = Callable[[Request, Limits], Awaitable[Sequence[GroupOrProblem]]]
 
 
 async def score_groups(request: Request, service: Service, read: ReadGroups) -> list[ScoreResponse | Problem]:
-    """Score what `read` finds in the request; a problem stands in place of a group that cannot be scored.
+    """Score the groups that `read` finds in the request; a group that cannot be scored yields a problem in its place.
 
     Raises:
-        ProblemError: the request as a whole is refused.
+        ProblemError: the request as a whole is rejected.
 
     """
     scorer = service.scorer

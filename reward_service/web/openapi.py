@@ -1,4 +1,4 @@
-"""What OpenAPI says about the bodies that `requests` and `batches` read for themselves, part by part."""
+"""OpenAPI schemas of the bodies that `requests` and `batches` parse themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MODELS, _DEFINITIONS = models_json_schema(
     ref_template=_REFERENCE,
 )
 _JSON_TEXTS = ("principles", "composite")
-"""Options that a form holds as JSON text; in a JSON body they stand as themselves."""
+"""Options that are JSON text in a form, but plain values in a JSON body."""
 
 
 def score_body() -> dict[str, Any]:
@@ -33,8 +33,8 @@ def score_body() -> dict[str, Any]:
 
 
 def batch_body() -> dict[str, Any]:
-    """The same for several groups."""
-    described = {"description": "The groups; answered in their order."}
+    """The body of a batch request."""
+    described = {"description": "The groups; results are in the same order."}
     groups = {"type": "array", "items": _reference(JsonScoreRequest), "minItems": 1, **described}
     named = _json_text("JSON list of groups that name file parts: BatchGroup")
     form = {"type": "object", "properties": {"groups": named}, "required": ["groups"], "additionalProperties": _FILE}
@@ -43,20 +43,20 @@ def batch_body() -> dict[str, Any]:
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """A JSON body of this model alone."""
+    """A JSON body with this model's schema."""
     schema = model.model_json_schema(ref_template=_REFERENCE)
     _DEFINITIONS["$defs"] |= schema.pop("$defs", {})
     return _body({"application/json": schema})
 
 
 def problems() -> dict[int | str, dict[str, Any]]:
-    """What every operation answers when it refuses."""
+    """The error response of every operation."""
     content = {MEDIA_TYPE: {"schema": _reference(Problem)}}
     return {"default": {"description": "RFC 9457 problem details", "content": content}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The application's OpenAPI document with the models that those bodies refer to."""
+    """The application's OpenAPI document, including the models that these bodies refer to."""
     if app.openapi_schema is None:
         app.openapi_schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -66,7 +66,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _files(inner: str) -> dict[str, Any]:
-    """At least one file, described as the field of `EditGroup` that they become."""
+    """A list of at least one file, with the description of the corresponding field of `EditGroup`."""
     return {"type": "array", "items": _FILE, "minItems": 1, "description": EditGroup.model_fields[inner].description}
 
 

@@ -1,6 +1,6 @@
-"""One name for a request in the answer's header, the log and the client's own log.
+"""A request id shared by the response header, the service's log and the client's log.
 
-ASGI middleware: takes `X-Request-ID` from the client when it is a proper one, else makes one up.
+ASGI middleware: takes `X-Request-ID` from the client if it is valid, else generates one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PROPER = re.compile(r"[\w.-]{1,64}")
 
 
 class RequestId:
-    """Puts the id into the request's state, every log line written meanwhile, and the answer."""
+    """Adds the id to the request's state, to all log lines of the request, and to the response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

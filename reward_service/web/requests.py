@@ -1,4 +1,4 @@
-"""HTTP request -> `EditGroup`, as multipart or JSON; every limit is checked while reading, never after."""
+"""HTTP request -> `EditGroup`, as multipart or JSON; every limit is enforced while reading."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _TEXTS = frozenset(ScoreOptions.model_fields)
 
 
 class BodyLimit:
-    """ASGI middleware: a body over the limit raises 413 where it is read, before or while it arrives.
+    """ASGI middleware: reading a body over the limit raises 413, before or while the body arrives.
 
-    The connection is closed after such a refusal, so that the client stops sending; it gets a moment to read it first.
+    The connection is then closed so that the client stops sending, after a moment for it to read the response.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
@@ -40,7 +40,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
-        # Known before the first byte is asked for: a client that waits for `100 Continue` never sends the body.
+        # Checked before the first byte is read: a client that waits for `100 Continue` then never sends the body.
         count = int(announced) if announced.isdecimal() else 0
 
         async def counted() -> Message:
@@ -66,7 +66,7 @@ class BodyLimit:
 
 
 async def _discard(receive: Receive, limit_seconds: float) -> None:
-    """Read a body's rest and drop it: closing on unread bytes could cut off the answer on its way."""
+    """Read and discard the rest of the body: closing with unread bytes could cut off the response."""
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_seconds):
             while (await receive()).get("more_body"):
@@ -74,10 +74,10 @@ async def _discard(receive: Receive, limit_seconds: float) -> None:
 
 
 async def read_group(request: Request, limits: Limits) -> EditGroup:
-    """The group a request asks to score.
+    """The group in a request.
 
     Raises:
-        ProblemError: 400 malformed, 413 over a limit, 415 wrong content type, 422 a field's value.
+        ProblemError: 400 malformed, 413 over a limit, 415 wrong content type, 422 invalid field.
 
     """
     content_type = content_type_of(request)
@@ -95,7 +95,7 @@ async def read_group(request: Request, limits: Limits) -> EditGroup:
 
 
 def content_type_of(request: Request) -> str:
-    """Its media type, in small letters and without parameters; empty when it names none."""
+    """The request's media type, in lower case and without parameters; empty if there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -123,7 +123,7 @@ async def read_json(request: Request) -> Any:
 
 @asynccontextmanager
 async def read_form(request: Request, limits: Limits, max_files: int, max_text_bytes: int) -> AsyncIterator[FormData]:
-    """The parts of a multipart body; their files are closed afterwards. Raises ProblemError 400 or 413."""
+    """The parts of a multipart body; files are closed on exit. Raises ProblemError 400 or 413."""
     try:
         form = await request.form(max_files=max_files, max_fields=64, max_part_size=max_text_bytes)
     except HTTPException as error:
@@ -145,35 +145,37 @@ async def _from_form(request: Request, limits: Limits) -> EditGroup:
         files, texts = await _sort_parts(form)
     for name, inner in _FILES.items():
         if not files[inner]:
-            raise ProblemError(422, "invalid_field", f"{name}: at least one file is needed")
+            raise ProblemError(422, "invalid_field", f"{name}: at least one file is required")
     return EditGroup.model_validate({"instruction": "", **texts, **files})
 
 
 async def _sort_parts(form: FormData) -> tuple[dict[str, list[bytes]], dict[str, str]]:
-    """Images by their name inside, and the texts that are filled in."""
+    """Images by their internal field name, and the non-empty texts."""
     files: dict[str, list[bytes]] = defaultdict(list)
     texts: dict[str, str] = {}
     for name, value in form.multi_items():
         _check_part(name, value, texts)
         if isinstance(value, UploadFile):
             files[_FILES[name]].append(await value.read())
-        elif value:  # an empty field is what browsers send for "not filled in"
+        elif value:  # browsers send an empty field for "not filled in"
             texts[name] = value
     return files, texts
 
 
 def _form_problem(detail: str, limits: Limits) -> ProblemError:
-    """Starlette says in words which of its limits was hit."""
+    """The problem for Starlette's error, which names the exceeded limit only in its message."""
     if "Too many files" in detail:
         allowed = f"{limits.max_candidates} (max_candidates) plus {limits.max_sources} (max_sources)"
         return ProblemError(413, "too_many_candidates", f"too many files; the limit is {allowed}")
     if "Too many fields" in detail or "exceeded maximum size" in detail:
-        return ProblemError(413, "too_large", f"form: {detail}; text may have {limits.max_text_chars:,} characters")
+        return ProblemError(
+            413, "too_large", f"form: {detail}; the limit is {limits.max_text_chars:,} characters of text"
+        )
     return ProblemError(400, "malformed_form", f"the body is not a multipart form: {detail}")
 
 
 def _check_part(name: str, value: str | UploadFile, seen: Mapping[str, str]) -> None:
-    """Refuse unknown names, repeated texts, and files where texts belong."""
+    """Reject unknown names, repeated texts, and files in place of texts or the reverse."""
     if name not in _FILES and name not in _TEXTS:
         known = sorted([*_FILES, *_TEXTS])
         raise ProblemError(422, "unknown_field", f"{name}: unknown field; {suggest(name, known)}")
@@ -185,7 +187,7 @@ def _check_part(name: str, value: str | UploadFile, seen: Mapping[str, str]) -> 
 
 
 def check_group(group: EditGroup, limits: Limits) -> None:
-    """Raise ProblemError 413 or 422 where a group is over a limit; names the limit."""
+    """Raise ProblemError 413 or 422 if a group is over a limit; names the limit."""
     if len(group.candidates) > limits.max_candidates:
         found, limit = f"{len(group.candidates):,}", f"{limits.max_candidates} (max_candidates)"
         raise ProblemError(413, "too_many_candidates", f"candidates: {found}; the limit is {limit}")

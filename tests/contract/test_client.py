@@ -145,14 +145,14 @@ async def test_waiting_says_why_and_ends_when_ready(tiny_judge):
             await asyncio.sleep(0.01)
         with serving(create_app(settings(tiny_judge)), port):
             assert (await waiting).ready
-    assert told[0] == f"waiting for the reward service at {client.url}: no connection (nothing listens there)"
+    assert told[0] == f"waiting for the reward service at {client.url}: cannot connect (nothing is listening there)"
     assert len(told) == len(set(told))
 
 
 async def test_waiting_for_nobody_ends_in_one_clear_error():
     told: list[str] = []
     async with RewardClient("http://127.0.0.1:9") as client:
-        with pytest.raises(RewardServiceUnavailable, match=r"127\.0\.0\.1:9 not ready after 0\.6 s: no connection"):
+        with pytest.raises(RewardServiceUnavailable, match=r"127\.0\.0\.1:9 not ready after 0\.6 s: cannot connect"):
             await client.wait_ready(0.6, told.append)
     assert len(told) == 1
 

@@ -53,7 +53,7 @@ async def test_a_replica_that_is_not_there_is_told_and_done_without(service_url)
     told: list[str] = []
     async with RewardClient([gone, service_url]) as client:
         await client.wait_ready(30, on_wait=told.append)
-        assert told == [f"going on without the replica at {gone}: no connection (nothing listens there)"]
+        assert told == [f"continuing without the replica at {gone}: cannot connect (nothing is listening there)"]
         assert all(await scores(client, [group(source) for source in range(4)]))
 
 

@@ -27,7 +27,7 @@ ERRORS = {block.note[1]: block for block in blocks_of(PAGE) if block.note and bl
 ELSEWHERE = {
     "engine-died": (
         "reward_service/cli.py",
-        "the reward service ended: ",
+        "the reward service stopped: ",
         "reward_service/service.py",
         "the engine died",
     )

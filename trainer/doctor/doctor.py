@@ -1,7 +1,7 @@
 """`edit-r1 doctor`: will this configuration run, will it fit, how long will an epoch take, and what to change if not.
 
-Enters: a configuration and what is known of the GPUs. Leaves: lines for people, one a check. No weights are loaded;
-`rehearse` is the exception: one group through the very loop that training is.
+Takes a configuration and the GPUs' figures and prints one line per check. No weights are loaded, except by `rehearse`,
+which runs one group through the actual training loop.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from edit_r1.trainer.types import EditTask
 _USABLE = 0.92
 """Share of a GPU's memory that a run can count on."""
 _TASKS_LOOKED_AT = 100
-"""To see at which sizes edits are made."""
+"""Number of tasks read to determine the edit sizes."""
 _TIMED_GROUPS = 6
-"""Scored at once to see how fast the service is."""
+"""Groups scored at once to time the service."""
 
 
 class Doctor:
-    """Checks one after another; a failure is told and the next check is made all the same."""
+    """Runs the checks in order; a failed check is reported and the remaining ones still run."""
 
     def __init__(self, config: TrainConfig, gpus: Gpus, tell: Callable[[str], None]) -> None:
         self._config, self._gpus, self._tell = config, gpus, tell
@@ -53,24 +53,24 @@ class Doctor:
 
     @property
     def num_failures(self) -> int:
-        """Of the checks so far."""
+        """Number of failed checks so far."""
         return self._marks["FAIL"]
 
     @property
     def verdict(self) -> str:
-        """All checks so far, in a few words."""
+        """One-line summary of all checks so far."""
         failures, warnings = self.num_failures, self._marks["warn"]
         if failures:
             return f"{failures} check{'s' if failures > 1 else ''} failed"
-        return f"it will run; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "all is well"
+        return f"ready to run, {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "all checks passed"
 
     def examine(self) -> None:
-        """All checks that need no weights."""
+        """Run all checks that need no weights."""
         config = self._config
         with self._check("processes and run directory"):
             check_world_size(config, self._gpus.count)
             start = find_start(config, self._tell)
-            self._say("ok", f"{self._gpus.count} processes; {config.run_dir} {'resumes' if start else 'starts afresh'}")
+            self._say("ok", f"{self._gpus.count} processes; {config.run_dir} {'resumes' if start else 'starts fresh'}")
         with self._check("packages"):
             check_trackers(config)
         tasks: Sequence[EditTask] = ()
@@ -85,7 +85,7 @@ class Doctor:
                 self._instructions(family, (*tasks, *held_out))
                 seen = tasks[:_TASKS_LOOKED_AT]
                 sizes = sorted({choose(image_size(path)) for task in seen for path in task.source_paths})
-                self._say("ok", f"edits of {', '.join(f'{w}x{h}' for w, h in sizes)}")
+                self._say("ok", f"edit sizes: {', '.join(f'{w}x{h}' for w, h in sizes)}")
         num_sources = max((len(task.source_paths) for task in tasks), default=1)
         if family is not None:
             with self._check("memory"):
@@ -99,7 +99,7 @@ class Doctor:
                 self._rewards_keep_up(seconds["rollout"], seconds["update"], "estimated")
 
     def rehearse(self) -> None:
-        """One group through the whole loop, with weights, and what an epoch will take by it."""
+        """Run one group through the whole loop, with weights, and extrapolate the time of an epoch."""
         with self._check("rehearsal"), tempfile.TemporaryDirectory() as folder:
             from edit_r1.trainer.train import run_training  # noqa: PLC0415 - it imports everything
 
@@ -115,7 +115,7 @@ class Doctor:
                 "ok",
                 f"one group: rollout {rollout:.1f} s, reward wait {line['time/reward_wait_seconds']:.1f} s, update "
                 f"{update:.1f} s, rewards {line['reward/mean']:.3f} ± {line['reward/std']:.3f}; peak memory "
-                f"{_peak_gigabytes():.1f} GB; so an epoch takes about {epoch:.0f} s on {self._gpus}",
+                f"{_peak_gigabytes():.1f} GB; an epoch would take about {epoch:.0f} s on {self._gpus}",
             )
             self._rewards_keep_up(rollout * share, update * share, "measured")
 
@@ -132,12 +132,12 @@ class Doctor:
 
     def _instructions(self, family: ModelFamily, tasks: Sequence[EditTask]) -> None:
         warning = cut_instructions(family, {task.instruction for task in tasks})
-        self._say("warn" if warning else "ok", warning or "every instruction is read to its end")
+        self._say("warn" if warning else "ok", warning or "every instruction fits the text encoder")
 
     def _memory(self, family: ModelFamily, num_sources: int) -> None:
         shape, plan = shape_of(family, self._config), plan_of(family, self._config, self._gpus, num_sources)
         parts = memory(shape, plan)
-        self._tell(f"      memory on each of {self._gpus}, estimated:")
+        self._tell(f"      estimated memory per {self._gpus.kind}:")
         for name, num_bytes in parts.items():
             if num_bytes:
                 self._tell(f"      {num_bytes / 1e9:8.1f} GB  {name}")
@@ -145,35 +145,35 @@ class Doctor:
         seconds = self._epoch_seconds(shape, plan)
         self._say(
             "ok" if total <= limit else "FAIL",
-            f"{total:.1f} GB of {limit:.1f} usable ({_USABLE:.0%} of {self._gpus.gigabytes:g})",
+            f"{total:.1f} GB of {limit:.1f} GB usable ({_USABLE:.0%} of {self._gpus.gigabytes:g} GB)",
         )
         if total > limit:
             for advice in self._advice(family, num_sources, limit):
                 self._tell(f"      {advice}")
         self._say(
             "ok",
-            f"an epoch at {self._gpus.teraflops:.3g} TFLOP/s a {self._gpus.kind}, estimated: "
+            f"estimated epoch at {self._gpus.teraflops:.3g} TFLOP/s per {self._gpus.kind}: "
             f"rollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s",
         )
 
     def _advice(self, family: ModelFamily, num_sources: int, limit: float) -> Iterator[str]:
-        """What to change, one thing upon the other until it fits."""
+        """Suggested changes, applied cumulatively until the run fits."""
         config = self._config
         for override, changed in savings(config, self._gpus.count):
             config = changed
             plan = plan_of(family, config, self._gpus, num_sources)
             total = sum(memory(shape_of(family, config), plan).values()) / 1e9
-            yield f"{override} makes it {total:.1f} GB"
+            yield f"{override} brings it to {total:.1f} GB"
             if total <= limit:
                 return
-        yield "and still it does not fit: more or larger GPUs, or smaller pictures"
+        yield "still too large: use more or larger GPUs, or smaller images"
 
     def _epoch_seconds(self, shape: ModelShape, plan: Plan) -> dict[str, float]:
         rate = self._gpus.count * self._gpus.teraflops * 1e12
         return {name: flops / rate for name, flops in epoch_flops(shape, plan).items()}
 
     def _rehearse_scoring(self, tasks: Sequence[EditTask], family: ModelFamily) -> None:
-        """Groups of real data over the wire: untouched sources, then several at once with a little grain, timed."""
+        """Score groups of real data: one of unedited sources, then several at once with slight noise, timed."""
         config, size = self._config, choose_size(self._config, family)
         untouched = load_sources(tasks[0], size)
         rng, timed = np.random.default_rng(0), []
@@ -188,15 +188,15 @@ class Doctor:
             self._scores_per_second = _TIMED_GROUPS * config.group_size / (time.perf_counter() - started)
         present = [value for value in rewards.values if value is not None]
         if not present:
-            raise ConfigError(f"no candidate of the first task got a score; the first: {rewards.failures[0]}")
+            raise ConfigError(f"no candidate of the first task got a score; first failure: {rewards.failures[0]}")
         self._say(
             "ok",
-            f"scored a group of {len(rewards.values)} ({len(present)} scores): the untouched source of "
-            f"{tasks[0].instruction!r} is worth {statistics.fmean(present):.3f}",
+            f"scored a group of {len(rewards.values)} ({len(present)} scores): the unedited source of "
+            f"{tasks[0].instruction!r} scores {statistics.fmean(present):.3f}",
         )
 
     def _rewards_keep_up(self, rollout_seconds: float, update_seconds: float, how: str) -> None:
-        """Whether this service, as fast as it just was, scores an epoch while the trainer has other work."""
+        """Check whether the service, at the measured speed, can score an epoch while the trainer does other work."""
         if self._scores_per_second is None:
             return
         config, replicas = self._config, len(Replicas(self._config.reward.url).urls)
@@ -207,14 +207,14 @@ class Doctor:
         )
         meanwhile = "rollout and update" if config.max_staleness else "rollout"
         told = (
-            f"{self._scores_per_second:,.1f} scores/s from {replicas} replica(s): an epoch's {load.candidates} take "
-            f"{load.scoring_seconds:,.1f} s, its {meanwhile} {load.free_seconds:,.1f} s ({how})"
+            f"{self._scores_per_second:,.1f} scores/s from {replicas} replica(s): scoring an epoch's {load.candidates} "
+            f"candidates takes {load.scoring_seconds:,.1f} s, {meanwhile} {load.free_seconds:,.1f} s ({how})"
         )
         if load.share <= 1:
             self._say("ok", f"{told}; the service is {load.share:.0%} busy")
             return
         remedy = "" if config.max_staleness else ", or max_staleness=1"
-        self._say("warn", f"{told}; the trainer would wait: {math.ceil(load.share * replicas)} replicas{remedy}")
+        self._say("warn", f"{told}; the trainer would wait: use {math.ceil(load.share * replicas)} replicas{remedy}")
 
 
 def _one_group(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -244,6 +244,6 @@ def _peak_gigabytes() -> float:
 
 
 def _with_grain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The picture, changed too little for a judge and enough for a cache."""
+    """The image with noise too weak to matter to the judge but enough to miss its cache."""
     pixels = np.asarray(image, np.int16)
     return Image.fromarray(np.clip(pixels + rng.integers(-1, 2, pixels.shape), 0, 255).astype(np.uint8))

@@ -1,8 +1,8 @@
-"""What a run will need: bytes on one GPU by component, and arithmetic of an epoch. Pure.
+"""Resource estimates of a run: bytes on one GPU by component, and operations per epoch. Pure.
 
-Enters: the sizes of a model and of a run. Leaves: estimates; weights and optimizer are counted, activations are
-estimated from what the blocks of such transformers keep (tests compare with what is really kept, within a quarter).
-Legend: a row is one latent at one timestep; S tokens a row, h width of the transformer.
+Estimates follow from the sizes of the model and the run. Weights and optimizer are counted; activations are estimated
+from what blocks of such transformers keep (tests compare this with the actual amount, to within a quarter).
+Legend: a row is one latent at one timestep; S tokens per row, h width of the transformer.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _KEPT_PER_BLOCK = 15.0
-"""Numbers that a block keeps for its backward pass, in units of S h: inputs of its matrices, norms and activations."""
+"""Values a block keeps for its backward pass, in units of S h: inputs of its matrices, norms and activations."""
 _FLOAT32 = 4
 _DECODER_NUMBERS = 400.0
-"""Numbers alive a pixel while a VAE decodes: a few feature maps of about 128 channels at full size."""
+"""Values alive per pixel while a VAE decodes: a few feature maps of about 128 channels at full size."""
 _CONTEXT_BYTES = 2e9
-"""CUDA context, kernels and what allocators lose."""
+"""CUDA context, kernels and allocator overhead."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of an editor."""
+    """Sizes of an editor, in parameters unless noted."""
 
     transformer: int
-    """Parameters."""
+    """Parameters of the whole transformer."""
     shared_weights: int
-    """Parameters of the blocks' matrices that see every token."""
+    """Parameters of the blocks' matrices applied to every token."""
     image_weights: int
-    """Those that see image tokens only."""
+    """Parameters of the matrices applied to image tokens only."""
     text_weights: int
-    """Those that see text tokens only."""
+    """Parameters of the matrices applied to text tokens only."""
     largest_block: int
-    """Parameters of the largest block: what a sharded forward gathers at once."""
+    """Parameters of the largest block, which a sharded forward pass gathers at once."""
     num_blocks: int
     width: int
-    """h."""
+    """h, the hidden size."""
     text_encoders: int
     vae: int
     adapter: int
@@ -45,39 +45,39 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a run, on one GPU where not said otherwise."""
+    """Sizes of a run, per GPU unless noted."""
 
     num_gpus: int
     bytes_per_weight: float
-    """Of the frozen transformer and text encoders."""
+    """Bytes per weight of the frozen transformer and text encoders."""
     compute_bytes: int
-    """Of an activation."""
+    """Bytes per activation value."""
     full: bool
-    """All weights are trained."""
+    """Whether all weights are trained."""
     sharded: bool
     offloads_text: bool
     checkpoints: bool
-    """Gradient checkpointing."""
+    """Whether gradient checkpointing is on."""
     image_tokens: int
-    """Of the edit and its sources, a row."""
+    """Tokens of the edit and its sources, per row."""
     text_tokens: int
     pixels: int
-    """Of an edit."""
+    """Pixels per edit."""
     rollout_rows: int
     """Rows generated at once."""
     update_rows: int
     """Rows in one forward and backward pass."""
     groups: int
-    """Groups of an epoch, over all GPUs."""
+    """Groups per epoch, over all GPUs."""
     group_size: int
     rollout_steps: int
     trained_timesteps: int
     forwards_without_gradient: int
-    """Of the old policy and the reference, for each forward with gradient."""
+    """Forward passes of old policy and reference for each forward pass with gradient."""
 
 
 def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
-    """Bytes on one GPU by component. They do not all peak together: rollout, decoding and update take turns."""
+    """Bytes on one GPU by component; rollout, decoding and update take turns, so only the largest of them counts."""
     share = plan.num_gpus if plan.sharded else 1
     parts = {
         "transformer": shape.transformer * (_FLOAT32 if plan.full else plan.bytes_per_weight) / share,
@@ -105,7 +105,7 @@ def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
 
 
 def kept_for_backward(shape: ModelShape, plan: Plan) -> float:
-    """Bytes of activations that one forward of `update_rows` rows keeps."""
+    """Bytes of activations kept by one forward pass of `update_rows` rows."""
     one_block = _alive(shape, plan, plan.update_rows)
     if not plan.checkpoints:
         return shape.num_blocks * one_block
@@ -114,7 +114,7 @@ def kept_for_backward(shape: ModelShape, plan: Plan) -> float:
 
 
 def forward_flops(shape: ModelShape, plan: Plan) -> float:
-    """Operations of one row's forward; two a multiply-add."""
+    """Operations of one row's forward pass; a multiply-add counts as two."""
     tokens = plan.image_tokens + plan.text_tokens
     linear = (
         shape.shared_weights * tokens + shape.image_weights * plan.image_tokens + shape.text_weights * plan.text_tokens
@@ -123,10 +123,10 @@ def forward_flops(shape: ModelShape, plan: Plan) -> float:
 
 
 def epoch_flops(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
-    """Operations of an epoch over all GPUs: rollout and update; encoding and decoding are small beside them."""
+    """Operations of an epoch over all GPUs, rollout and update; encoding and decoding are negligible."""
     forward = forward_flops(shape, plan)
     attention = _attention_flops(shape, plan.image_tokens + plan.text_tokens)
-    # Gradients of activations cost what the forward does (attention twice), those of weights as much again.
+    # Activation gradients cost as much as the forward pass (attention twice), weight gradients as much again.
     backward = forward + attention + (forward - attention if plan.full else 0.0)
     passes = (plan.forwards_without_gradient + 1 + plan.checkpoints) * forward + backward
     candidates = plan.groups * plan.group_size
@@ -138,7 +138,7 @@ def epoch_flops(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
 
 @dataclass(frozen=True)
 class RewardLoad:
-    """An epoch's scoring beside the time in which nobody waits for it."""
+    """Scoring time of an epoch and the time in which scoring can be hidden."""
 
     candidates: int
     scoring_seconds: float
@@ -146,12 +146,12 @@ class RewardLoad:
 
     @property
     def share(self) -> float:
-        """Of the service's time that is taken; above 1 the trainer waits, and needs that many times the service."""
+        """Fraction of the service's time in use; above 1 the trainer waits and needs that many times the capacity."""
         return self.scoring_seconds / self.free_seconds if self.free_seconds else math.inf
 
 
 def load_of_rewards(candidates: int, scores_per_second: float, free_seconds: float) -> RewardLoad:
-    """free_seconds: of an epoch, while scores come in: its rollout; with staleness its update too."""
+    """free_seconds: time per epoch that overlaps with scoring: the rollout; with staleness the update too."""
     return RewardLoad(candidates, candidates / scores_per_second, free_seconds)
 
 

@@ -1,6 +1,6 @@
-"""The sizes from which estimates are made: of a model as it is built, a run as it is configured, the GPUs at hand.
+"""Inputs of `trainer.doctor.estimates`: the sizes of a model, of a configured run and of the available GPUs.
 
-Enters: a family (weights or not), a configuration. Leaves: what `trainer.doctor.estimates` counts with.
+They are derived from a family (with or without weights) and a configuration.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from edit_r1.trainer.mathematics.schedule import num_trained_timesteps
 from edit_r1.trainer.models.base import ModelFamily
 
 _TEXT_MARKS = ("add_", "context", "txt_")
-"""In names of matrices that see text only."""
+"""Substrings in the names of matrices applied to text tokens only."""
 _ONCE_A_ROW = ("norm", "mod")
-"""In names of matrices that see one vector a row."""
+"""Substrings in the names of matrices applied to one vector per row."""
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """What the run will have."""
+    """The GPUs (or the CPU) a run will use."""
 
     count: int
     gigabytes: float
-    """Of each."""
+    """Memory of each."""
     teraflops: float
-    """What each sustains in training, not its data sheet."""
+    """Sustained in training by each, not the data-sheet figure."""
     kind: str = "GPU"
 
     def __str__(self) -> str:
@@ -42,9 +42,9 @@ class Gpus:
 
 
 def this_machine(count: int | None, gigabytes: float | None, teraflops: float | None) -> Gpus:
-    """What was said of the GPUs, completed by this machine's own, or by one H100 of 80 GB at 400 TFLOP/s.
+    """The given figures, completed by this machine's GPUs, or by one H100 with 80 GB at 400 TFLOP/s.
 
-    A machine without GPUs, of which nothing was said, is taken for what will train: its CPU.
+    On a machine without GPUs and with no figures given, the CPU is assumed to train.
     """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not found and (count, gigabytes, teraflops) == (None, None, None):
@@ -62,7 +62,7 @@ def _matmul_teraflops(size: int = 1024) -> float:
 
 
 def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
-    """The sizes of a model, weights or not."""
+    """The sizes of a model, with or without weights."""
     transformer: Any = family.transformer
     blocks = [part for part in transformer.modules() if type(part).__name__ in transformer._repeated_blocks]
     seen = {"shared": 0, "image": 0, "text": 0}
@@ -98,7 +98,7 @@ def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
 
 
 def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: int) -> Plan:
-    """The sizes of a run; on GPUs, where `precision: auto` is bfloat16."""
+    """The sizes of a run on GPUs, where `precision: auto` means bfloat16."""
     model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
     compute_bytes = 4 if model.precision == "float32" else 2
     return Plan(
@@ -123,7 +123,7 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
 
 
 def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConfig]]:
-    """What saves memory, from what costs least time; each builds on the ones before."""
+    """Changes that save memory, cheapest in time first; each builds on the previous ones."""
     model = config.model
 
     def with_model(**values: object) -> TrainConfig:
@@ -152,5 +152,5 @@ def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConf
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Whatever their precision."""
+    """Number of parameters, regardless of precision."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,6 +1,6 @@
-"""One evaluation: every held-out task edited once with fixed noise, scored by the service and by pluggable metrics.
+"""One evaluation: every held-out task is edited once with fixed noise and scored by the service and custom metrics.
 
-The noise of a task depends on the evaluation seed and the task's position only: before and after are paired.
+The noise of a task depends only on the evaluation seed and the task's position, so before and after are paired.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from edit_r1.trainer.types import EditTask
 Pictures = dict[int, tuple[Image.Image, Image.Image]]
 """(first source, edited) by task index."""
 Edits = dict[int, tuple[tuple[Image.Image, ...], Image.Image]]
-"""(sources, edited) by task index, in the order they were sent off."""
+"""(sources, edited) by task index, in the order of submission."""
 Part = list[tuple[int, EditTask, tuple[Image.Image, ...]]]
-"""(task index, task, sources), of one layout."""
+"""(task index, task, sources), all of one layout."""
 
 
 def evaluate(
@@ -49,15 +49,15 @@ def evaluate(
     num_pictures: int,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Evaluation, Pictures]:
-    """Edit all tasks with one policy by Euler steps; the result is the same on every process.
+    """Edit all tasks with one policy using Euler steps; the result is the same on every process.
 
-    num_pictures: how many of the first tasks' pictures come back. on_batch: called with the number of tasks done.
-    Raises RewardServiceUnavailable when not one edit got a score.
+    num_pictures: number of tasks whose images are returned. on_batch: called with the number of tasks done.
+    Raises RewardServiceUnavailable when no edit got a score.
     """
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
     tickets: list[Ticket] = []
-    # A sharded forward needs all processes: one that has no part left edits this one, and nobody keeps it.
+    # A sharded forward needs all processes: a process with no part left edits this one and discards the result.
     company = next(_parts([(0, tasks[0])], 1, choose_size))
     for part in processes.in_step(_parts(mine, batch_size, choose_size), together=policy.sharded):
         with policy.use(name):
@@ -74,13 +74,13 @@ def evaluate(
     everyones = sorted(processes.gather(records), key=lambda record: record.index)
     failures = processes.gather([failure for reward in rewards for failure in reward.failures])
     if all(record.reward is None for record in everyones):
-        raise RewardServiceUnavailable(f"none of {len(everyones)} edits got a score; the first: {failures[0]}")
+        raise RewardServiceUnavailable(f"none of {len(everyones)} edits got a score; first failure: {failures[0]}")
     shown = [(index, (sources[0], edited)) for index, (sources, edited) in edits.items() if index < num_pictures]
     return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather(shown))
 
 
 def _parts(tasks: Sequence[tuple[int, EditTask]], batch_size: int, choose_size: ChooseSize) -> Iterator[Part]:
-    """What is edited at once: tasks of one batch and one layout."""
+    """Sets of tasks to edit at once: one batch and one layout."""
     for start in range(0, len(tasks), batch_size):
         loaded = [(index, task, load_sources(task, choose_size)) for index, task in tasks[start : start + batch_size]]
         yield from by_layout(loaded, lambda one: one[2])
@@ -104,7 +104,7 @@ def edit_by_euler(
     generators: Sequence[torch.Generator],
     num_steps: int,
 ) -> list[Image.Image]:
-    """One edit of each row by the policy in use; all of one layout, row i with noise from generators[i]."""
+    """Edit each row with the active policy; all rows have one layout, row i uses noise from generators[i]."""
     size = sources[0][0].size
     conditioning = family.encode(instructions, sources)
     noise = family.initial_noise(generators, size)

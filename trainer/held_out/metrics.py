@@ -1,6 +1,6 @@
 """Evaluation metrics by import path: `package.module:function`, called with (task, edited image), returns a float.
 
-No torch here: a wrong path is found before any model is loaded.
+Does not import torch, so that a wrong path is found before any model is loaded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Metric = Callable[[EditTask, Image.Image], float]
 
 
 def load_metrics(paths: Mapping[str, str]) -> dict[str, Metric]:
-    """Import every metric. Raises ConfigError for a path that leads nowhere."""
+    """Import every metric. Raises ConfigError for a path that does not resolve."""
     return {name: _load(name, path) for name, path in paths.items()}
 
 
 def measure(metrics: Mapping[str, Metric], task: EditTask, edited: Image.Image) -> dict[str, float]:
-    """Every metric of one edit. Raises DataError naming metric and task when one fails."""
+    """Compute every metric of one edit. Raises DataError naming metric and task when one fails."""
     return {name: _measure(name, metric, task, edited) for name, metric in metrics.items()}
 
 
@@ -30,7 +30,7 @@ def _measure(name: str, metric: Metric, task: EditTask, edited: Image.Image) -> 
     try:
         return float(metric(task, edited))
     except Exception as error:
-        # A metric is somebody else's code: whatever it raises, the person needs to know for which task.
+        # Metrics are third-party code: whatever one raises, the user needs to know for which task.
         raise DataError(
             f"evaluation metric {name!r} failed on the task {task.instruction!r} of {task.source_paths[0]}: "
             f"{type(error).__name__}: {error}"
@@ -40,7 +40,7 @@ def _measure(name: str, metric: Metric, task: EditTask, edited: Image.Image) -> 
 def _load(name: str, path: str) -> Metric:
     module, colon, attribute = path.partition(":")
     if not colon:
-        raise ConfigError(f"evaluation.metrics.{name} = {path!r} must read package.module:function")
+        raise ConfigError(f"evaluation.metrics.{name} = {path!r} must be package.module:function")
     try:
         metric: Metric = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

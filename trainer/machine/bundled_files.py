@@ -1,8 +1,8 @@
-"""Files of the package by their path in the repository, from any directory, e.g. `worlds/shapes/nft.yaml`.
+"""Finds package files by their path in the repository, from any directory, e.g. `worlds/shapes/nft.yaml`.
 
-    find("worlds/shapes/editor")     # as it is where there is one, else the installed package's
+    find("worlds/shapes/editor")     # unchanged if it exists, else the installed package's copy
 
-What is written down (a run's configuration, its report) keeps the short name: it means the same on every machine.
+Saved files (a run's configuration, its report) keep the short name, which means the same on every machine.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "worlds"
-"""The package whose files are named so; a path that begins otherwise is the caller's own."""
+"""The package whose files are looked up; any other path is the caller's own."""
 
 
 def find(name: str) -> str:
-    """A path `worlds/...` that is not there from the working directory becomes the package's own, if it has it."""
+    """Resolve a `worlds/...` path missing from the working directory to the package's own file, if there is one."""
     path = Path(name)
     if path.is_absolute() or path.parts[:1] != (_PACKAGE,) or ".." in path.parts or path.exists():
         return name
@@ -24,5 +24,5 @@ def find(name: str) -> str:
 
 
 def find_path(path: Path) -> Path:
-    """The same for a path."""
+    """`find` for a Path."""
     return Path(find(str(path)))

@@ -1,6 +1,6 @@
-"""Weights that wait in main memory: a module is on the accelerator while it is needed, and nothing is copied back.
+"""CPU offloading of frozen weights: a module is on the accelerator only while in use, and nothing is copied back.
 
-For text encoders, which work once a group and would fill an accelerator for the rest of the epoch.
+Meant for text encoders, which run once per group and would otherwise occupy the accelerator for the whole epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 
 
 class Offloaded:
-    """Frozen modules on the CPU; their weights are pinned, so that they come quickly."""
+    """Frozen modules on the CPU; their weights are pinned for fast transfers."""
 
     def __init__(self, modules: Sequence[nn.Module], device: torch.device) -> None:
         tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
@@ -25,7 +25,7 @@ class Offloaded:
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """The modules are on the device inside."""
+        """Inside the block, the modules are on the device."""
         for tensor, data in self._resting:
             tensor.data = data.to(self._device, non_blocking=True)
         try:

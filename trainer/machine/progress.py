@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: bars on a terminal, lines everywhere, nothing off the main process."""
+"""Progress output of a run: bars on a terminal, plain lines everywhere, nothing outside the main process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Bar(Protocol):
-    """Counts up."""
+    """Callable that advances a progress bar."""
 
     def __call__(self, amount: int = 1) -> None:
         """Advance by `amount`."""
@@ -33,18 +33,18 @@ class Display:
         )
 
     def say(self, line: str) -> None:
-        """A line for people, above the bars."""
+        """Print a line above the bars."""
         self._progress.console.print(line, markup=False, soft_wrap=True)
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Bars move inside."""
+        """Animate the bars inside the block."""
         with self._progress:
             yield
 
     @contextmanager
     def bar(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
-        """A bar that is there while the block runs."""
+        """A bar shown while the block runs."""
         task: TaskID = self._progress.add_task(name, total=total, completed=done)
 
         def advance(amount: int = 1) -> None:

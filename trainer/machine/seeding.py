@@ -1,7 +1,7 @@
 """Random numbers that belong to a sample, not to a process.
 
-Every draw of noise is seeded by what it is for: (seed, purpose, epoch, group, candidate). So two processes draw what
-one would, and a resumed run draws what the uninterrupted one would have drawn.
+Every draw of noise is seeded by its use: (seed, purpose, epoch, group, candidate). So two processes draw the same noise
+as one, and a resumed run draws the same noise as an uninterrupted one.
 """
 
 from __future__ import annotations

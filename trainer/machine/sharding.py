@@ -1,7 +1,7 @@
-"""FSDP2: weights spread over the processes, each layer gathered for its forward and dropped again.
+"""FSDP2: weights are sharded over the processes; each layer is gathered for its forward pass and freed afterwards.
 
-Enters: modules on the CPU. Leaves: the same modules, every parameter a DTensor of which each process holds a part.
-Gradients are *summed* over the processes, as everywhere here: the loss is divided by the samples of all.
+Modules on the CPU are sharded in place: every parameter becomes a DTensor of which each process holds a part.
+Gradients are *summed* over the processes, as everywhere here: the loss is already divided by the samples of all.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Sharder:
     """Shards modules over all processes."""
 
     def __init__(self, device: torch.device, num_processes: int, compute_dtype: torch.dtype) -> None:
-        """compute_dtype: what float32 weights are cast to for a forward; gradients are summed in float32."""
+        """compute_dtype: dtype that float32 weights are cast to for a forward pass; gradients are summed in float32."""
         self._device = device
         self._mesh = init_device_mesh(device.type, (num_processes,))
-        # Inputs are not cast here: families do that, and what they leave in float32 is meant to be.
+        # Inputs are not cast here: families do that, and what they leave in float32 is meant to stay so.
         self._precision = MixedPrecisionPolicy(
             param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
@@ -32,8 +32,8 @@ class Sharder:
     ) -> None:
         """Shard a diffusers or transformers model block by block.
 
-        cast: compute in `compute_dtype`; else in the dtype that the weights have. whole: parameters that every process
-        keeps; they are moved to the device.
+        cast: compute in `compute_dtype`; otherwise in the weights' own dtype. whole: parameters that every process
+        keeps in full; they are moved to the device.
         """
         blocks = {*(getattr(module, "_repeated_blocks", None) or getattr(module, "_no_split_modules", None) or ())}
         precision = self._precision if cast else MixedPrecisionPolicy(cast_forward_inputs=False)
@@ -53,24 +53,24 @@ class Sharder:
 
 
 def reshard(module: nn.Module) -> None:
-    """Drop gathered weights; needed after shards were written to, since the root keeps its own after a forward."""
+    """Free gathered weights; needed after writing to shards, since the root keeps its own gathered after a forward."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part that this process has, sharing its memory; a plain tensor is its own."""
+    """The shard of this process, sharing its memory; a plain tensor is returned as is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of it, on every process; a collective for a DTensor."""
+    """The full tensor on every process; a collective for a DTensor."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def rejoined(part: Tensor, like: Tensor) -> Tensor:
-    """A part made into the kind of tensor that `like` is."""
+    """Turn a local shard into the same kind of tensor as `like`."""
     if not isinstance(like, DTensor):
         return part
     return DTensor.from_local(
@@ -79,7 +79,7 @@ def rejoined(part: Tensor, like: Tensor) -> Tensor:
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """All of a tensor, which every process has, made into the kind of tensor that `like` is."""
+    """Turn a full tensor, present on every process, into the same kind of tensor as `like`."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -1,9 +1,9 @@
-"""Rewards to advantages to optimality.
+"""From rewards to advantages to optimality.
 
-Enters: the rewards of an epoch, gathered over all processes, NaN where a score is missing.
-Leaves: advantages and optimality of the same shape, NaN in the same places. A missing score takes no part in any mean
-or standard deviation: its group's other members get what they would have got had it never been sampled.
-Legend: P groups of an epoch, G candidates a group.
+Takes the rewards of an epoch, gathered over all processes, with NaN where a score is missing, and returns advantages
+and optimality of the same shape with NaN in the same places. A missing score is excluded from every mean and standard
+deviation, as if the candidate had never been sampled.
+Legend: P groups per epoch, G candidates per group.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ STD_FLOOR = 1e-4
 def advantages(
     rewards_P_G: Float[Tensor, "P G"], *, std: StdScope = "global", in_global_std_P: Bool[Tensor, " P"] | None = None
 ) -> Float[Tensor, "P G"]:
-    """A = (r - mean of the group) / (std + 1e-4), in float64; std is the population's (divided by n).
+    """A = (r - mean of the group) / (std + 1e-4), in float64; std is the population std (divided by n).
 
-    `std="global"` takes one std over all rewards of the epoch, or of the groups named by `in_global_std_P`;
-    `std="group"` takes each group's own. Source: arXiv:2510.16888 Section 2.1, Eq. 7 with Z_c = adv_clip std.
+    `std="global"` uses one std over all rewards of the epoch, or of the groups selected by `in_global_std_P`;
+    `std="group"` uses each group's own. Source: arXiv:2510.16888 Section 2.1, Eq. 7 with Z_c = adv_clip std.
     """
     rewards = rewards_P_G.double()
     mean = rewards.nanmean(dim=1, keepdim=True)
@@ -42,9 +42,9 @@ def weighted_advantages(
     std: StdScope = "global",
     in_global_std_P: Bool[Tensor, " P"] | None = None,
 ) -> Float[Tensor, "P G"]:
-    """Several rewards, each made an advantage by itself, then A = sum(w A_i) / sum(w).
+    """Combine several rewards: one advantage each, then A = sum(w A_i) / sum(w).
 
-    So a reward counts by its weight and not by how widely it happens to spread.
+    So the influence of a reward depends on its weight, not on its spread.
     """
     parts = [
         weights[name] * advantages(rewards, std=std, in_global_std_P=in_global_std_P)
@@ -58,14 +58,14 @@ def optimality(
 ) -> Float[Tensor, "P G"]:
     """The weight of the positive branch, rho = clip(A / adv_clip / 2 + 1/2, 0, 1). Source: arXiv:2510.16888 Eq. 7.
 
-    Modes change A first: `positive_only` and `negative_only` zero the other sign, `one_only` is 1 where A > 0 and else
-    0, `binary` is the sign of A.
+    Modes change A first: `positive_only` and `negative_only` zero the other sign, `one_only` is 1 where A > 0 and 0
+    elsewhere, `binary` is the sign of A.
     """
     return (apply_mode(advantages_P_G, mode) / adv_clip / 2.0 + 0.5).clamp(0.0, 1.0)
 
 
 def group_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, " P"]:
-    """Population standard deviation of each group's present rewards; NaN for a group without any."""
+    """Population standard deviation of each group's present rewards; NaN for a group that has none."""
     centred = rewards_P_G - rewards_P_G.nanmean(dim=1, keepdim=True)
     return centred.square().nanmean(dim=1).sqrt()
 
@@ -77,7 +77,7 @@ def global_std(rewards_P_G: Float[Tensor, "P G"]) -> Float[Tensor, ""]:
 
 
 def apply_mode(advantages_P_G: Float[Tensor, "P G"], mode: AdvantageMode) -> Float[Tensor, "P G"]:
-    """Advantages as a mode wants them; see `optimality`."""
+    """Advantages reshaped by a mode; see `optimality`."""
     if mode == "positive_only":
         return advantages_P_G.clamp(min=0.0)
     if mode == "negative_only":

@@ -1,11 +1,11 @@
-"""The group filter: which groups of an epoch may teach, and why the others may not.
+"""The group filter: which groups of an epoch are trained on, and why the others are dropped.
 
-Enters: the epoch's rewards, NaN where a score is missing. Leaves: a keep-mask with a reason for every dropped group.
-Legend: P groups, G candidates a group.
+Takes the epoch's rewards, NaN where a score is missing; returns a keep-mask with a reason for every dropped group.
+Legend: P groups, G candidates per group.
 Source: arXiv:2510.16888 Section 2.3, tau_mean = 0.9 and tau_spread = 0.05.
-Deviation: the paper says "variance"; the reference code compares the standard deviation, and so does `spread="std"`.
+Deviation: the paper says "variance"; the reference code compares the standard deviation, as does `spread="std"`.
 """
-# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+# ruff: noqa: N815 - field names include their dimensions, as argument names do
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ BELOW_QUORUM = "below_quorum"
 
 @dataclass(frozen=True)
 class FilterThresholds:
-    """What the rules compare with, in units of the reward ([0, 1])."""
+    """Thresholds of the rules, in units of the reward ([0, 1])."""
 
     tau_mean: float = 0.9
     tau_spread: float = 0.05
     spread: Spread = "std"
     min_range: float = 0.05
     quorum: int = 2
-    """A group with fewer scored candidates is dropped under every rule."""
+    """Minimum number of scored candidates; a group with fewer is dropped under every rule."""
 
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """Statistics over each group's present rewards; NaN for a group without any."""
+    """Statistics over each group's present rewards; NaN for a group that has none."""
 
     mean_P: Float[Tensor, " P"]
     spread_P: Float[Tensor, " P"]
@@ -50,7 +50,7 @@ class KeepMask:
 
     kept_P: Bool[Tensor, " P"]
     reasons: tuple[str | None, ...]
-    """For each group why it was dropped: the rule's name or `below_quorum`; None for a kept group."""
+    """Reason for each dropped group: the rule's name or `below_quorum`; None for a kept group."""
 
 
 def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds: FilterThresholds) -> KeepMask:
@@ -70,7 +70,7 @@ def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds:
 
 
 def num_dropped_by_rule(rewards_P_G: Float[Tensor, "P G"], thresholds: FilterThresholds) -> dict[str, int]:
-    """How many groups each rule would drop, so that a log shows what another choice would have done."""
+    """Number of groups each rule would drop, so that the log shows the effect of other choices."""
     return {
         rule: int((~filter_groups(rewards_P_G, rule, thresholds).kept_P).sum())
         for rule in ("paper", "strict", "range", "none")

@@ -1,6 +1,6 @@
 """The rectified flow between data and noise: points on it, velocities, and the data a velocity points at.
 
-Enters: latents, noise, times. Leaves: latents. Pure; every formula of the path stands here once.
+Pure functions on latents, noise and times; every formula of the path is defined here once.
 
 x_t = (1 - t) x0 + t noise,  v = dx_t/dt = noise - x0,  x0 = x_t - t v,  t in [0, 1].
 Legend: B batch; a latent is [B, ...], whatever layout the model family uses.

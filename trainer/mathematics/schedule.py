@@ -1,7 +1,7 @@
-"""Schedules: how fast the old policy and the EMA follow, and how many timesteps a sample is trained on.
+"""Schedules: decay of the old policy and the EMA, and the number of timesteps a sample is trained on.
 
-Enters: counts. Leaves: a decay in [0, 1) or a count. Pure, no torch.
-A copy follows as copy <- decay copy + (1 - decay) policy.
+Pure functions from counts to a decay in [0, 1) or a count; no torch.
+A copy is updated as copy <- decay copy + (1 - decay) policy.
 """
 
 from __future__ import annotations
@@ -29,5 +29,5 @@ def ema_decay(step: int, limit: float = 0.9) -> float:
 
 
 def num_trained_timesteps(rollout_steps: int, wanted: int | None = None) -> int:
-    """K, the timesteps of the rollout's grid that a sample is trained on: `wanted`, or int(0.99 steps)."""
+    """K, the number of timesteps of the rollout grid each sample is trained on: `wanted`, or int(0.99 steps)."""
     return wanted if wanted is not None else max(1, int(rollout_steps * 0.99))

@@ -1,4 +1,4 @@
-"""Which size pictures are trained at: one for all, or the bucket whose shape is nearest to the source's. Pure.
+"""Image sizes for training: one for all, or the bucket with the aspect ratio nearest to the source's. Pure.
 
 Legend: sizes are (width, height) in pixels.
 """
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 ImageSize = tuple[int, int]
 Layout = tuple[ImageSize, ...]
-"""What has to agree for groups to share a batch: the sizes of their sources, in order."""
+"""The sizes of a group's sources, in order; groups must have the same layout to share a batch."""
 ChooseSize = Callable[[ImageSize], ImageSize]
-"""A picture's own size -> the size it is trained at."""
+"""An image's own size -> the size it is trained at."""
 
 
 def layout_of(sources: Sequence[Image.Image]) -> Layout:
@@ -27,7 +27,7 @@ def layout_of(sources: Sequence[Image.Image]) -> Layout:
 def bucket_sizes(area: int, multiple: int, max_ratio: float) -> tuple[ImageSize, ...]:
     """Sizes of about `area` pixels, both sides multiples of `multiple`, the longer at most max_ratio times the shorter.
 
-    The square nearest to the area, and for every width the height that comes nearest to it.
+    Includes the square nearest to the area and, for every width, the height that comes nearest to the area.
     """
     side = max(1, round(math.sqrt(area) / multiple)) * multiple
     sizes = {(side, side)}
@@ -40,17 +40,17 @@ def bucket_sizes(area: int, multiple: int, max_ratio: float) -> tuple[ImageSize,
 
 
 def nearest_size(size: ImageSize, buckets: Sequence[ImageSize]) -> ImageSize:
-    """The bucket whose ratio of sides is nearest to the picture's, on a logarithmic scale; of equals the largest."""
+    """The bucket whose aspect ratio is nearest to the image's on a log scale; the largest in case of a tie."""
     ratio = math.log(size[0] / size[1])
     return min(buckets, key=lambda one: (abs(math.log(one[0] / one[1]) - ratio), -one[0] * one[1]))
 
 
 def one_size(size: ImageSize) -> ChooseSize:
-    """All pictures at this size."""
+    """Use this size for all images."""
     return lambda _: size
 
 
 def buckets(area: int, multiple: int, max_ratio: float) -> ChooseSize:
-    """Every picture at the nearest of `bucket_sizes`."""
+    """Use the nearest of `bucket_sizes` for each image."""
     sizes = bucket_sizes(area, multiple, max_ratio)
     return lambda size: nearest_size(size, sizes)

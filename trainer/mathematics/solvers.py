@@ -1,8 +1,8 @@
-"""Solvers from noise to data on a given grid: of the flow's ODE, and of a stochastic process with the same marginals.
+"""Solvers from noise to data on a given grid: for the flow's ODE, and for an SDE with the same marginals.
 
-Enters: a velocity function, noise, and the model's own sigma grid. Leaves: clean latents.
-Pure: the grid, the noise and the model are arguments. Coefficients are computed in float64 (they hold differences of
-logarithms near sigma = 1), the latents stay in their own dtype.
+They take a velocity function, noise and the model's own sigma grid, and return clean latents.
+Pure: the grid, the noise and the model are arguments. Coefficients are computed in float64 (they contain differences of
+logarithms near sigma = 1); the latents keep their own dtype.
 """
 
 import math
@@ -22,7 +22,7 @@ VelocityFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class StepCoefficients:
-    """One solver step x <- x_weight x + data_weight (x0 + extrapolation (x0 - x0 of the step before))."""
+    """One solver step x <- x_weight x + data_weight (x0 + extrapolation (x0 - x0 of the previous step))."""
 
     x_weight: float
     data_weight: float
@@ -34,7 +34,7 @@ def dpm_solver_2m(
 ) -> Float[Tensor, " B *latent"]:
     """Second-order multistep DPM-Solver++ in data prediction (midpoint form), the rollout's solver.
 
-    `sigmas` falls from at most 1 to 0 over steps + 1 points. Source: arXiv:2211.01095 Algorithm 2.
+    `sigmas` decreases from at most 1 to 0 over steps + 1 points. Source: arXiv:2211.01095 Algorithm 2.
     """
     x, previous_x0 = noise, None
     for step, coefficients in enumerate(dpm_solver_coefficients(sigmas)):
@@ -77,7 +77,7 @@ def stochastic_step(
     noise_level: float,
     largest: float,
 ) -> StochasticStep:
-    """A step of the SDE that has the flow's marginals. Source: arXiv:2505.05470 Eq. 9.
+    """One step of the SDE with the flow's marginals. Source: arXiv:2505.05470 Eq. 9.
 
     s = noise_level sqrt(sigma / (1 - sigma)),  dt = sigma_next - sigma < 0
     mean = x + (v + s^2 / (2 sigma) (x + (1 - sigma) v)) dt,   std = s sqrt(-dt)
@@ -99,9 +99,10 @@ def stochastic(
     *,
     noise_level: float,
 ) -> Float[Tensor, "points B *latent"]:
-    """Flow-GRPO's rollout: all points from noise to data. The last step is the ODE's: noise on data would be seen.
+    """Flow-GRPO's rollout: all points from noise to data. The last step follows the ODE, since noise there would be
+    visible.
 
-    step_noise: standard normal, one a step but the last.
+    step_noise: standard normal, one entry for each step except the last.
     """
     grid = sigmas.double().tolist()
     points, last = [noise], len(grid) - 2
@@ -122,8 +123,8 @@ def dpm_solver_coefficients(sigmas: Float[Tensor, " points"]) -> list[StepCoeffi
 
     With h = lambda_next - lambda and r = h_previous / h:
         x_weight = sigma_next / sigma,  data_weight = alpha_next (1 - e^-h),  extrapolation = 1 / (2 r).
-    The step from sigma = 1 (lambda = -inf), the one after it (no finite lambda before it), and the last one are first
-    order, extrapolation 0. Raises ValueError when the grid does not fall strictly to 0 from at most 1.
+    The step from sigma = 1 (lambda = -inf), the one after it (no finite previous lambda) and the last one are first
+    order, with extrapolation 0. Raises ValueError unless the grid decreases strictly from at most 1 to 0.
     """
     grid = sigmas.double().tolist()
     _check_grid(grid)
@@ -132,7 +133,7 @@ def dpm_solver_coefficients(sigmas: Float[Tensor, " points"]) -> list[StepCoeffi
     steps = []
     for i in range(last + 1):
         alpha_next = 1.0 - grid[i + 1]
-        # e^-h written without lambda, which is infinite at both ends of the grid.
+        # e^-h, computed without lambda, which is infinite at both ends of the grid.
         decay = (grid[i + 1] / alpha_next) * ((1.0 - grid[i]) / grid[i])
         second_order = 0 < i < last and math.isfinite(lambdas[i - 1])
         ratio = (lambdas[i + 1] - lambdas[i]) / (lambdas[i] - lambdas[i - 1]) if second_order else 0.0
@@ -149,4 +150,4 @@ def _log_snr(sigma: float) -> float:
 def _check_grid(grid: list[float]) -> None:
     falls = all(a > b for a, b in pairwise(grid))
     if len(grid) < 2 or grid[0] > 1.0 or grid[-1] != 0.0 or not falls:
-        raise ValueError(f"sigmas must fall strictly from at most 1 to exactly 0, got {grid}")
+        raise ValueError(f"sigmas must decrease strictly from at most 1 to exactly 0, got {grid}")

@@ -1,4 +1,4 @@
-"""Model families by name. Importing this imports no torch: a family's file is imported when a run loads it."""
+"""Model families by name. Does not import torch; a family's module is imported when a run loads it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FamilyEntry:
-    """What is known of a family without loading it."""
+    """Facts about a family that are available without loading it."""
 
     path: str
     """package.module:Class."""
     pipeline: str
-    """Class of diffusers whose weights it loads, as a pipeline's model_index.json names it."""
+    """The diffusers pipeline class whose weights it loads, as named in model_index.json."""
     max_sources: int
-    """Source images a task may have; the class says the same."""
+    """Maximum number of source images per task; the same as the class attribute."""
 
 
 FAMILIES = {
@@ -36,11 +36,11 @@ FAMILIES = {
     ),
     "flux2_klein": FamilyEntry("edit_r1.trainer.models.flux2_klein:Flux2Klein", "Flux2KleinPipeline", max_sources=4),
 }
-"""Family name -> its entry. Anybody else's family is named by its import path, package.module:Class."""
+"""Family name -> its entry. Third-party families are named by import path, package.module:Class."""
 
 
 def family_class(name: str) -> type[ModelFamily]:
-    """The class of a family. Raises ConfigError for a name or an import path that leads nowhere."""
+    """The class of a family. Raises ConfigError for an unknown name or an import path that does not resolve."""
     module, _, attribute = (FAMILIES[name].path if name in FAMILIES else name).partition(":")
     try:
         found: type[ModelFamily] = getattr(import_module(module), attribute)
@@ -50,10 +50,10 @@ def family_class(name: str) -> type[ModelFamily]:
 
 
 def family_of_pipeline(pipeline: str) -> str | None:
-    """Name of the family that loads this class of diffusers; None: no family of ours does."""
+    """Name of the built-in family that loads this diffusers pipeline class; None when there is none."""
     return next((name for name, entry in FAMILIES.items() if entry.pipeline == pipeline), None)
 
 
 def max_sources(name: str) -> int:
-    """Source images a task of this family may have. Imports somebody else's family. Raises ConfigError."""
+    """Maximum number of source images per task. Imports third-party families. Raises ConfigError."""
     return FAMILIES[name].max_sources if name in FAMILIES else family_class(name).max_sources

@@ -1,9 +1,9 @@
-"""What the trainer needs of an image editor, and the conditioning that travels between its parts.
+"""The interface the trainer needs from an image editor, and the conditioning passed between its parts.
 
-LoRA, solver, loss, EMA and checkpoints see only this surface, never a family's name. Mathematics is shared, glue is
-not: a new family is one new file.
-Legend: B rows, [...] one latent in the family's own layout. Rows of one call have one *layout*: as many source images
-of the same sizes; the edit has the size of the first.
+LoRA, solver, loss, EMA and checkpoints use only this interface, never a family's name. The mathematics is shared; the
+glue code is not: a new family is one new file.
+Legend: B rows, [...] one latent in the family's own layout. All rows of a call share one *layout*: the same number of
+source images with the same sizes; the edited image has the size of the first.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What an editor is conditioned on, for B rows; families choose the names."""
+    """The editor's conditioning for B rows; families choose the names."""
 
     batched: Mapping[str, Tensor]
-    """Tensors whose first dimension is the row, [B, ...]. Where texts differ in length, [B, L, ...] holds zeros after
-    the text's end, and a mask of the family's tells which."""
+    """Tensors whose first dimension is the row, [B, ...]. Where texts differ in length, [B, L, ...] is zero-padded at
+    the end, and the family includes a mask."""
     shared: Mapping[str, Tensor]
     """Tensors that are the same for every row, such as position ids."""
 
@@ -43,13 +43,13 @@ class Conditioning:
 
     @staticmethod
     def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
-        """All rows of all parts, of one layout; the shared tensors are the first part's."""
+        """All rows of all parts, which must have one layout; the shared tensors are taken from the first part."""
         names = parts[0].batched
         return Conditioning({n: _concatenate([part.batched[n] for part in parts]) for n in names}, parts[0].shared)
 
 
 def _concatenate(values: Sequence[Tensor]) -> Tensor:
-    """Along the rows; those that are shorter in dimension 1 are padded with zeros."""
+    """Concatenate along the rows; tensors shorter in dimension 1 are zero-padded."""
     if values[0].ndim > 1:
         longest = max(value.shape[1] for value in values)
         values = [_pad(value, longest) for value in values]
@@ -66,23 +66,23 @@ class LoadOptions:
     """How a family is loaded."""
 
     guidance: float
-    """The family's guidance, used in every forward."""
+    """The family's guidance, used in every forward pass."""
     device: torch.device
     precision: Precision = "auto"
     """auto: bfloat16 on an accelerator, float32 on a CPU."""
     max_text_tokens: int | None = None
-    """None: the tokenizer's own limit."""
+    """None means the tokenizer's own limit."""
     gradient_checkpointing: bool = False
     trains_all: bool = False
-    """All of the transformer is trained: its weights are float32, whatever forwards compute in."""
+    """Whether the whole transformer is trained; its weights are then float32, whatever the compute precision."""
     will_be_sharded: bool = False
-    """Transformer and text encoders stay on the CPU: sharding moves them piece by piece."""
+    """Keep transformer and text encoders on the CPU; sharding moves them piece by piece."""
     offload_text_encoders: bool = False
-    """Text encoders are on the device only while they work."""
+    """Keep text encoders on the device only while they are in use."""
     quantization: Quantization = "none"
     """How the frozen weights of transformer and text encoders are stored."""
     without_weights: bool = False
-    """A skeleton that can be counted and measured, not run; see `trainer.models.skeleton`."""
+    """Load a skeleton that can be inspected but not run; see `trainer.models.skeleton`."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -92,8 +92,8 @@ class LoadOptions:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def from_pretrained(self, pipeline_class: Any, path: str) -> Any:
-        """The pipeline, its modules frozen, in their dtypes and where they belong. Raises ConfigError."""
-        # The VAE stays in float32: in bfloat16 its decoding is visibly coarser than one step of 1/255.
+        """Load the pipeline with frozen modules in the right dtypes and on the right devices. Raises ConfigError."""
+        # The VAE stays in float32: in bfloat16 its decoding error is visibly larger than one step of 1/255.
         dtypes = {"default": self.dtype, "vae": torch.float32}
         if self.trains_all:
             dtypes["transformer"] = torch.float32
@@ -108,9 +108,9 @@ class LoadOptions:
         return pipeline
 
     def settle(self, modules: Mapping[str, nn.Module]) -> None:
-        """Freeze the modules of an editor and move them where they belong; for pipelines of any library.
+        """Freeze an editor's modules and move them to their devices; works for pipelines of any library.
 
-        modules: by name, the trained one `transformer`, those that only encode `text_encoder...`.
+        modules: by name; the trained one is `transformer`, text encoders are `text_encoder...`.
         """
         for name, module in modules.items():
             module.requires_grad_(False).eval()
@@ -121,32 +121,32 @@ class LoadOptions:
             transformer.enable_gradient_checkpointing()
 
     def _stays(self, name: str) -> bool:
-        """Whether a component is not moved to the device as a whole."""
+        """Whether a component must not be moved to the device as a whole."""
         text = name.startswith("text_encoder")
         return (self.will_be_sharded and (text or name == "transformer")) or (self.offload_text_encoders and text)
 
 
 class ModelFamily(ABC):
-    """An image editor as the trainer sees it. All weights are frozen; adapters are added by the policy."""
+    """Interface of an image editor. All weights are frozen; adapters are added by the policy."""
 
     max_sources: ClassVar[int]
-    """Source images a task may have."""
+    """Maximum number of source images per task."""
     lora_targets: ClassVar[tuple[str, ...]]
-    """Names (suffixes) of the modules that adapters go to by default."""
+    """Name suffixes of the modules that get adapters by default."""
     transformer: nn.Module
-    """The part that is trained; a diffusers model with the PEFT mixin."""
+    """The trained part; a diffusers model with the PEFT mixin."""
     dtype: torch.dtype
-    """What the transformer computes in."""
+    """Compute dtype of the transformer."""
     vae: nn.Module
-    """Between pictures and latents; frozen."""
+    """Converts between images and latents; frozen."""
     max_text_tokens: int
-    """Tokens of text in a row: what texts are padded or cut to, or what to reckon with where neither is done."""
+    """Text length in tokens: the pad/truncate length, or an estimate for families that do neither."""
     text_encoders: tuple[nn.Module, ...]
-    """Frozen parts that only `encode` needs."""
+    """Frozen modules needed only by `encode`."""
     size_multiple: int
-    """Width and height of every picture are multiples of this many pixels."""
+    """Width and height of every image must be multiples of this many pixels."""
     offloaded: Offloaded | None = None
-    """Brings the text encoders to the device for `encode`, where they are not there."""
+    """Moves offloaded text encoders to the device for `encode`; None when they are resident."""
 
     @classmethod
     @abstractmethod
@@ -155,13 +155,13 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def num_cut_tokens(self, instruction: str) -> int:
-        """Tokens of an instruction that the text encoder would not be shown because it is too long; 0: all are."""
+        """Number of tokens of an instruction cut off because it is too long for the text encoder; 0 if it fits."""
 
     @torch.no_grad()
     def encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Condition on B instructions and their source images, all of one layout; no gradient.
+        """Encode B instructions and their source images, all of one layout, without gradients.
 
-        Raises DataError for more source images than the family takes, or none.
+        Raises DataError for no source images or more than the family accepts.
         """
         for text, images in zip(instructions, sources, strict=True):
             if not 1 <= len(images) <= self.max_sources:
@@ -178,7 +178,7 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
-        """Standard normal latents [B, ...] float32 of an edit of this size, row i from generators[i]."""
+        """Standard normal latents [B, ...] float32 for an edit of this size, row i drawn from generators[i]."""
 
     @abstractmethod
     def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
@@ -190,14 +190,14 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
-        """B edited images of this size; no gradient."""
+        """Decode B edited images of this size, without gradients."""
 
     def grid(self, size: ImageSize) -> tuple[int, int]:
-        """(rows, columns) of tokens of a picture of this size."""
+        """(rows, columns) of tokens of an image of this size."""
         return size[1] // self.size_multiple, size[0] // self.size_multiple
 
     def check_size(self, size: ImageSize) -> None:
-        """Raises ConfigError when pictures of this size have no latents."""
+        """Raises ConfigError when images of this size cannot be encoded."""
         if any(side % self.size_multiple for side in size):
             raise ConfigError(
                 f"model.width x model.height = {size[0]}x{size[1]}: both must be multiples of {self.size_multiple}"

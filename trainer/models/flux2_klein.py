@@ -1,7 +1,7 @@
-"""FLUX.2 [klein]: several source images follow the noisy latents in one token sequence, told apart by a time index.
+"""FLUX.2 [klein]: source images follow the noisy latents in one token sequence, distinguished by a time index.
 
 Latents are normalised 2x2 patches: [B, S tokens, 4 C channels]. Conditioning: three layers of a Qwen3 language model,
-source latents. The distilled checkpoints take no guidance; the base ones are trained without a negative branch.
+source latents. Distilled checkpoints take no guidance; base checkpoints are trained without a negative branch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIME_STEP = 10  # between the time indices of sources; the edit's is 0
 
 
 class Flux2Klein(ModelFamily):
-    """A Flux2KleinPipeline as the trainer sees it."""
+    """ModelFamily for a Flux2KleinPipeline."""
 
     max_sources = 4
     lora_targets = (
@@ -53,11 +53,11 @@ class Flux2Klein(ModelFamily):
 
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> Flux2Klein:
-        """Load from a pipeline directory or hub name; see ModelFamily.load."""
+        """Load from a pipeline directory or Hub name; see ModelFamily.load."""
         return cls(options.from_pretrained(Flux2KleinPipeline, path), options)
 
     def num_cut_tokens(self, instruction: str) -> int:
-        """What does not fit with the chat template around it."""
+        """Tokens beyond the limit, counted with the chat template."""
         turn = [{"role": "user", "content": instruction}]
         text = self._pipeline.tokenizer.apply_chat_template(
             turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
@@ -66,7 +66,7 @@ class Flux2Klein(ModelFamily):
         return max(0, length - self.max_text_tokens)
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Text through the language model, each source through the VAE."""
+        """Encode the text with the language model and each source with the VAE."""
         tokens, text_ids = self._pipeline.encode_prompt(
             prompt=list(instructions), device=self._options.device, max_sequence_length=self.max_text_tokens
         )
@@ -79,18 +79,18 @@ class Flux2Klein(ModelFamily):
         )
 
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
-        """Noise in the layout of diffusers, packed, so that a seed means what it means there."""
+        """Noise drawn in diffusers' layout and then packed, so that a seed gives the same noise as in diffusers."""
         shape = (1, self._pipeline.transformer.config.in_channels, *self.grid(size))
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         return _pack(noise).to(self._options.device)
 
     def sigmas(self, num_steps: int, size: ImageSize) -> Tensor:
-        """The scheduler's grid, shifted by what was fitted for this image size and number of steps."""
+        """The scheduler's grid, with the shift fitted for this image size and number of steps."""
         mu = compute_empirical_mu(math.prod(self.grid(size)), num_steps)
         return sigmas_at(self._pipeline.scheduler, num_steps, mu)
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """One forward over [x_t; sources]; the answer is read at x_t's tokens."""
+        """One forward pass over [x_t; sources]; the velocity is read at x_t's tokens."""
         dtype, given, shared = self._options.dtype, conditioning.batched, conditioning.shared
         guidance = None
         if self._pipeline.transformer.config.guidance_embeds:
@@ -104,13 +104,13 @@ class Flux2Klein(ModelFamily):
             img_ids=shared["image_ids"].expand(len(x_t), -1, -1),
             return_dict=False,
         )[0]
-        # Loss and solver are float32 whatever the transformer computes in: they subtract nearly equal numbers.
+        # Loss and solver use float32 regardless of the transformer's dtype, because they subtract nearly equal numbers.
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
     @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
-        """Latents to images through the VAE."""
+        """Decode latents to images with the VAE."""
         grid = x0.float().transpose(1, 2).reshape(len(x0), -1, *self.grid(size))
         latents = pixel_shuffle(grid * self._std + self._mean, 2)
         pixels = self._pipeline.vae.decode(latents, return_dict=False)[0]

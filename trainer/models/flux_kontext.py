@@ -18,11 +18,11 @@ from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
 from edit_r1.trainer.models.shifting import shifted_sigmas
 
-_LONGEST_TEXT = 512  # T5 tokens FLUX was trained with
+_LONGEST_TEXT = 512  # T5 tokens that FLUX was trained with
 
 
 class FluxKontext(ModelFamily):
-    """A FluxKontextPipeline as the trainer sees it."""
+    """ModelFamily for a FluxKontextPipeline."""
 
     max_sources = 1
     lora_targets = (
@@ -47,16 +47,16 @@ class FluxKontext(ModelFamily):
 
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> FluxKontext:
-        """Load from a pipeline directory or hub name; see ModelFamily.load."""
+        """Load from a pipeline directory or Hub name; see ModelFamily.load."""
         return cls(options.from_pretrained(FluxKontextPipeline, path), options)
 
     def num_cut_tokens(self, instruction: str) -> int:
-        """What T5 is not shown; CLIP sees the first 77 tokens only, by FLUX's design."""
+        """Tokens cut off for T5; CLIP only ever sees the first 77 tokens, by FLUX's design."""
         length = len(self._pipeline.tokenizer_2(instruction, verbose=False).input_ids)
         return max(0, length - self.max_text_tokens)
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Text through T5 and CLIP, one source image each through the VAE."""
+        """Encode the text with T5 and CLIP, and the single source image with the VAE."""
         tokens, pooled, text_ids = self._pipeline.encode_prompt(
             prompt=list(instructions),
             prompt_2=None,
@@ -69,7 +69,7 @@ class FluxKontext(ModelFamily):
         return Conditioning(batched, {"text_ids": text_ids, "image_ids": torch.cat(places)})
 
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
-        """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
+        """Noise drawn in the VAE's layout and then packed, so that a seed gives the same noise as in diffusers."""
         rows, columns = self.grid(size)
         shape = (1, self._pipeline.latent_channels, 2 * rows, 2 * columns)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
@@ -80,7 +80,7 @@ class FluxKontext(ModelFamily):
         return shifted_sigmas(self._pipeline.scheduler, num_steps, math.prod(self.grid(size)))
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """One forward over [x_t; source]; the answer is read at x_t's tokens."""
+        """One forward pass over [x_t; source]; the velocity is read at x_t's tokens."""
         dtype, given = self._options.dtype, conditioning.batched
         guidance = None
         if self._pipeline.transformer.config.guidance_embeds:
@@ -95,13 +95,13 @@ class FluxKontext(ModelFamily):
             img_ids=conditioning.shared["image_ids"],
             return_dict=False,
         )[0]
-        # Loss and solver are float32 whatever the transformer computes in: they subtract nearly equal numbers.
+        # Loss and solver use float32 regardless of the transformer's dtype, because they subtract nearly equal numbers.
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
     @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
-        """Latents to images through the VAE."""
+        """Decode latents to images with the VAE."""
         vae = self._pipeline.vae
         latents = unpack(x0.float(), *self.grid(size)) / vae.config.scaling_factor + vae.config.shift_factor
         pixels = vae.decode(latents, return_dict=False)[0]

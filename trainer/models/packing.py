@@ -1,4 +1,4 @@
-"""Latents as transformers of the FLUX kind read them: 2x2 patches in reading order. Pure.
+"""Packing of latents for FLUX-like transformers: 2x2 patches in reading order. Pure.
 
 Legend: B rows, C latent channels; a latent is [B, C, 2 rows, 2 columns], its tokens are [B, rows * columns, 4 C].
 """

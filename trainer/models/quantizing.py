@@ -1,4 +1,4 @@
-"""Frozen weights in fewer bits, by diffusers' own support of torchao; for LoRA on a single GPU."""
+"""Quantized frozen weights through diffusers' torchao support; for LoRA on a single GPU."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Quantization = Literal["none", "int8"]
 def quantized(quantization: Quantization) -> dict[str, Any]:
     """Arguments of a pipeline's from_pretrained that quantize its transformer and text encoders.
 
-    int8: weights only; each layer's are made whole again for its product.
+    int8: weights only; each layer's weights are dequantized for its matrix product.
     """
     if quantization == "none":
         return {}
-    import diffusers  # noqa: PLC0415 - none of this unless asked for
+    import diffusers  # noqa: PLC0415 - imported only when quantizing
     import transformers  # noqa: PLC0415
     from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415
 
-    # diffusers and transformers each want a configuration of their own class.
+    # diffusers and transformers each need a configuration of their own class.
     mapping = {
         "transformer": diffusers.TorchAoConfig(Int8WeightOnlyConfig()),
         "text_encoder": transformers.TorchAoConfig(Int8WeightOnlyConfig()),

@@ -1,8 +1,8 @@
-"""Qwen-Image-Edit, and Qwen-Image-Edit-Plus (2509, 2511): a vision-language model reads instruction and sources.
+"""Qwen-Image-Edit and Qwen-Image-Edit-Plus (2509, 2511): a vision-language model reads instruction and sources.
 
-Latents are packed 2x2: [B, S tokens, 4 C channels]. Conditioning: the language model's tokens, as long as the longest
-text of the batch and masked; source latents, one source after another. No classifier-free guidance in RL.
-The two differ in what the language model is shown: one source at the size of the edit, or one to three, named
+Latents are packed 2x2: [B, S tokens, 4 C channels]. Conditioning: the language model's tokens, padded to the longest
+text of the batch and masked; source latents, concatenated. No classifier-free guidance in RL.
+The two differ in the images shown to the language model: one source at the size of the edit, or one to three, labelled
 "Picture 1: " and so on, at about 384x384 pixels each.
 """
 
@@ -28,7 +28,7 @@ from edit_r1.trainer.models.shifting import shifted_sigmas
 
 
 class QwenImageEdit(ModelFamily):
-    """A QwenImageEditPipeline as the trainer sees it."""
+    """ModelFamily for a QwenImageEditPipeline."""
 
     lora_targets = (
         "attn.to_q",
@@ -42,7 +42,7 @@ class QwenImageEdit(ModelFamily):
     )
     pipeline_class: ClassVar[Any] = QwenImageEditPipeline
     max_sources = 1
-    max_text_tokens = 512  # pictures take about 190 each
+    max_text_tokens = 512  # images take about 190 each
 
     def __init__(self, pipeline: Any, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
@@ -55,22 +55,22 @@ class QwenImageEdit(ModelFamily):
 
     @classmethod
     def load(cls, path: str, options: LoadOptions) -> QwenImageEdit:
-        """Load from a pipeline directory or hub name; see ModelFamily.load."""
+        """Load from a pipeline directory or Hub name; see ModelFamily.load."""
         return cls(options.from_pretrained(cls.pipeline_class, path), options)
 
-    def num_cut_tokens(self, instruction: str) -> int:  # noqa: ARG002 - the same for all
-        """Nothing is cut: texts are as long as they are, pictures not counted against them."""
+    def num_cut_tokens(self, instruction: str) -> int:  # noqa: ARG002 - the same for every instruction
+        """Always 0: texts are never truncated, and images do not count against a limit."""
         return 0
 
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
-        """Instruction and sources through the language model, row by row, and the sources through the VAE."""
+        """Encode instruction and sources with the language model, row by row, and the sources with the VAE."""
         rows = [self._encode_row(text, images) for text, images in zip(instructions, sources, strict=True)]
         grids = [self.grid(image.size) for image in (sources[0][0], *sources[0])]
         shapes = torch.tensor([(1, *grid) for grid in grids])
         return Conditioning.concatenate([Conditioning(row, {"shapes": shapes}) for row in rows])
 
     def initial_noise(self, generators: Sequence[torch.Generator], size: ImageSize) -> Tensor:
-        """Noise in the VAE's layout, packed, so that a seed means what it means to diffusers."""
+        """Noise drawn in the VAE's layout and then packed, so that a seed gives the same noise as in diffusers."""
         rows, columns = self.grid(size)
         shape = (1, self._pipeline.latent_channels, 2 * rows, 2 * columns)
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
@@ -81,7 +81,7 @@ class QwenImageEdit(ModelFamily):
         return shifted_sigmas(self._pipeline.scheduler, num_steps, math.prod(self.grid(size)))
 
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """One forward over [x_t; sources]; the answer is read at x_t's tokens."""
+        """One forward pass over [x_t; sources]; the velocity is read at x_t's tokens."""
         dtype, given = self._options.dtype, conditioning.batched
         shapes = [tuple(shape) for shape in conditioning.shared["shapes"].tolist()]
         guidance = None
@@ -96,20 +96,20 @@ class QwenImageEdit(ModelFamily):
             img_shapes=[shapes] * len(x_t),
             return_dict=False,
         )[0]
-        # Loss and solver are float32 whatever the transformer computes in: they subtract nearly equal numbers.
+        # Loss and solver use float32 regardless of the transformer's dtype, because they subtract nearly equal numbers.
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
     @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
-        """Latents to images through the VAE, which knows videos: an image is one of a single frame."""
+        """Decode latents to images with the VAE, a video VAE: an image is a video of one frame."""
         latents = unpack(x0.float(), *self.grid(size)) * self._std + self._mean
         pixels = self._pipeline.vae.decode(latents.unsqueeze(2), return_dict=False)[0][:, :, 0]
         images: list[Image.Image] = self._pipeline.image_processor.postprocess(pixels, output_type="pil")
         return images
 
     def _shown(self, images: Sequence[Image.Image]) -> Any:
-        """What the language model is shown."""
+        """The images shown to the language model."""
         return images[0]
 
     def _encode_row(self, instruction: str, images: Sequence[Image.Image]) -> dict[str, Tensor]:
@@ -129,7 +129,7 @@ class QwenImageEdit(ModelFamily):
 
 
 class QwenImageEditPlus(QwenImageEdit):
-    """A QwenImageEditPlusPipeline as the trainer sees it: one to three sources."""
+    """ModelFamily for a QwenImageEditPlusPipeline, with one to three sources."""
 
     pipeline_class = QwenImageEditPlusPipeline
     max_sources = 3

@@ -1,4 +1,4 @@
-"""The sigma grid of pipelines that shift it by the number of image tokens, as FLUX.1 and Qwen-Image do."""
+"""Sigma grids of pipelines that shift them by the number of image tokens, such as FLUX.1 and Qwen-Image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def shifted_sigmas(scheduler: Any, num_steps: int, num_tokens: int) -> Tensor:
-    """The scheduler's grid for an edit of so many tokens, float64 [num_steps + 1]."""
+    """The scheduler's grid for an edit of `num_tokens` tokens, float64 [num_steps + 1]."""
     config = scheduler.config
     mu = calculate_shift(
         num_tokens, config.base_image_seq_len, config.max_image_seq_len, config.base_shift, config.max_shift
@@ -19,7 +19,7 @@ def shifted_sigmas(scheduler: Any, num_steps: int, num_tokens: int) -> Tensor:
 
 
 def sigmas_at(scheduler: Any, num_steps: int, mu: float) -> Tensor:
-    """The scheduler's grid at a shift that is known, float64 [num_steps + 1]."""
+    """The scheduler's grid for a given shift, float64 [num_steps + 1]."""
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / num_steps, num_steps), mu=mu)
     sigmas: Tensor = scheduler.sigmas.double()
     return sigmas

@@ -1,6 +1,6 @@
-"""A pipeline without its weights: modules on the meta device, tokenizers and scheduler real.
+"""A pipeline without its weights: modules on the meta device, but real tokenizers and scheduler.
 
-Enough to count, to choose sizes and to measure texts; nothing can be computed with it.
+Enough to count parameters, choose sizes and measure texts; it cannot run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import transformers
 
 
 def load_skeleton(pipeline_class: Any, path: str) -> Any:
-    """The pipeline at a directory or hub name; of the latter only the small files are fetched. Raises OSError."""
+    """Load from a directory or Hub name; from the Hub only the small files are fetched. Raises OSError."""
     directory = Path(path) if Path(path).is_dir() else Path(_fetch_small_files(path))
     index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
     modules = {
@@ -35,6 +35,6 @@ def _empty(library: str, class_name: str, directory: Path) -> Any:
 
 
 def _fetch_small_files(name: str) -> str:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only for names of the hub
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only for Hub names
 
     return str(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.jinja"]))

@@ -1,6 +1,6 @@
-"""The policy and its copies: `default` is trained, `old` rolls out, `ema` is evaluated, the reference stays as it was.
+"""The policy and its copies: `default` is trained, `old` rolls out, `ema` is evaluated, the reference never changes.
 
-Two kinds, in `lora_policy` and `full_policy`. Losses, checkpoints and rollouts see only this surface.
+Implemented in `lora_policy` and `full_policy`. Losses, checkpoints and rollouts use only this interface.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ COPIES: tuple[CopyName, ...] = get_args(CopyName)
 
 
 class Policy(ABC):
-    """Trained weights of a transformer, and copies of them that follow."""
+    """Trained weights of a transformer, and copies that follow them."""
 
     weights_name: ClassVar[str]
-    """File that a copy is written to, as diffusers names it."""
+    """File name of a saved copy, following diffusers."""
     prefix: ClassVar[str]
-    """What stands before the names of `state` in that file."""
+    """Prefix of the names of `state` in that file."""
     sharded: bool
-    """A forward is a collective: every process has to make as many as the others."""
+    """Whether a forward pass is a collective, so that all processes must run the same number of them."""
     gradients_are_sums: bool
-    """Gradients are summed over the processes already."""
+    """Whether gradients are already summed over the processes."""
 
     @abstractmethod
     def named_parameters(self) -> Mapping[str, nn.Parameter]:
@@ -36,23 +36,23 @@ class Policy(ABC):
 
     @abstractmethod
     def use(self, name: PolicyName) -> AbstractContextManager[None]:
-        """Forwards inside compute this policy's velocity, without gradients; afterwards `default` is back."""
+        """Inside the block, forward passes use this policy, without gradients; afterwards `default` is active again."""
 
     @abstractmethod
     def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
-        """A copy's weights, whole, on the CPU; empty unless `keep`. Every process has to call it."""
+        """A copy's full weights on the CPU; empty unless `keep`. All processes must call it."""
 
     @abstractmethod
     def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
-        """Overwrite a copy's weights. Raises CheckpointError when names or shapes do not fit."""
+        """Overwrite a copy's weights. Raises CheckpointError when names or shapes do not match."""
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:
-        """What goes into the weights file beside the weights."""
+        """Metadata of the weights file."""
 
     @abstractmethod
     def write_config(self, directory: Path) -> None:
-        """Write what diffusers needs beside the weights file to load it."""
+        """Write any other file that diffusers needs to load the weights file."""
 
     def parameters(self) -> list[nn.Parameter]:
         """The trained parameters, in the order of `named_parameters`."""

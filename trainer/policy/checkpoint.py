@@ -1,12 +1,12 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""Checkpoints: everything a run needs to continue as if it had never stopped.
 
-    RUN_DIR/checkpoints/step-N/                     N = epochs finished (one walk of the training step each)
+    RUN_DIR/checkpoints/step-N/                     N = epochs finished
         policy/ old/ ema/pytorch_lora_weights.safetensors   for diffusers' pipe.load_lora_weights, at full strength;
             or diffusion_pytorch_model.safetensors and config.json, for the transformer's from_pretrained
         optimizer.safetensors  rng.safetensors  state.json  config.yaml
-        manifest.json                               size and SHA-256 of every file: how a damaged checkpoint is known
+        manifest.json                               size and SHA-256 of every file, to detect damage
 
-A checkpoint is written beside its place and renamed into it: it is there whole or not at all. No pickle.
+A checkpoint is written under a temporary name and then renamed, so it is either complete or absent. No pickle.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class RunState(BaseModel):
     """Optimizer steps taken so far."""
     sampler: SamplerState
     num_processes: int = 1
-    """How many wrote it; a run may go on with another number."""
+    """Number of processes that wrote it; a run may resume with a different number."""
     seconds: float
-    """Wall time spent so far, over all resumptions."""
+    """Wall time spent so far, including before resumes."""
 
 
 @dataclass(frozen=True)
 class RandomStates:
-    """torch's own generator states, one a process; all trained noise is seeded elsewhere (`machine.seeding`)."""
+    """Torch's generator state of each process; all noise used in training is seeded by `trainer.machine.seeding`."""
 
     by_rank: Mapping[int, Tensor]
     """rank -> uint8 state of the CPU generator."""
@@ -74,9 +74,9 @@ def save(
     keep: int,
     write: bool = True,
 ) -> Path:
-    """Write step-N atomically, drop all but the `keep` newest; returns its path.
+    """Write step-N atomically and delete all but the `keep` newest checkpoints; returns its path.
 
-    Every process has to call it, because weights may be spread over all; `write` on one of them.
+    All processes must call it, because weights may be sharded; exactly one with `write`.
     """
     target = directory / f"step-{state.epoch}"
     draft = directory / f".writing-step-{state.epoch}"
@@ -101,7 +101,7 @@ def save(
 
 
 def save_weights(directory: Path, policy: Policy, name: CopyName, *, write: bool = True) -> None:
-    """Write one copy as diffusers does. Every process has to call it, one with `write`."""
+    """Write one copy in diffusers' format. All processes must call it, one with `write`."""
     state = policy.state(name, keep=write)
     if write:
         directory.mkdir(parents=True, exist_ok=True)
@@ -111,19 +111,19 @@ def save_weights(directory: Path, policy: Policy, name: CopyName, *, write: bool
 
 
 def restore(checkpoint: Path, policy: Policy, optimizer: Optimizer, rank: int) -> RunState:
-    """Load everything back, bit for bit. Raises CheckpointError when it does not fit the run."""
+    """Restore everything bit for bit. Raises CheckpointError when the checkpoint does not match the run."""
     for name, folder in _FOLDERS.items():
         tensors = load_file(checkpoint / folder / policy.weights_name)
         policy.load_state(name, {key.removeprefix(policy.prefix): value for key, value in tensors.items()})
     _restore_optimizer(load_file(checkpoint / "optimizer.safetensors"), policy, optimizer)
     random_states = load_file(checkpoint / "rng.safetensors")
-    if f"rank-{rank}" in random_states:  # a run may go on with more processes than it had
+    if f"rank-{rank}" in random_states:  # a run may resume with more processes than it had
         torch.set_rng_state(random_states[f"rank-{rank}"])
     return RunState.model_validate_json((checkpoint / "state.json").read_text(encoding="utf-8"))
 
 
 def newest_whole(directory: Path, tell: Callable[[str], None]) -> Path | None:
-    """The newest undamaged checkpoint, or None; `tell` hears about each damaged one that is passed over."""
+    """The newest undamaged checkpoint, or None; `tell` is called for each damaged one that is skipped."""
     for checkpoint in sorted(_steps(directory), key=_number, reverse=True):
         fault = damage(checkpoint)
         if fault is None:
@@ -133,7 +133,7 @@ def newest_whole(directory: Path, tell: Callable[[str], None]) -> Path | None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, in a few words; None when it is whole."""
+    """Short description of a checkpoint's damage; None when it is complete."""
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
         files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
@@ -146,7 +146,7 @@ def damage(checkpoint: Path) -> str | None:
         if path.stat().st_size != num_bytes:
             return f"{name} has {path.stat().st_size:,} of {num_bytes:,} bytes"
         if _digest(path) != digest:
-            return f"{name} does not have the contents that were written"
+            return f"{name} does not match its SHA-256 in {_MANIFEST}"
     return None
 
 
@@ -168,7 +168,7 @@ def _restore_optimizer(tensors: Mapping[str, Tensor], policy: Policy, optimizer:
     for key, value in tensors.items():
         name, _, moment = key.rpartition("/")
         if name not in index:
-            raise CheckpointError(f"optimizer.safetensors knows a parameter {name!r} that this policy does not have")
+            raise CheckpointError(f"optimizer.safetensors has a parameter {name!r} that this policy lacks")
         whole_value = moment == "step"
         state.setdefault(index[name], {})[moment] = value if whole_value else spread(value, parameters[name])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -190,7 +190,7 @@ def _digest(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold what was written; a rename may otherwise overtake its contents."""
+    """Flush to disk; otherwise a rename may become durable before the contents."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -199,7 +199,7 @@ def _sync(path: Path) -> None:
 
 
 def _rotate(directory: Path, newest: int, keep: int) -> None:
-    """Keep the `keep` newest up to `newest`; later ones are left-overs of a run that was resumed before them."""
+    """Keep the `keep` newest up to `newest`; later ones are left over from before the run was resumed."""
     up_to_now = sorted((step for step in _steps(directory) if _number(step) <= newest), key=_number)
     for checkpoint in {*_steps(directory)} - {*up_to_now[-keep:]}:
         shutil.rmtree(checkpoint)

@@ -1,7 +1,7 @@
-"""Export: an adapter as one file that loads at full strength anywhere.
+"""Export of an adapter as one file that loads at full strength in any tool.
 
 Some tools ignore the alpha in a file's metadata and load at scale 1. Here the scale alpha / rank is multiplied into the
-B matrices and alpha is set to the rank, so that scale 1 is right for all of them (diffusers, ComfyUI, ...).
+B matrices and alpha is set to the rank, so that scale 1 is correct for all of them (diffusers, ComfyUI, ...).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WEIGHTS_NAME, PREFIX = LoraPolicy.weights_name, LoraPolicy.prefix
 
 
 def export_run(policy: Policy, run_dir: Path, *, write: bool) -> None:
-    """Write the EMA weights to RUN_DIR/lora or RUN_DIR/transformer. Every process has to call it, one `write`s."""
+    """Write the EMA weights to RUN_DIR/lora or RUN_DIR/transformer. All processes must call it, one with `write`."""
     if not isinstance(policy, LoraPolicy):
         save_weights(run_dir / "transformer", policy, "ema", write=write)
     elif write:
@@ -38,28 +38,28 @@ def export_adapter(policy: LoraPolicy, name: CopyName, directory: Path) -> Path:
 
 
 def read_folded(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's adapter file, its alpha read from the metadata and folded in. Raises CheckpointError."""
+    """Read a checkpoint's adapter file and fold in the alpha from its metadata. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt") as file:
             config = json.loads(file.metadata()[LORA_ADAPTER_METADATA_KEY])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         return _fold(tensors, config[f"{PREFIX}lora_alpha"] / config[f"{PREFIX}r"])
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no adapter of ours: {error!r}") from error
+        raise CheckpointError(f"{path} is not an Edit-R1 adapter: {error!r}") from error
 
 
 def read_adapter(path: Path) -> dict[str, Tensor]:
-    """An adapter in diffusers' layout: ours with its alpha folded in, any other as it is. Raises CheckpointError."""
+    """Read an adapter in diffusers' layout: ours with its alpha folded in, any other as is. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt") as file:
             ours = LORA_ADAPTER_METADATA_KEY in (file.metadata() or {})
-            tensors = {} if ours else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            tensors = {} if ours else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no adapter: {error}") from error
+        raise CheckpointError(f"{path} is not an adapter: {error}") from error
     if ours:
         return read_folded(path)
     if not any(key.startswith(PREFIX) for key in tensors):
-        raise CheckpointError(f"{path} is no adapter of a transformer: no tensor's name starts with {PREFIX!r}")
+        raise CheckpointError(f"{path} is not a transformer adapter: no tensor name starts with {PREFIX!r}")
     return tensors
 
 

@@ -1,7 +1,7 @@
-"""Full fine-tuning: all weights of the transformer are trained; old, EMA and reference are copies, sharded like them.
+"""Full fine-tuning: all transformer weights are trained; old, EMA and reference are copies, sharded the same way.
 
-Weights are float32, forwards in the model's precision. A copy is used by exchanging contents with the weights, so no
-second set is ever gathered.
+Weights are float32; forward passes run in the model's precision. A copy is used by swapping its contents with the
+weights, so no second set is ever gathered.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from edit_r1.trainer.policy.base import CopyName, Policy, PolicyName
 
 
 class FullPolicy(Policy):
-    """All weights of a transformer. The copies start equal to them."""
+    """All weights of a transformer. The copies are initialised to them."""
 
     weights_name = "diffusion_pytorch_model.safetensors"
     prefix = ""
 
     def __init__(self, transformer: nn.Module, *, compute_dtype: torch.dtype, sharder: Sharder | None = None) -> None:
-        """compute_dtype: of forwards; the weights have to be float32. sharder: spreads weights and copies."""
+        """compute_dtype: for forward passes; the weights must be float32. sharder: shards weights and copies."""
         transformer.requires_grad_(True)
         if sharder is not None:
             sharder(transformer, cast=True)
@@ -35,7 +35,7 @@ class FullPolicy(Policy):
             transformer.forward = torch.autocast(device.type, compute_dtype)(transformer.forward)
         self.sharded = self.gradients_are_sums = sharder is not None
         self._transformer: Any = transformer  # diffusers ships no types
-        # Listed once: while they are gathered a module shows other parameters.
+        # Listed once: while gathered, a module exposes different parameters.
         self._parameters = dict(transformer.named_parameters())
         names: tuple[PolicyName, ...] = ("old", "ema", "reference")
         self._copies = {name: [local(one.data).clone() for one in self._parameters.values()] for name in names}
@@ -46,7 +46,7 @@ class FullPolicy(Policy):
 
     @contextmanager
     def use(self, name: PolicyName) -> Iterator[None]:
-        """Exchange contents with a copy; see Policy.use."""
+        """Swap contents with a copy; see Policy.use."""
         self._exchange(name)
         try:
             with torch.no_grad():
@@ -70,17 +70,17 @@ class FullPolicy(Policy):
         if state.keys() != self._parameters.keys() or any(
             state[k].shape != p.shape for k, p in self._parameters.items()
         ):
-            raise CheckpointError(f"weights {name!r} do not fit the model at model.path")
+            raise CheckpointError(f"weights {name!r} do not match the model at model.path")
         for (key, parameter), tensor in zip(self._parameters.items(), self._tensors(name), strict=True):
             local(tensor).copy_(local(spread(state[key], parameter)))
         reshard(self._transformer)
 
     def metadata(self) -> dict[str, str]:
-        """Nothing of our own."""
+        """Empty: full weights need no metadata."""
         return {}
 
     def write_config(self, directory: Path) -> None:
-        """The transformer's config.json, so that its class's from_pretrained takes the directory."""
+        """Write the transformer's config.json, so that its class's from_pretrained accepts the directory."""
         self._transformer.save_config(directory)
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ class FullPolicy(Policy):
             copy.lerp_(local(parameter), 1.0 - decay)
 
     def _tensors(self, name: CopyName) -> list[Tensor]:
-        """A copy in the shape of the parameters, sharing its memory."""
+        """A copy as tensors of the parameters' kind, sharing its memory."""
         parameters = list(self._parameters.values())
         if name == "default":
             return list(parameters)

@@ -1,4 +1,4 @@
-"""LoRA: adapters `default`, `old`, `ema` in one frozen transformer; the reference is no adapter at all."""
+"""LoRA: adapters `default`, `old` and `ema` on one frozen transformer; the reference uses no adapter."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from edit_r1.trainer.policy.base import COPIES, CopyName, Policy, PolicyName
 
 
 class LoraPolicy(Policy):
-    """LoRA adapters on a frozen transformer. All three start equal, at the reference (B = 0)."""
+    """LoRA adapters on a frozen transformer. All three start equal to the reference (B = 0)."""
 
     weights_name = "pytorch_lora_weights.safetensors"
-    prefix = "transformer."  # diffusers' name for the part an adapter belongs to
+    prefix = "transformer."  # diffusers' name of the component an adapter belongs to
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class LoraPolicy(Policy):
         sharder: Sharder | None = None,
         merges: bool = True,
     ) -> None:
-        """Add the adapters; `seed` draws the gaussian A matrices. Raises ConfigError when no module has such a name.
+        """Add the adapters; `seed` initialises the Gaussian A matrices. Raises ConfigError when no target matches.
 
-        sharder: spreads the frozen weights; every process keeps all adapters. merges: whether the frozen weights are
-        plain numbers to which an adapter can be added.
+        sharder: shards the frozen weights; every process keeps all adapters. merges: whether the frozen weights are
+        plain tensors into which an adapter can be merged (not quantized).
         """
         self.lora_config = LoraConfig(
             r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian"
@@ -51,7 +51,7 @@ class LoraPolicy(Policy):
                 _add_adapter(transformer, self.lora_config, name)
         self._transformer = transformer
         self._layers = [module for module in transformer.modules() if isinstance(module, LoraLayer)]
-        # Only in float32: a bfloat16 W would round most of a small B A away.
+        # Only in float32: adding a small B A to a bfloat16 W would round most of it away.
         self.merges = (
             merges
             and sharder is None
@@ -60,7 +60,7 @@ class LoraPolicy(Policy):
         self._parameters = {name: _adapter_parameters(transformer, name) for name in COPIES}
         for parameters in self._parameters.values():
             for parameter in parameters.values():
-                # Adapters stay in float32 beside a bfloat16 base: their updates are far below its resolution.
+                # Adapters stay in float32 even with a bfloat16 base: their updates are far below its resolution.
                 parameter.data = parameter.data.float()
         self._follow("old", 0.0)
         self._follow("ema", 0.0)
@@ -71,12 +71,12 @@ class LoraPolicy(Policy):
         self.gradients_are_sums = False
 
     def named_parameters(self) -> Mapping[str, nn.Parameter]:
-        """Adapter `default`."""
+        """Parameters of adapter `default`."""
         return self._parameters["default"]
 
     @contextmanager
     def use(self, name: PolicyName) -> Iterator[None]:
-        """Forwards inside compute this policy's velocity, without gradients; afterwards `default` is back."""
+        """Inside the block, forward passes use this policy, without gradients; afterwards `default` is active again."""
         merged = name != "reference" and self.merges
         self._activate("reference" if merged else name)
         try:
@@ -87,34 +87,34 @@ class LoraPolicy(Policy):
 
     def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
         """A copy of an adapter's weights under PEFT's names, on the CPU."""
-        # Also where it is not kept: it makes a sharded module drop gathered weights, which all have to do or none.
+        # Call it even if discarded: it frees a sharded module's gathered weights, which all processes must do or none.
         state = get_peft_model_state_dict(self._transformer, adapter_name=name)
         if not keep:
             return {}
         return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
     def metadata(self) -> dict[str, str]:
-        """The adapter's configuration where diffusers looks for it: it then loads at full strength."""
+        """The adapter's configuration in the form diffusers expects, so that it loads at full strength."""
         config = {self.prefix + key: _jsonable(value) for key, value in self.lora_config.to_dict().items()}
         return {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)}
 
     def write_config(self, directory: Path) -> None:
-        """Nothing: it stands in the weights' metadata."""
+        """No-op: the configuration is stored in the weights' metadata."""
 
     @torch.no_grad()
     def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
-        """Overwrite an adapter's weights. Raises CheckpointError when names or shapes do not fit."""
+        """Overwrite an adapter's weights. Raises CheckpointError when names or shapes do not match."""
         own = get_peft_model_state_dict(self._transformer, adapter_name=name)
         if own.keys() != state.keys() or any(own[key].shape != state[key].shape for key in own):
             raise CheckpointError(
-                f"adapter {name!r} does not fit: was it trained with other lora.rank or lora.targets?"
+                f"adapter {name!r} does not match: was it trained with a different lora.rank or lora.targets?"
             )
         for key, value in own.items():
             value.copy_(state[key])
 
     @contextmanager
     def _merged(self, name: PolicyName) -> Iterator[None]:
-        """Put W + (alpha / rank) B A in W's place, and the very W back afterwards: a third less time a forward."""
+        """Replace W by W + (alpha / rank) B A and restore W afterwards; makes a forward pass a third faster."""
         linears = [layer.get_base_layer() for layer in self._layers]
         originals = [linear.weight.data for linear in linears]
         try:
@@ -142,14 +142,14 @@ class LoraPolicy(Policy):
 def _add_adapter(transformer: Any, config: LoraConfig, name: str) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are intended
             transformer.add_adapter(config, adapter_name=name)
     except ValueError as error:
         raise ConfigError(f"lora.targets = {sorted(config.target_modules)}: {error}") from error
 
 
 def _adapter_parameters(transformer: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    """Parameters of one adapter under names without the adapter's own, sorted."""
+    """Parameters of one adapter, sorted, under names without the adapter name."""
     mark = f".{name}."
     found = {
         key.replace(mark, "."): parameter

@@ -1,4 +1,4 @@
-"""Metrics on disk: one JSON line an epoch, and the same numbers to TensorBoard and to the trackers asked for.
+"""Metrics on disk: one JSON line per epoch; the same numbers also go to TensorBoard and the configured trackers.
 
 Names are `stage/name_unit`. NaN is written as null: strict JSON has no NaN.
 """
@@ -28,8 +28,8 @@ TrackerName = Literal["wandb", "trackio"]
 class MetricsLog:
     """RUN_DIR/metrics.jsonl, RUN_DIR/tensorboard and trackers; a context manager.
 
-    Lines after `start_epoch` are cut off first. Trackers heard them already and do not hear them again: a resumed run
-    computes the same numbers.
+    Lines after `start_epoch` are removed first. Trackers already received them and do not receive them again, since a
+    resumed run computes the same numbers.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MetricsLog:
         project: str = "edit-r1",
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        """config: what trackers are told of the run at its start."""
+        """config: the run configuration passed to trackers at the start."""
         self._path = run_dir / METRICS_NAME
         lines = read_metrics(run_dir)
         self.lines = [line for line in lines if line["epoch"] <= start_epoch]
@@ -74,7 +74,7 @@ class MetricsLog:
                 tracker.log(present, step=epoch)
 
     def show(self, epoch: int, name: str, picture: Image.Image) -> None:
-        """A picture for TensorBoard and for those trackers that take some."""
+        """Log an image to TensorBoard and to trackers that accept images."""
         pixels = np.asarray(picture)
         self._tensorboard.add_image(name, pixels, epoch, dataformats="HWC")
         for tracker in self._trackers:
@@ -83,13 +83,13 @@ class MetricsLog:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """All lines so far; a last line cut off by a crash is left out."""
+    """All lines so far; a last line truncated by a crash is skipped."""
     path = run_dir / METRICS_NAME
     return [line for _, line in read_rows(path, growing=True)] if path.exists() else []
 
 
 def _start(name: TrackerName, project: str, run_dir: Path, config: Mapping[str, Any]) -> WandBTracker | TrackioTracker:
-    """A tracker that goes on with the run it had, if any; its id stands in RUN_DIR/tracker.json."""
+    """Start a tracker, continuing its earlier run if there is one; the run id is in RUN_DIR/tracker.json."""
     path = run_dir / TRACKER_NAME
     if not path.exists():
         write_json(path, {"id": uuid.uuid4().hex[:12]})
@@ -104,7 +104,7 @@ def _start(name: TrackerName, project: str, run_dir: Path, config: Mapping[str, 
 
 
 def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    """An epoch has a line of training and one of evaluation."""
+    """Key of a line: an epoch has one line for training and one for evaluation."""
     return line["epoch"], any(name.startswith("eval/") for name in line)
 
 

@@ -1,8 +1,8 @@
-"""Is the policy learning to edit, or to please the judge? Numbers that show reward hacking, and alarms on them.
+"""Is the policy learning to edit, or to please the judge? Indicators of reward hacking, and alarms on them.
 
-Enters: an epoch's scored groups, or the metrics of all epochs so far. Leaves: numbers, or alarms. Pure.
-The signs are those of arXiv:2510.16888 Figure 8: the spread within groups collapses, the edits leave the source.
-Legend: P groups, G candidates a group.
+Pure functions: indicators from an epoch's scored groups, alarms from the metrics of all epochs so far.
+The signs are those of arXiv:2510.16888 Figure 8: the spread within groups collapses, the edits drift from the source.
+Legend: P groups, G candidates per group.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from PIL import Image
 from torch import Tensor
 
 ALARMS: Mapping[str, str] = {
-    "group_std": "The rewards within a group hardly differ any more: there is nothing left to choose from.",
-    "score_mass": "The judge puts little of its probability on score tokens: it does not mean to answer with a score.",
-    "unedited_distance": "What should stay moves away from the source: edits repaint more than they were asked to.",
-    "kl_to_base": "The policy has moved far from the model that training began with.",
-    "second_gap": "The reward has risen by more than a second method that training does not see.",
+    "group_std": "Rewards within a group hardly differ any more, so there is little left to learn from.",
+    "score_mass": "The judge puts little probability on score tokens, so its scores may be meaningless.",
+    "unedited_distance": "Regions that should stay drift from the source: edits repaint more than instructed.",
+    "kl_to_base": "The policy has moved far from the base model.",
+    "second_gap": "The reward has risen by more than the second method's score, which training does not use.",
     "missing": "Many candidates have no score.",
 }
-"""Name -> what it means, for people."""
+"""Alarm name -> its explanation."""
 
 
 @dataclass(frozen=True)
 class AlarmLimits:
-    """Thresholds; a value is compared after it was averaged over `window` epochs. None turns an alarm off."""
+    """Alarm thresholds, compared with values averaged over `window` epochs. None disables an alarm."""
 
     window: int
     min_group_std: float | None
     min_score_mass: float | None
     max_unedited_growth: float | None
-    """How many times the first window's distance."""
+    """Maximum ratio to the first window's distance."""
     max_kl_to_base: float | None
     max_second_gap: float | None
-    """By how much the reward may have gained more than the second method since the first window."""
+    """Maximum gain of the reward over the second method's score since the first window."""
     max_missing_fraction: float | None
 
 
 def find_alarms(epochs: Sequence[Mapping[str, float | None]], limits: AlarmLimits) -> set[str]:
-    """The alarms that are on after the last of these epochs' metrics."""
+    """The alarms that are on after the last of these epochs."""
     history = _History(epochs, limits.window)
     on = {
         "group_std": _below(history.recent("reward/group_std"), limits.min_group_std),
@@ -56,10 +56,10 @@ def find_alarms(epochs: Sequence[Mapping[str, float | None]], limits: AlarmLimit
 
 
 def unedited_distance(source: Image.Image, edited: Image.Image) -> float:
-    """How far the part of the picture that an edit should keep has moved, in [0, 1].
+    """How far the part of the image that an edit should keep has changed, in [0, 1].
 
-    The mean absolute difference of the half of the pixels that changed least: most edits touch less than half, so a
-    policy that repaints everything shows here first. Both pictures have one size.
+    This is the mean absolute difference of the half of the pixels that changed least: most edits touch less than half,
+    so a policy that repaints everything shows up here first. Both images must have the same size.
     """
     change = np.abs(np.asarray(source, np.float32) - np.asarray(edited, np.float32)).mean(axis=2).ravel() / 255
     kept = np.partition(change, change.size // 2)[: change.size // 2 + 1]
@@ -67,9 +67,9 @@ def unedited_distance(source: Image.Image, edited: Image.Image) -> float:
 
 
 def agreement(rewards_P_G: Tensor, second_P_G: Tensor) -> float:
-    """Share of pairs within a group that both methods put in one order; a tie of either counts half.
+    """Share of pairs within groups that both methods order the same way; a tie in either counts half.
 
-    NaN (missing) takes no part; NaN without a pair.
+    NaN (missing) scores are ignored; returns NaN when there is no pair.
     """
     ours = (rewards_P_G[:, :, None] - rewards_P_G[:, None, :]).sign()
     theirs = (second_P_G[:, :, None] - second_P_G[:, None, :]).sign()
@@ -85,17 +85,17 @@ class _History:
         self._epochs, self._window = epochs, window
 
     def recent(self, name: str) -> float | None:
-        """Mean over the last window; None before there is one."""
+        """Mean over the last window; None before a full window exists."""
         values = self._values(name)
         return _mean(values[-self._window :]) if len(values) >= self._window else None
 
     def growth(self, name: str) -> float | None:
-        """How many times the first window's mean the last one's is; None before they lie apart."""
+        """Ratio of the last window's mean to the first's; None while the windows overlap."""
         first, last = self._ends(name)
         return None if first is None or last is None or first <= 0 else last / first
 
     def gain(self, name: str) -> float | None:
-        """By how much the last window's mean is above the first's; None before they lie apart."""
+        """Difference of the last window's mean and the first's; None while the windows overlap."""
         first, last = self._ends(name)
         return None if first is None or last is None else last - first
 

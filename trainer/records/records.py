@@ -1,4 +1,4 @@
-"""What a run leaves on disk for people: evaluations and rollouts, with pictures. The report is made from these alone.
+"""A run's records on disk: evaluations and rollouts, with images. The report is built from these alone.
 
 RUN_DIR/evaluations/epoch-0012/records.json, 000.webp, ...
 RUN_DIR/rollouts/epoch-0012/records.json, 000-source.webp, 000-00.webp, ...
@@ -28,7 +28,7 @@ _RECORDS = "records.json"
 
 
 class Record(BaseModel):
-    """Base of what is written."""
+    """Base class of all records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,25 +41,25 @@ class EvaluatedTask(Record):
     instruction: str
     task: str | None
     reward: float | None
-    """None: the score is missing."""
+    """None when the score is missing."""
     metrics: dict[str, float]
     source: str | None = None
-    """File name of the source picture; None when no picture was kept."""
+    """File name of the source image; None when no image was kept."""
     edited: str | None = None
 
 
 class Evaluation(Record):
-    """All held-out tasks at one epoch."""
+    """Evaluation of all held-out tasks at one epoch."""
 
     epoch: int
     tasks: tuple[EvaluatedTask, ...]
 
     def of_type(self, name: str) -> Evaluation:
-        """The same of one task type."""
+        """The same evaluation, restricted to one task type."""
         return self.model_copy(update={"tasks": tuple(task for task in self.tasks if task.task == name)})
 
     def means(self) -> dict[str, float | None]:
-        """Mean reward (over the scores that are there; None without any) and mean of every metric."""
+        """Mean reward (over the present scores; None when there are none) and mean of every metric."""
         rewards = [task.reward for task in self.tasks if task.reward is not None]
         names = self.tasks[0].metrics if self.tasks else {}
         means = {name: sum(task.metrics[name] for task in self.tasks) / len(self.tasks) for name in names}
@@ -67,7 +67,7 @@ class Evaluation(Record):
 
 
 class ShownGroup(Record):
-    """A group of candidates as the report shows it."""
+    """A group of candidates as shown in the report."""
 
     index: int
     instruction: str
@@ -77,20 +77,20 @@ class ShownGroup(Record):
     """File names."""
     rewards: tuple[float | None, ...]
     dropped_because: str | None
-    """None: the group was kept."""
+    """Reason for dropping the group; None when it was kept."""
     standing: str | None = None
-    """best or worst of its epoch by mean reward; None: neither."""
+    """best or worst of its epoch by mean reward; None for neither."""
 
     @property
     def best_first(self) -> list[int]:
-        """Positions of the candidates by reward, equals in their order, missing scores last."""
+        """Candidate positions by descending reward; ties keep their order, missing scores come last."""
         known = [index for index, reward in enumerate(self.rewards) if reward is not None]
         missing = [index for index, reward in enumerate(self.rewards) if reward is None]
         return sorted(known, key=lambda index: -(self.rewards[index] or 0.0)) + missing
 
 
 class ShownRollouts(Record):
-    """Some groups of one epoch."""
+    """The recorded groups of one epoch."""
 
     epoch: int
     groups: tuple[ShownGroup, ...]
@@ -114,14 +114,14 @@ def save_evaluation(
 
 @dataclass(frozen=True)
 class Pictures:
-    """A group's pictures."""
+    """A group's images."""
 
     source: Image.Image
     candidates: Sequence[Image.Image]
 
 
 def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[tuple[ShownGroup, Pictures]]) -> None:
-    """Write an epoch's shown groups and their pictures."""
+    """Write an epoch's recorded groups and their images."""
     directory = _fresh(run_dir / ROLLOUTS, epoch)
     for group, pictures in groups:
         (directory / group.source).write_bytes(images.encode(pictures.source))
@@ -132,7 +132,7 @@ def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[tuple[ShownGroup, 
 
 
 def save_versions(run_dir: Path, service: ServiceInfo) -> None:
-    """Write what the run runs on: packages of both programs, device, judge."""
+    """Write the versions a run uses: packages of trainer and reward service, device, judge."""
     names = ("edit-r1", "torch", "diffusers", "transformers", "accelerate", "peft")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     versions = {
@@ -145,30 +145,30 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:
-    """What `save_versions` wrote; empty for a run that is older than it."""
+    """Read what `save_versions` wrote; empty for runs that predate it."""
     path = run_dir / VERSIONS
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def read_evaluations(run_dir: Path) -> list[tuple[Path, Evaluation]]:
-    """All evaluations with the directory of their pictures, by epoch."""
+    """All evaluations with the directory of their images, by epoch."""
     found = _records(run_dir / EVALUATIONS)
     return [(path.parent, Evaluation.model_validate_json(path.read_text(encoding="utf-8"))) for path in found]
 
 
 def read_rollouts(run_dir: Path) -> list[tuple[Path, ShownRollouts]]:
-    """All shown rollouts with the directory of their pictures, by epoch."""
+    """All recorded rollouts with the directory of their images, by epoch."""
     found = _records(run_dir / ROLLOUTS)
     return [(path.parent, ShownRollouts.model_validate_json(path.read_text(encoding="utf-8"))) for path in found]
 
 
 def evaluated_epochs(run_dir: Path) -> set[int]:
-    """Epochs that have an evaluation on record."""
+    """Epochs that have a recorded evaluation."""
     return {evaluation.epoch for _, evaluation in read_evaluations(run_dir)}
 
 
 def forget_after(run_dir: Path, epoch: int) -> None:
-    """Remove records of later epochs: a run resumed at `epoch` writes them again."""
+    """Remove records of later epochs, which a run resumed at `epoch` will write again."""
     for kind in (EVALUATIONS, ROLLOUTS):
         for directory in (run_dir / kind).glob("epoch-*"):
             number = re.fullmatch(r"epoch-(\d+)", directory.name)

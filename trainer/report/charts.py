@@ -1,4 +1,4 @@
-"""Line charts as SVG. Enters: named series of (x, y). Leaves: one <svg> element for a page, or a file by itself."""
+"""Line charts of named (x, y) series as SVG: an <svg> element for a page, or a standalone file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 14, 34
 _COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626")
 _NUM_TICKS = 5
 _LEGEND_HEIGHT, _LETTER, _DOT = 14, 6.5, 12
-"""A row of the legend; a letter and a dot of one, in width."""
+"""Height of a legend row; width of a letter and of a dot in it."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Series:
 
     name: str
     points: tuple[tuple[float, float], ...]
-    """(x, y), by x."""
+    """(x, y), sorted by x."""
     marked: bool = False
-    """Draw a dot at every point: for series with few of them."""
+    """Draw a dot at every point, for series with few points."""
     color: int | None = None
-    """The number of its colour, for series that belong together; by default its place."""
+    """Index of its colour, for series that belong together; by default its position."""
     dashed: bool = False
-    """Draw it dashed, its dots hollow."""
+    """Draw it dashed with hollow dots."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Axes:
 
 
 def line_chart(series: Sequence[Series], x_label: str) -> str:
-    """An <svg> of all series that have points, with axes and a legend; "" when none has."""
+    """An <svg> of all series that have points, with axes and a legend; empty when none has."""
     drawn = [one for one in series if one.points]
     if not drawn:
         return ""
@@ -64,7 +64,7 @@ def line_chart(series: Sequence[Series], x_label: str) -> str:
 
 
 def standalone(svg: str, title: str) -> str:
-    """A chart as a file by itself, with a title and a white ground, for Markdown."""
+    """A chart as a standalone file with a title and a white background, for Markdown."""
     style = "text{font:11px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}"
     ground = f'<rect width="100%" height="100%" fill="#fff"/><text x="{_LEFT}" y="11">{escape(title)}</text>'
     start, inside = svg.split(">", maxsplit=1)
@@ -80,7 +80,7 @@ def _fit(series: Sequence[Series]) -> _Axes:
 
 
 def _nice_step(span: float) -> float:
-    """A tick distance of 1, 2 or 5 times a power of ten that cuts `span` into about five."""
+    """A tick distance of 1, 2 or 5 times a power of ten that divides `span` into about five parts."""
     rough = span / _NUM_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
@@ -113,7 +113,7 @@ def _line(series: Series, axes: _Axes, color: str) -> str:
 
 
 def _legend_columns(series: Sequence[Series]) -> int:
-    """As many as the longest name leaves room for, up to three."""
+    """As many columns as fit the longest name, up to three."""
     widest = _DOT + _LETTER * max(len(one.name) for one in series)
     return max(1, min(3, int((_WIDTH - _LEFT) / widest)))
 
@@ -126,6 +126,6 @@ def _legend(series: Series, color: str, index: int, columns: int) -> str:
 
 
 def _dot(x: float, y: float, radius: float, color: str, *, hollow: bool) -> str:
-    # The ground's colour is the page's; a dash through a hollow dot does no harm.
+    # Hollow dots are transparent, since the background is the page's; a dash showing through is harmless.
     look = f'fill="none" stroke="{color}" stroke-width="1.5"' if hollow else f'fill="{color}"'
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {look}/>'

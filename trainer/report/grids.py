@@ -1,4 +1,4 @@
-"""Pictures in one grid: a row a group, the source first, then its candidates."""
+"""Image grids: one row per group, the source first, then its candidates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CELL, _TEXT = 128, 16
 
 
 def group_grid(rows: Sequence[tuple[Image.Image, Sequence[tuple[Image.Image, float | None]]]]) -> Image.Image:
-    """rows: (source, G times (candidate, reward, None where missing)). Cells are 128 pixels, captions below."""
+    """Each row is (source, [(candidate, reward or None), ...]). Cells are 128 pixels wide, with captions below."""
     columns = 1 + max(len(candidates) for _, candidates in rows)
     grid = Image.new("RGB", (columns * CELL, len(rows) * (CELL + _TEXT)), "white")
     for row, (source, candidates) in enumerate(rows):
@@ -21,10 +21,10 @@ def group_grid(rows: Sequence[tuple[Image.Image, Sequence[tuple[Image.Image, flo
 
 
 def put(grid: Image.Image, picture: Image.Image, caption: str, corner: tuple[int, int]) -> None:
-    """Draw a picture into a cell of CELL x CELL pixels at this corner, its caption below."""
+    """Draw an image into a cell of CELL x CELL pixels with this corner, and its caption below."""
     scale = min(CELL / picture.width, CELL / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    # Small pictures keep their pixels visible.
+    # Nearest-neighbour scaling keeps the pixels of small images visible.
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     grid.paste(picture.convert("RGB").resize(size, how), corner)
     ImageDraw.Draw(grid).text((corner[0] + 2, corner[1] + CELL + 1), caption, fill="black")

@@ -1,7 +1,4 @@
-"""Pages for people: one HTML file that needs nothing beside it.
-
-Enters: the name of a template in `trainer/report/templates` and what it shows. Leaves: HTML; texts are escaped.
-"""
+"""Self-contained HTML pages, rendered from the templates in `trainer/report/templates`; texts are escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 
 def render(template: str, **values: object) -> str:
-    """The template filled in; values may be functions that it calls."""
+    """Render a template; values may be functions that the template calls."""
     return _environment().get_template(template).render(values)
 
 

@@ -1,6 +1,6 @@
-"""The report of a run: one self-contained HTML file and summary.json, made from the run directory alone.
+"""The report of a run: one self-contained HTML file and summary.json, built from the run directory alone.
 
-Enters: metrics, evaluations and rollouts with their pictures. Leaves: RUN_DIR/report.html, RUN_DIR/summary.json.
+Reads metrics, evaluations and rollouts with their images; writes RUN_DIR/report.html and RUN_DIR/summary.json.
 """
 
 from __future__ import annotations
@@ -32,20 +32,23 @@ from edit_r1.trainer.report.charts import Series, line_chart
 
 REPORT_NAME, SUMMARY_NAME = "report.html", "summary.json"
 _CHARTS: Sequence[tuple[str, tuple[tuple[str, str], ...]]] = (
-    ("Reward of the rollouts", (("reward/mean", "mean"), ("reward/std", "std"))),
+    ("Rollout reward", (("reward/mean", "mean"), ("reward/std", "std"))),
     ("Spread within groups", (("reward/group_std", "std"),)),
     ("Groups kept by the filter", (("filter/kept_fraction", "kept fraction"),)),
     (
-        "Scores that are missing, or hardly meant",
+        "Missing scores and score mass",
         (("reward/missing_fraction", "missing"), ("reward/score_mass", "mass")),
     ),
-    ("A second method on the same edits", (("reward/second_mean", "second"), ("reward/second_gap", "reward minus it"))),
-    ("What should stay: distance from the source", (("edit/unedited_distance", "unedited half"),)),
-    ("Distance from the base: mean squared velocity", (("policy/kl_to_base", "policy"),)),
+    (
+        "Second method on the same edits",
+        (("reward/second_mean", "second"), ("reward/second_gap", "reward minus second")),
+    ),
+    ("Distance of the unedited half from the source", (("edit/unedited_distance", "unedited half"),)),
+    ("Mean squared velocity difference to the base", (("policy/kl_to_base", "policy"),)),
     ("Loss", (("nft/policy_loss", "policy"), ("grpo/policy_loss", "policy"))),
     ("Gradient norm", (("optimizer/grad_norm", "before clipping"),)),
     (
-        "Seconds an epoch",
+        "Seconds per epoch",
         (
             ("time/rollout_seconds", "rollout"),
             ("time/reward_wait_seconds", "reward wait"),
@@ -65,13 +68,13 @@ class Comparison:
 
     @property
     def change(self) -> float | None:
-        """What came of it: after - before."""
+        """Difference after - before; None when either is missing."""
         return None if self.before is None or self.after is None else self.after - self.before
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """One that was on."""
+    """An alarm that was raised during the run."""
 
     name: str
     meaning: str
@@ -80,7 +83,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One picture of a group with its reward."""
+    """One candidate image with its reward."""
 
     picture: str
     reward: float | None
@@ -97,10 +100,10 @@ class GroupCard:
 
 @dataclass(frozen=True)
 class Ends:
-    """What a run began and ended with, on the tasks and metrics that both have: a resumed run may have others."""
+    """The first and the last evaluation of a run, restricted to common tasks and metrics (a resumed run may differ)."""
 
     before_dir: Path
-    """Of the pictures."""
+    """Directory of the first evaluation's images."""
     before: Evaluation
     after_dir: Path
     after: Evaluation
@@ -108,7 +111,7 @@ class Ends:
 
 
 class RunRecord:
-    """All that a run directory tells."""
+    """Everything recorded in a run directory, read on demand."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -120,12 +123,12 @@ class RunRecord:
 
     @cached_property
     def evaluations(self) -> list[tuple[Path, Evaluation]]:
-        """By epoch, with the directory of their pictures."""
+        """Evaluations by epoch, with the directory of their images."""
         return read_evaluations(self.run_dir)
 
     @cached_property
     def ends(self) -> Ends | None:
-        """The first evaluation and the last; None when evaluation is off."""
+        """The first and the last evaluation; None when evaluation is off."""
         if not self.evaluations:
             return None
         (first_dir, first), (last_dir, last) = self.evaluations[0], self.evaluations[-1]
@@ -133,7 +136,7 @@ class RunRecord:
 
     @cached_property
     def rollouts(self) -> list[tuple[Path, ShownRollouts]]:
-        """By epoch, with the directory of their pictures."""
+        """Rollouts by epoch, with the directory of their images."""
         return read_rollouts(self.run_dir)
 
 
@@ -156,7 +159,7 @@ def write(run_dir: Path, seconds: float) -> dict[str, Any]:
 
 
 def render(record: RunRecord, seconds: float) -> str:
-    """The report as HTML, pictures and charts inside."""
+    """The report as HTML with embedded images and charts."""
     return pages.render(
         "report.html",
         run_dir=str(record.run_dir),
@@ -174,7 +177,7 @@ def render(record: RunRecord, seconds: float) -> str:
 
 
 def _alarms(metrics: Sequence[Mapping[str, Any]]) -> list[Alarm]:
-    """The alarms that were on at some time, with the epochs."""
+    """Alarms that were raised at any time, with their epochs."""
     epochs = {name: [int(line["epoch"]) for line in metrics if line.get(f"alarm/{name}")] for name in ALARMS}
     return [Alarm(name, ALARMS[name], _spans(on)) for name, on in epochs.items() if on]
 
@@ -191,7 +194,7 @@ def _spans(numbers: Sequence[int]) -> str:
 
 
 def _common(evaluation: Evaluation, other: Evaluation) -> Evaluation:
-    """The evaluation on the tasks and metrics that the other has too."""
+    """The evaluation restricted to the tasks and metrics that `other` also has."""
     known = {_key(task): task.metrics.keys() for task in other.tasks}
     tasks = []
     for task in evaluation.tasks:
@@ -211,7 +214,7 @@ def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
 
 
 def _by_type(ends: Ends) -> dict[str, list[Comparison]]:
-    """Task type -> rows; empty when the task list names no types."""
+    """Task type -> rows; empty when the task list has no types."""
     names = sorted({task.task for task in ends.before.tasks if task.task is not None})
     return {name: _compare(ends.before.of_type(name), ends.after.of_type(name)) for name in names}
 
@@ -221,7 +224,7 @@ def _charts(record: RunRecord) -> list[tuple[str, Markup]]:
     held_out = [_series(record.metrics, name, name.removeprefix("eval/"), marked=True) for name in evaluated]
     charts = [("Held-out tasks", held_out)]
     charts += [(title, [_series(record.metrics, key, name) for key, name in lines]) for title, lines in _CHARTS]
-    # The charts escape their own texts; Markup tells the template so.
+    # The charts escape their own texts; Markup keeps the template from escaping them again.
     return [(title, Markup(svg)) for title, lines in charts if (svg := line_chart(lines, "epoch"))]  # noqa: S704
 
 
@@ -231,7 +234,7 @@ def _series(metrics: Sequence[Mapping[str, Any]], key: str, name: str, *, marked
 
 
 def _pairs(ends: Ends) -> list[dict[str, Any]]:
-    """Held-out tasks with pictures: source, before, after, and what each was worth."""
+    """Held-out tasks with images: source, before and after, with their evaluation results."""
     return [
         {
             "instruction": before.instruction,

@@ -1,8 +1,8 @@
-"""Rewards in flight: groups go to the reward service in the background while the next ones are generated.
+"""Background scoring: groups are sent to the reward service while the next ones are generated.
 
-Enters: tasks with candidate images. Leaves: their rewards; a candidate whose score failed is missing (None with a
-reason), never 0. A service that is away, busy or restarting is asked again, and nothing is lost, until the deadline. A
-request that it refuses ends the run: asking again would not help.
+Takes tasks with candidate images and returns their rewards; a candidate whose score failed is missing (None with a
+reason), never 0. While the service is unreachable, busy or restarting, requests are retried without loss until the
+deadline. A request that the service rejects ends the run, because retrying would not help.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHUTDOWN_SECONDS = 5.0
 _LOOK_SECONDS, _TELL_SECONDS = 1.0, 30.0
 
 Ticket = Future[Rewards]
-"""For a group on its way."""
+"""Handle of a group that is being scored."""
 
 
 class RewardQueue:
@@ -47,14 +47,14 @@ class RewardQueue:
         max_in_flight: int = 16,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """deadline_seconds: how long `collect` waits at most. tell: hears what it is waiting for when that is long."""
+        """deadline_seconds: maximum wait in `collect`. tell: called with progress messages during a long wait."""
         self._method, self._num_passes, self._composite = method, num_passes, composite
         self._codec = codec
         self._client = RewardClient(
             url,
             api_key=api_key,
             timeout_seconds=timeout_seconds,
-            retry_seconds=None,  # the deadline is the queue's
+            retry_seconds=None,  # the queue enforces the deadline
             max_in_flight=max_in_flight,
             on_trouble=self._note,
         )
@@ -86,7 +86,7 @@ class RewardQueue:
         seed: int,
         method: str | None = None,
     ) -> Ticket:
-        """Send one group off; returns at once. seed: for sampling methods. method: another one than the queue's."""
+        """Submit one group without blocking. seed: for sampling methods. method: overrides the queue's method."""
         request = self._score(task, tuple(sources), tuple(candidates), seed, method)
         ticket = asyncio.run_coroutine_threadsafe(request, self._loop)
         self._pending.add(ticket)
@@ -95,15 +95,15 @@ class RewardQueue:
     def collect(self, tickets: Sequence[Ticket]) -> list[Rewards]:
         """Wait for these groups' rewards.
 
-        Raises RewardRequestRejected when one was refused and RewardServiceUnavailable when one is still missing after
-        `deadline_seconds`.
+        Raises RewardRequestRejected when a request was rejected and RewardServiceUnavailable when a group has no
+        rewards after `deadline_seconds`.
         """
         started = told = time.monotonic()
         missing = set(tickets)
         while missing:
             done, missing = wait(missing, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
             for ticket in done:
-                ticket.result()  # raises what went wrong
+                ticket.result()  # re-raises the group's error
             now = time.monotonic()
             if not missing:
                 break
@@ -111,7 +111,7 @@ class RewardQueue:
             if now - started >= self._deadline_seconds:
                 raise RewardServiceUnavailable(
                     f"gave up on the reward service at {self._client.url} after {now - started:.0f} s: {state}; "
-                    f"{self._trouble or 'it answers, but slowly'} (reward.deadline_seconds)"
+                    f"{self._trouble or 'it responds, but slowly'} (reward.deadline_seconds)"
                 )
             if self._trouble and (told == started or now - told >= _TELL_SECONDS):
                 told = now
@@ -160,7 +160,7 @@ class RewardQueue:
 
 
 def collect_together(queue: RewardQueue, tickets: Sequence[Ticket], processes: Processes) -> list[Rewards]:
-    """`queue.collect` on all processes: when one of them fails all do, so that nobody waits for it in vain."""
+    """`queue.collect` on all processes: when one fails, all fail, so that none is left waiting."""
     collected: list[Rewards] = []
     fault: RewardServiceError | None = None
     try:
@@ -177,7 +177,7 @@ def collect_together(queue: RewardQueue, tickets: Sequence[Ticket], processes: P
 
 def _read(scores: ScoreResponse, num_candidates: int) -> Rewards:
     if len(scores.results) != num_candidates:
-        raise RewardServiceError(f"asked for {num_candidates} scores, the service answered {len(scores.results)}")
+        raise RewardServiceError(f"requested {num_candidates} scores, the service returned {len(scores.results)}")
     errors = [result for result in scores.results if isinstance(result, CandidateError)]
     return Rewards(
         values=tuple(None if isinstance(result, CandidateError) else result.score for result in scores.results),

@@ -1,7 +1,7 @@
 """Rollout: the old policy edits each task G times.
 
-Enters: the epoch's task groups of this process. Leaves: one RolloutGroup each, as soon as its batch is done, so that
-rewards can be asked for while the next batch is being generated.
+Takes this process's task groups of the epoch and yields one RolloutGroup each as soon as its batch is done, so that
+rewards can be requested while the next batch is being generated.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def roll_out(
     seed: int,
     processes: Processes,
 ) -> Iterator[RolloutGroup]:
-    """Generate `group_size` candidates a group on the model's grid, `batch_groups` at a time.
+    """Generate `group_size` candidates per group on the model's grid, `batch_groups` groups at a time.
 
-    By DPM-Solver++; where `noise_level` is given by Flow-GRPO's stochastic solver, and each rollout keeps its path.
+    Uses DPM-Solver++; if `noise_level` is given, Flow-GRPO's stochastic solver, and each rollout keeps its path.
     Groups of one batch whose sources differ in size are generated one layout after another.
     """
     parts = _parts(groups, choose_size, batch_groups)
@@ -58,14 +58,14 @@ def roll_out(
 def _parts(
     groups: Sequence[TaskGroup], choose_size: ChooseSize, batch_groups: int
 ) -> Iterator[list[tuple[TaskGroup, Sources]]]:
-    """What is generated at once: groups of one batch and one layout."""
+    """Sets of groups to generate at once: one batch and one layout."""
     for start in range(0, len(groups), batch_groups):
         batch = [(group, load_sources(group.task, choose_size)) for group in groups[start : start + batch_groups]]
         yield from by_layout(batch, lambda one: one[1])
 
 
 def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image]]) -> list[list[T]]:
-    """Items whose sources have the same sizes together, in their order."""
+    """Split items by the sizes of their sources, keeping their order."""
 
     def layout(item: T) -> Layout:
         return layout_of(sources_of(item))
@@ -116,7 +116,7 @@ def _roll_out_batch(
 
 
 def velocity_given(family: ModelFamily, conditioning: Conditioning) -> Callable[[Tensor, Tensor], Tensor]:
-    """The family's velocity as the solvers take it."""
+    """The family's velocity as the function of (x_t, t) that solvers expect."""
 
     def velocity(x_t: Tensor, t: Tensor) -> Tensor:
         return family.velocity(x_t, t, conditioning)

@@ -1,7 +1,4 @@
-"""A run put together, fresh or from a checkpoint, and kept in one.
-
-Enters: a TrainConfig and the checked inputs. Leaves: a Run of parts (trainer/run/components.py), and its checkpoints.
-"""
+"""Assembles a Run from its parts (trainer/run/components.py), fresh or from a checkpoint, and saves its checkpoints."""
 
 from __future__ import annotations
 
@@ -49,12 +46,12 @@ from edit_r1.trainer.tasks.group_sampler import GroupSampler, SamplerState
 from edit_r1.trainer.update.losses import Loss
 
 _COMPANY_SECONDS = 1800.0
-"""By how much processes may be apart for other reasons than the reward service: a slow disk, a long compilation."""
+"""Allowed time between processes for reasons other than the reward service: a slow disk, a long compilation."""
 
 
 @dataclass
 class Run:
-    """Everything an epoch needs. The last two fields count on."""
+    """Everything an epoch needs. The last two fields are counters."""
 
     config: TrainConfig
     inputs: Inputs
@@ -65,21 +62,21 @@ class Run:
     optimizer: torch.optim.AdamW
     sampler: GroupSampler
     sampler_state: SamplerState
-    """Where the sampler stood after the last finished epoch; it may be ahead of it."""
+    """State of the sampler after the last finished epoch; the sampler itself may be ahead."""
     queue: RewardQueue
     log: MetricsLog | None
-    """None off the main process."""
+    """None except on the main process."""
     choose_size: ChooseSize
-    """At which size a picture is trained."""
+    """Maps an image's size to the size it is trained at."""
     filter_thresholds: FilterThresholds
     loss: Loss
     alarm_limits: AlarmLimits
     component_weights: Mapping[str, float]
-    """Of sub-scores that become advantages one by one; empty: the reward is one."""
+    """Weights of sub-scores with separate advantages; empty when the reward is a single number."""
     evaluated: set[int]
-    """Epochs whose evaluation is on record."""
+    """Epochs whose evaluation is recorded."""
     started_at: float
-    """time.monotonic() at which a run without interruptions would have started."""
+    """time.monotonic() at which an uninterrupted run would have started."""
     epoch: int = 0
     """Epochs finished."""
     optimizer_steps: int = 0
@@ -87,13 +84,13 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run so far, over all resumptions."""
+        """Wall time of the run so far, including before resumes."""
         return time.monotonic() - self.started_at
 
 
 @contextmanager
 def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[Run]:
-    """Build the run, fresh or from a checkpoint; everything is closed when the block ends."""
+    """Build the run, fresh or from a checkpoint; everything is closed at the end of the block."""
     started_at = time.monotonic()
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
@@ -105,7 +102,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         display.say(processes.describe())
         start = find_start(config, display.say)
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
-        processes.wait()  # nobody writes before everybody has looked
+        processes.wait()  # no process writes before all have read
         family = load_family(config, processes.device, num_processes=processes.count)
         if processes.is_main:
             texts = {task.instruction for task in (*inputs.train, *inputs.held_out)}
@@ -144,7 +141,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
 
 
 def save_checkpoint(run: Run) -> None:
-    """Write step-N for the epochs finished so far; every process has to call this."""
+    """Write step-N for the epochs finished so far; all processes must call this."""
     states = run.processes.gather([(run.processes.rank, torch.get_rng_state())])
     checkpoint.save(
         run.config.run_dir / CHECKPOINTS_NAME,
@@ -166,7 +163,7 @@ def save_checkpoint(run: Run) -> None:
 
 
 def _resume(run: Run, start: Path) -> None:
-    """Go on from a checkpoint."""
+    """Restore a checkpoint."""
     state = checkpoint.restore(start, run.policy, run.optimizer, run.processes.rank)
     run.epoch, run.optimizer_steps = state.epoch, state.optimizer_steps
     run.sampler.restore(state.sampler)
@@ -176,13 +173,13 @@ def _resume(run: Run, start: Path) -> None:
     run.display.say(f"resuming from {start} after {run.epoch} epochs")
     if state.num_processes != run.processes.count:
         run.display.say(
-            f"resuming with {run.processes.count} processes, it was {state.num_processes}: the same groups, noise "
-            f"and loss, dealt out anew; sums over processes may differ in their last bits"
+            f"resuming with {run.processes.count} processes (was {state.num_processes}): groups, noise and loss stay "
+            f"the same but are divided differently; sums over processes may differ in the last bits"
         )
 
 
 def _open_run_dir(config: TrainConfig, inputs: Inputs, start_epoch: int) -> MetricsLog:
-    """Write the resolved configuration, cut off what a resumed run will write again, open the log."""
+    """Write the resolved configuration, remove records that a resumed run will rewrite, and open the log."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     records.forget_after(config.run_dir, start_epoch)
     write_text(config.run_dir / CONFIG_NAME, dump_config(config))

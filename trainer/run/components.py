@@ -1,7 +1,4 @@
-"""The parts of a run, each built from the configuration: the one place where it turns into objects and numbers.
-
-Enters: a TrainConfig. Leaves: parts that know nothing of it.
-"""
+"""Builds the parts of a run from a TrainConfig. The parts themselves do not depend on the configuration."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ from edit_r1.trainer.update.losses import GrpoLoss, Loss, NftLoss
 def load_family(
     config: TrainConfig, device: torch.device, *, num_processes: int = 1, without_weights: bool = False
 ) -> ModelFamily:
-    """The configuration's model, on a device; in a run of several processes perhaps still to be sharded."""
+    """Load the configured model on a device; in a multi-process run it may still have to be sharded."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     model = config.model
@@ -57,7 +54,7 @@ def load_family(
 
 
 def build_sharder(config: TrainConfig, family: ModelFamily, processes: Processes) -> Sharder | None:
-    """What spreads weights over the processes; spreads the text encoders. None where every process holds the whole."""
+    """Create the sharder and shard the text encoders; None when every process holds the whole model."""
     if config.model.sharding == "none" or processes.count == 1:
         return None
     sharder = Sharder(processes.device, processes.count, family.dtype)
@@ -68,19 +65,19 @@ def build_sharder(config: TrainConfig, family: ModelFamily, processes: Processes
 
 
 def cut_instructions(family: ModelFamily, instructions: Collection[str]) -> str | None:
-    """A warning of instructions that the text encoder will not see to their end; None when there are none."""
+    """A warning about instructions that the text encoder will truncate; None when there are none."""
     cut = {text: num_tokens for text in instructions if (num_tokens := family.num_cut_tokens(text))}
     if not cut:
         return None
     worst = max(cut, key=lambda text: (cut[text], text))
     return (
-        f"WARNING: {len(cut)} of {len(instructions)} instructions are longer than the text encoder reads; the "
-        f"longest loses {cut[worst]} tokens: {worst[:80]!r}"
+        f"WARNING: {len(cut)} of {len(instructions)} instructions are too long for the text encoder; the longest "
+        f"loses {cut[worst]} tokens: {worst[:80]!r}"
     )
 
 
 def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
-    """At which size each picture is edited. Raises ConfigError for a size that the family cannot edit."""
+    """The function that chooses an image's edit size. Raises ConfigError for a size that the family cannot edit."""
     model = config.model
     if model.aspect == "buckets":
         return sizes.buckets(model.width * model.height, family.size_multiple, model.max_aspect)
@@ -89,7 +86,7 @@ def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
 
 
 def build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | None) -> Policy:
-    """What is trained, with its copies."""
+    """The trained policy with its copies."""
     if config.tuning == "full":
         return FullPolicy(family.transformer, compute_dtype=family.dtype, sharder=sharder)
     return LoraPolicy(
@@ -116,7 +113,7 @@ def build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
 
 
 def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue:
-    """What asks for rewards; `tell` hears what it waits for."""
+    """The queue that requests rewards; `tell` is called with what it is waiting for."""
     reward = config.reward
     return RewardQueue(
         reward.url,
@@ -133,13 +130,13 @@ def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue
 
 
 def component_weights(config: TrainConfig) -> Mapping[str, float]:
-    """By which the advantages of a composite reward's components are weighed; none: the reward is one number."""
+    """Weights of a composite reward's components in the advantage; empty when the reward is a single number."""
     recipe = config.reward.composite
     return recipe.weights if config.advantage.per_component and isinstance(recipe, Combination) else {}
 
 
 def filter_thresholds(config: TrainConfig) -> FilterThresholds:
-    """Of the group filter."""
+    """Thresholds of the group filter."""
     settings = config.filter
     return FilterThresholds(
         tau_mean=settings.tau_mean,
@@ -151,7 +148,7 @@ def filter_thresholds(config: TrainConfig) -> FilterThresholds:
 
 
 def alarm_limits(config: TrainConfig) -> AlarmLimits:
-    """Of what is watched for reward hacking."""
+    """Limits of the reward-hacking alarms."""
     settings = config.monitor
     return AlarmLimits(
         window=settings.window,
@@ -165,7 +162,7 @@ def alarm_limits(config: TrainConfig) -> AlarmLimits:
 
 
 def build_loss(config: TrainConfig, family: ModelFamily, policy: Policy) -> Loss:
-    """The algorithm."""
+    """The loss of the configured algorithm."""
     num_timesteps = num_trained_timesteps(config.rollout.steps, config.trained_timesteps)
     if config.algorithm == "flow_grpo":
         return GrpoLoss(

@@ -1,9 +1,8 @@
-"""What is written down of an epoch or an evaluation: metrics, the line a person reads, and pictures for the report.
+"""Logging of epochs and evaluations: metrics, a terminal line, and images for the report.
 
-Enters: the values of the walk. Leaves: files in the run directory; nothing that training depends on.
-The names of the metrics stand in one table of docs/training.md.
+Writes files in the run directory that training does not depend on. Metric names are listed in docs/training.md.
 """
-# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+# ruff: noqa: N815 - field names include their dimensions, as argument names do
 
 from __future__ import annotations
 
@@ -30,14 +29,14 @@ from edit_r1.trainer.update.update import UpdateResult
 
 
 class Stopwatch:
-    """Wall seconds by stage."""
+    """Wall-clock seconds by stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Count the block towards `stage`."""
+        """Add the block's duration to `stage`."""
         start = time.monotonic()
         try:
             yield
@@ -47,26 +46,26 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class EpochLog:
-    """What one epoch came to, the same on every process."""
+    """Results of one epoch, the same on every process."""
 
     epoch: int
     staleness: int
-    """Epochs by which its old policy was behind."""
+    """Number of epochs by which the old policy lagged behind."""
     rewards_P_G: Tensor
     components: Mapping[str, Tensor]
-    """Sub-scores that were normalised one by one, [P, G] each."""
+    """Separately normalised sub-scores, [P, G] each."""
     keep: KeepMask
     worth_P_G: Tensor
     update: UpdateResult
     old_decay: float
     signs: Mapping[str, float]
-    """What `trainer.run.monitoring` saw."""
+    """Metrics from `trainer.run.monitoring`."""
 
 
 def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: Sequence[ScoredGroup]) -> None:
-    """Metrics and line by the main process; pictures of some groups when the epoch is one of the report's.
+    """Log metrics and a terminal line on the main process; save images of some groups in epochs shown in the report.
 
-    seconds: wall time by stage, of this process. scored: this process's groups.
+    seconds: wall time by stage on this process. scored: this process's groups.
     """
     failures = run.processes.gather([failure for group in scored for failure in group.rewards.failures])
     metrics = {
@@ -78,14 +77,14 @@ def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: 
         metrics |= _alarms(run, run.log, metrics)
         run.log.write(log.epoch, metrics)
     if failures:
-        run.display.say(f"epoch {log.epoch}: {len(failures)} scores are missing; the first: {failures[0]}")
+        run.display.say(f"epoch {log.epoch}: {len(failures)} scores are missing; first failure: {failures[0]}")
     run.display.say(_line(log.epoch, metrics, seconds, run.config.epochs))
     if log.epoch in (1, run.config.epochs) or log.epoch % run.config.report.every == 0:
         _save_groups(run, log, scored)
 
 
 def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures, seconds: float) -> None:
-    """Metrics, line and pictures of one evaluation."""
+    """Log metrics, a terminal line and images of one evaluation."""
     means = evaluation.means()
     values = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if value is not None)
     run.display.say(f"evaluation after epoch {evaluation.epoch} on {len(evaluation.tasks)} held-out tasks: {values}")
@@ -98,7 +97,7 @@ def record_evaluation(run: Run, evaluation: Evaluation, pictures: Pictures, seco
 
 
 def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
-    """The epoch's numbers by name."""
+    """The epoch's metrics by name."""
     rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
     rho = log.worth_P_G[~log.worth_P_G.isnan()]
     dropped = num_dropped_by_rule(rewards, run.filter_thresholds)
@@ -125,7 +124,7 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
 
 
 def _alarms(run: Run, log: MetricsLog, metrics: Mapping[str, float]) -> dict[str, float]:
-    """The alarms as metrics; those that went on are told."""
+    """The alarms as metrics; newly raised ones are shown on the terminal."""
     epochs = [line for line in log.lines if "reward/mean" in line]
     present = {name: value for name, value in metrics.items() if math.isfinite(value)}
     on = find_alarms([*epochs, present], run.alarm_limits)
@@ -144,7 +143,7 @@ def _line(epoch: int, metrics: Mapping[str, float], seconds: Mapping[str, float]
 
 
 def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None:
-    """Keep pictures of a few groups: the best, the worst, a dropped one when there is one, then others."""
+    """Keep images of a few groups: the best, the worst, a dropped one if any, then others."""
     means = log.rewards_P_G.nanmean(dim=1)
     by_mean = [index for index in means.argsort().tolist() if not means[index].isnan()]
     standing = {by_mean[0]: "worst", by_mean[-1]: "best"}

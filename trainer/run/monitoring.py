@@ -1,7 +1,7 @@
-"""What is looked at beside the reward: signs that the policy learns to please the judge instead of to edit.
+"""Signals logged alongside the reward: signs that the policy learns to please the judge instead of learning to edit.
 
-Enters: a finished epoch. Leaves: numbers over all processes for the log; nothing that training depends on. What the
-numbers mean stands in `trainer.records.monitors`.
+Takes a finished epoch and returns numbers over all processes for the log; training does not depend on them. See
+`trainer.records.monitors` for what they mean.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edit_r1.trainer.types import RolloutGroup, ScoredGroup
 
 
 def observe(run: Run, epoch: int, scores: Scores) -> Mapping[str, float]:
-    """Metrics of one epoch, the same on every process; NaN where there is nothing to see."""
+    """Metrics of one epoch, the same on every process; NaN where there is no data."""
     rollouts = [group.rollout for group in scores.scored]
     signs = {
         "reward/score_mass": _mean(
@@ -30,7 +30,7 @@ def observe(run: Run, epoch: int, scores: Scores) -> Mapping[str, float]:
     }
     second_P_G = scores.second_P_G
     if second_P_G is not None:
-        # On the same edits, so that harder tasks do not look like a change.
+        # Compare on the same edits, so that harder tasks do not look like a change.
         rewards_P_G = torch.where(second_P_G.isnan(), torch.nan, scores.rewards_P_G)
         signs["reward/second_mean"] = float(second_P_G.nanmean())
         signs["reward/second_gap"] = float(rewards_P_G.nanmean()) - float(second_P_G.nanmean())
@@ -48,7 +48,7 @@ def _distances(scored: Sequence[ScoredGroup]) -> list[float]:
 
 @torch.no_grad()
 def _divergence(run: Run, epoch: int, rollout: RolloutGroup) -> float:
-    """mean((v_theta - v_ref)^2) half-way along one group's paths; what nft/kl is, also where the loss leaves it out."""
+    """mean((v_theta - v_ref)^2) half-way along one group's paths: like nft/kl, but available when the loss omits it."""
     x0 = rollout.x0[: run.config.micro_batch_size]
     t = rollout.sigmas[len(rollout.sigmas) // 2].float().to(x0.device).expand(len(x0))
     draw = generator(run.config.seed, "monitor", epoch, rollout.group.index)
@@ -61,6 +61,6 @@ def _divergence(run: Run, epoch: int, rollout: RolloutGroup) -> float:
 
 
 def _mean(run: Run, values: Sequence[float]) -> float:
-    """Over everyone's values; NaN without any."""
+    """Mean over the values of all processes; NaN when there are none."""
     total, count = run.processes.sum(torch.tensor([sum(values), len(values)], dtype=torch.float64)).tolist()
     return total / count if count else float("nan")

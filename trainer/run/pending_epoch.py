@@ -1,10 +1,10 @@
-"""The first half of an epoch: tasks are drawn, rolled out and sent off; later their scores are collected.
+"""The first half of an epoch: tasks are drawn, rolled out and submitted; later their scores are collected.
 
-Enters: the run. Leaves: an Underway epoch, then what it was scored. Between the two other epochs may begin
-(`max_staleness`): nothing here changes a weight.
-Legend: P groups of an epoch over all processes (more than it began with once some were replaced), G candidates a group.
+`begin_epoch` returns an Underway epoch, `collect_scores` its scores. Other epochs may begin in between
+(`max_staleness`); nothing here changes a weight.
+Legend: P groups per epoch over all processes (including replacements added later), G candidates per group.
 """
-# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+# ruff: noqa: N815 - field names include their dimensions, as argument names do
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ from edit_r1.trainer.types import RolloutGroup, ScoredGroup, TaskGroup
 
 @dataclass
 class Underway:
-    """An epoch whose rollouts are made and whose scores are on their way."""
+    """An epoch whose rollouts are done and whose scores are pending."""
 
     epoch: int
     staleness: int
-    """Epochs that have yet to be finished before it: by so many its old policy will be behind."""
+    """Number of epochs still to be finished before it, by which its old policy will lag behind."""
     sampler_before: SamplerState
-    """Where the sampler stood before it."""
+    """State of the sampler before this epoch."""
     groups: list[TaskGroup] = field(default_factory=list)
-    """Of all processes."""
+    """Groups of all processes."""
     rollouts: list[RolloutGroup] = field(default_factory=list)
-    """Of this process."""
+    """Rollouts of this process."""
     tickets: list[Ticket] = field(default_factory=list)
-    """One a rollout."""
+    """One per rollout."""
     second_tickets: dict[int, Ticket] = field(default_factory=dict)
-    """By group: those that a second method looks at."""
+    """Tickets of groups scored by the second method, by group index."""
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What came back, the same on every process but for `scored`."""
+    """Collected scores, the same on every process except for `scored`."""
 
     scored: Sequence[ScoredGroup]
     """This process's groups."""
     rewards_P_G: Tensor
     """float64 [P, G], NaN where missing."""
     components: Mapping[str, Tensor]
-    """Sub-scores that are normalised one by one, like the rewards; empty when there are none."""
+    """Separately normalised sub-scores, in the form of the rewards; empty when there are none."""
     second_P_G: Tensor | None
-    """Scores of a method that training does not use, NaN but for a few groups; None without one."""
+    """Scores of the second method, NaN except for a few groups; None when it is disabled."""
 
 
 def begin_epoch(run: Run, epoch: int) -> Underway:
-    """Draw the epoch's tasks, roll them out, send them off; scoring goes on in the background."""
+    """Draw the epoch's tasks, roll them out and submit them; scoring continues in the background."""
     underway = Underway(epoch, staleness=epoch - 1 - run.epoch, sampler_before=run.sampler.state)
     _extend(run, underway, run.config.groups_per_epoch)
     return underway
 
 
 def collect_scores(run: Run, underway: Underway) -> Scores:
-    """Wait for the scores; groups that miss too many are replaced, `filter.refill_rounds` times at most.
+    """Wait for the scores; groups with too many missing are replaced, at most `filter.refill_rounds` times.
 
-    Raises RewardServiceError when the service stays away, refuses, or fails on too many candidates.
+    Raises RewardServiceError when the service stays unreachable, rejects a request or fails on too many candidates.
     """
     settings = run.config.filter
     scores = _collect(run, underway)
@@ -78,14 +78,14 @@ def collect_scores(run: Run, underway: Underway) -> Scores:
         num_lacking = run.config.groups_per_epoch - _num_with_quorum(scores.rewards_P_G, settings.quorum)
         if not num_lacking:
             break
-        run.display.say(f"epoch {underway.epoch}: {num_lacking} groups miss too many scores and are replaced")
+        run.display.say(f"epoch {underway.epoch}: replacing {num_lacking} groups with too many missing scores")
         _extend(run, underway, num_lacking)
         scores = _collect(run, underway)
     return scores
 
 
 def _extend(run: Run, underway: Underway, count: int) -> None:
-    """Add `count` groups; each is scored while the next ones are generated."""
+    """Add `count` groups; each is scored while the next is generated."""
     config = run.config
     added = run.sampler.next_groups(underway.epoch, count, start=len(underway.groups))
     underway.groups += added
@@ -139,7 +139,7 @@ def _collect(run: Run, underway: Underway) -> Scores:
 
 
 def _gather(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
-    """Everyone's values, float64 [P, G], NaN where missing."""
+    """Values of all processes, float64 [P, G], NaN where missing."""
     own_P_G = torch.zeros(num_groups, run.config.group_size, dtype=torch.float64)
     for index, values in values_by_group.items():
         row = [float("nan") if value is None else value for value in values]
@@ -148,20 +148,20 @@ def _gather(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[fl
 
 
 def _gather_second(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
-    """Everyone's second scores, NaN also for the groups that were not looked at."""
+    """Second scores of all processes, NaN also for groups that were not scored."""
     second_P_G = _gather(run, num_groups, values_by_group)
     second_P_G[run.config.monitor.second_groups :] = float("nan")
     return second_P_G
 
 
 def _break_circuit(run: Run, scores: Scores) -> None:
-    """Raises RewardServiceUnavailable when too many scores are missing for the rest to be trusted."""
+    """Raises RewardServiceUnavailable when too many scores are missing to trust the rest."""
     missing, limit = float(scores.rewards_P_G.isnan().double().mean()), run.config.reward.max_missing_fraction
     if missing > limit:
         failures = run.processes.gather([failure for group in scores.scored for failure in group.rewards.failures])
         raise RewardServiceUnavailable(
             f"{missing:.0%} of {scores.rewards_P_G.numel()} candidates got no score, more than "
-            f"reward.max_missing_fraction = {limit:g}; the first: {failures[0]}"
+            f"reward.max_missing_fraction = {limit:g}; first failure: {failures[0]}"
         )
 
 

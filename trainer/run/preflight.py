@@ -1,6 +1,6 @@
-"""What is checked before any model is loaded: task lists, metric paths, the reward service. No torch here.
+"""Checks made before any model is loaded: task lists, metric paths, the reward service. Does not import torch.
 
-Enters: the configuration. Leaves: the tasks and metrics, or one clear error within seconds (within
+Takes the configuration and returns the tasks and metrics, or raises one clear error within seconds (within
 reward.wait_seconds while the service is starting).
 """
 
@@ -24,18 +24,18 @@ from edit_r1.trainer.types import EditTask
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run works on."""
+    """The checked inputs of a run."""
 
     train: tuple[EditTask, ...]
     held_out: tuple[EditTask, ...]
     """Empty when evaluation is off."""
     metrics: Mapping[str, Metric]
     service: ServiceInfo
-    """What the reward service said of itself."""
+    """The reward service's description of itself."""
 
 
 def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
-    """Check everything that can be checked cheaply; `tell` hears what is found and what is being waited for.
+    """Check everything that can be checked cheaply; `tell` is called with findings and with what is being waited for.
 
     Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
     """
@@ -45,16 +45,16 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
 
 
 def check_trackers(config: TrainConfig) -> None:
-    """Raises ConfigError when one is not installed."""
+    """Raises ConfigError when a configured tracker is not installed."""
     for name in config.trackers:
         if find_spec(name) is None:
-            raise ConfigError(f"trackers: {name} is not installed; it comes with the extra `trackers`")
+            raise ConfigError(f"trackers: {name} is not installed; install the extra `trackers`")
 
 
 def check_data(
     config: TrainConfig, tell: Callable[[str], None]
 ) -> tuple[tuple[EditTask, ...], tuple[EditTask, ...], Mapping[str, Metric]]:
-    """The tasks to train on, those to evaluate on, and the metrics. Raises DataError or ConfigError."""
+    """Return the training tasks, the held-out tasks and the metrics. Raises DataError or ConfigError."""
     data = config.data
     train = read_task_list(data.train, data.root)
     held_out = read_task_list(data.held_out, data.root)[: config.evaluation.tasks] if data.held_out else ()
@@ -63,13 +63,13 @@ def check_data(
     if held_out:
         tell(f"evaluating on {describe_tasks(held_out)}")
     metrics = load_metrics(config.evaluation.metrics)
-    if held_out:  # a metric that cannot work fails now, not after an hour
+    if held_out:  # a broken metric fails now, not after an hour
         measure(metrics, held_out[0], load_sources(held_out[0], one_size((config.model.width, config.model.height)))[0])
     return train, held_out, metrics
 
 
 def check_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:
-    """Wait for the service and see whether it can do what the run asks. Raises ConfigError or RewardServiceError."""
+    """Wait for the service and check that it supports what the run needs. Raises ConfigError or RewardServiceError."""
     service = asyncio.run(_wait_for_service(config, tell))
     _check_service(config, service)
     where = ", ".join(config.reward.url)
@@ -100,10 +100,10 @@ def _check_service(config: TrainConfig, service: ServiceInfo) -> None:
     ):
         if method is not None and method not in service.methods:
             raise ConfigError(
-                f"{key} = {method!r}: the service at {', '.join(config.reward.url)} knows {', '.join(service.methods)}"
+                f"{key} = {method!r}: the service at {', '.join(config.reward.url)} offers {', '.join(service.methods)}"
             )
     if config.group_size > service.limits.max_candidates:
         raise ConfigError(
-            f"group_size = {config.group_size}: the service at {', '.join(config.reward.url)} takes at most "
-            f"{service.limits.max_candidates} candidates a group"
+            f"group_size = {config.group_size}: the service at {', '.join(config.reward.url)} accepts at most "
+            f"{service.limits.max_candidates} candidates per group"
         )

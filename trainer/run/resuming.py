@@ -1,6 +1,6 @@
-"""Where a run starts: fresh, or at a checkpoint that fits its configuration. No torch at import.
+"""Where a run starts: fresh, or at a checkpoint that matches its configuration. No torch at import.
 
-Enters: the configuration and the run directory. Leaves: a checkpoint's path or None, or one clear error.
+Takes the configuration with its run directory; returns a checkpoint path or None, or raises one clear error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIXED = (
     "lora",
     "groups_per_epoch",
 )
-"""Keys that a checkpoint's contents depend on: a run cannot go on with others."""
+"""Keys that a checkpoint's contents depend on; a run cannot be resumed with different values."""
 _OF_NO_CONSEQUENCE = (
     "data.root",
     "run_dir",
@@ -42,17 +42,17 @@ _OF_NO_CONSEQUENCE = (
     "trackers",
     "cpu_threads",
 )
-"""Keys whose change is not worth a word."""
+"""Keys whose changes are not reported."""
 _DEFAULTS = TrainConfig(run_dir=Path(), data=DataConfig(train=Path()), model=ModelConfig(path=""))
 
 
 def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
-    """The checkpoint to go on from, None for a fresh start.
+    """The checkpoint to resume from, None for a fresh start.
 
-    Raises CheckpointError when the named checkpoint is missing, damaged, or of a run with other fixed keys, and
-    ConfigError for `resume=none` in a directory that holds a run.
+    Raises CheckpointError when the named checkpoint is missing, damaged, or from a run with different fixed keys, and
+    ConfigError for `resume=none` in a directory that contains a run.
     """
-    from edit_r1.trainer.policy.checkpoint import damage, newest_whole  # noqa: PLC0415 - torch comes in here
+    from edit_r1.trainer.policy.checkpoint import damage, newest_whole  # noqa: PLC0415 - imports torch
 
     if config.resume == "none":
         _check_unused(config.run_dir)
@@ -71,24 +71,24 @@ def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
 def _check_unused(run_dir: Path) -> None:
     if (run_dir / "metrics.jsonl").exists():
         raise ConfigError(
-            f"run_dir {run_dir} already holds a run: set resume=auto to go on with it, or choose another run_dir"
+            f"run_dir {run_dir} already contains a run: set resume=auto to continue it, or choose another run_dir"
         )
 
 
 def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None]) -> None:
-    """Refuse changes of fixed keys; tell about the others."""
+    """Reject changes of fixed keys; report the others."""
     then = flatten(yaml.safe_load((checkpoint / CONFIG_NAME).read_text(encoding="utf-8")))
     now = flatten(config.model_dump(mode="json"))
-    # A key that was not there yet stood at what is its default now; one that is gone means nothing any more.
+    # A key that did not exist yet had its current default; a key that no longer exists is ignored.
     then = flatten(_DEFAULTS.model_dump(mode="json")) | then
     changed = [key for key in sorted(now) if then.get(key) != now[key]]
     fixed = [key for key in changed if _is_under(key, _FIXED)]
     if fixed:
         faults = ", ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in fixed)
-        raise CheckpointError(f"cannot resume from {checkpoint}: {faults}; choose another run_dir to start afresh")
+        raise CheckpointError(f"cannot resume from {checkpoint}: {faults}; choose another run_dir to start fresh")
     for key in changed:
         if not _is_under(key, _OF_NO_CONSEQUENCE):
-            tell(f"resuming with {key} = {now.get(key)!r}, it was {then.get(key)!r}")
+            tell(f"resuming with {key} = {now.get(key)!r} (was {then.get(key)!r})")
 
 
 def _is_under(key: str, names: tuple[str, ...]) -> bool:

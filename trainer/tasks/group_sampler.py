@@ -1,6 +1,6 @@
-"""Which tasks an epoch has.
+"""Samples the tasks of each epoch.
 
-Enters: a task list, a seed. Leaves: each epoch's groups, the same on every process and after every resumption.
+From a task list and a seed it draws each epoch's groups, identical on every process and after every resume.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from edit_r1.trainer.types import EditTask, TaskGroup
 
 @dataclass(frozen=True)
 class SamplerState:
-    """Where a sampler stands; goes into checkpoints."""
+    """State of a sampler, saved in checkpoints."""
 
     num_passes: int
-    """Passes over the list that are complete."""
+    """Completed passes over the list."""
     position: int
-    """Tasks of the current pass that are behind."""
+    """Tasks of the current pass already used."""
     banned: tuple[str, ...]
-    """Ids of tasks that are not sampled again, sorted."""
+    """Sorted ids of tasks that are not sampled again."""
 
 
 class GroupSampler:
-    """Draws each epoch's P tasks: shuffled passes over the list, banned tasks left out.
+    """Draws each epoch's P tasks in shuffled passes over the list, skipping banned tasks.
 
-    Deterministic in (seed, state), the same on every process, so that a process just takes its share.
+    Deterministic in (seed, state) and identical on every process, so each process simply takes its share.
     """
 
     def __init__(self, tasks: Sequence[EditTask], seed: int) -> None:
@@ -58,7 +58,7 @@ class GroupSampler:
     def _next_task(self) -> EditTask:
         state, banned = self._state, set(self._state.banned)
         if all(task.id in banned for task in self._tasks):
-            raise DataError(f"all {len(self._tasks)} tasks are banned by the group filter: nothing is left to learn")
+            raise DataError(f"all {len(self._tasks)} tasks are banned by the group filter; none is left to train on")
         num_passes, position = state.num_passes, state.position
         while True:
             if position == len(self._tasks):
@@ -70,7 +70,7 @@ class GroupSampler:
                 return task
 
     def _order(self, num_pass: int) -> list[int]:
-        """Positions in the list, shuffled for one pass; kept, since lists are long and draws are many."""
+        """Positions in the list, shuffled for one pass; cached, since lists are long and draws frequent."""
         if self._shuffled is None or self._shuffled[0] != num_pass:
             order = list(range(len(self._tasks)))
             random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret

@@ -1,9 +1,11 @@
-"""Task lists and the pictures that they name.
+"""Task lists and the images they refer to.
 
-Enters: a JSON-lines file, one task a line, images anywhere under the data root (by default the file's directory):
+A task list is a JSON-lines file with one task per line; image paths are relative to the data root (by default the
+file's directory):
     {"prompt": "make the car red", "image": "images/car.png", "requirement": ..., "task": ..., "metadata": {...}}
     {"prompt": "put the hat on the dog", "images": ["dog.png", "hats/7.png"]}
-Leaves: EditTasks, all checked before any model is loaded; their sources at the size of the edit. No torch here.
+It becomes EditTasks, all checked before any model is loaded; sources are loaded at the size of the edit. Does not
+import torch.
 """
 
 from __future__ import annotations
@@ -41,26 +43,26 @@ class TaskLine(BaseModel):
 
     @property
     def names(self) -> list[str]:
-        """The source images' paths as the line has them."""
+        """Paths of the source images as given in the line."""
         given = self.image if self.images is None else self.images
         return [given] if isinstance(given, str) else list(given or ())
 
     @model_validator(mode="after")
     def _check_images(self) -> TaskLine:
         if (self.image is None) == (self.images is None):
-            raise ValueError("give either image or images")
+            raise ValueError("give one of image and images")
         return self
 
 
 def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]:
     """Read and check a whole task list; image paths are relative to `root`, by default to the list's directory.
 
-    Raises DataError for an unreadable or empty list, a line that is not a task, an image file that is missing; the
-    message names line numbers, up to ten faults at once.
+    Raises DataError for an unreadable or empty list, an invalid line or a missing image file; the message lists up to
+    ten errors with their line numbers.
     """
     path = packaged.find_path(path)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt ends no line
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt is not a line end
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read task list {path}: {error}") from error
     tasks: list[EditTask] = []
@@ -76,17 +78,17 @@ def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]
         more = [f"  and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
         raise DataError("\n".join([f"task list {path} is not valid:", *faults[:_FAULTS_SHOWN], *more]))
     if not tasks:
-        raise DataError(f"task list {path} holds no task")
+        raise DataError(f"task list {path} is empty")
     return tuple(tasks)
 
 
 def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
-    """What is wrong with a line that should be a `model`, for people: every field at fault, in one line."""
+    """One-line description of why a line is not a valid `model`: every invalid field."""
     return "; ".join(_describe(model, fault["loc"], fault["msg"]) for fault in error.errors())
 
 
 def describe_tasks(tasks: Sequence[EditTask]) -> str:
-    """A line for people: how many tasks, of which types, how many sources of which sizes, how long the texts are."""
+    """One-line summary: number of tasks by type, number and sizes of images, length of the texts."""
     paths = sorted({path for task in tasks for path in task.source_paths})
     sizes = sorted({image_size(path) for path in paths[:_SIZES_LOOKED_AT]}, key=lambda size: size[0] * size[1])
     types = Counter(task.task for task in tasks if task.task is not None).most_common()
@@ -95,13 +97,13 @@ def describe_tasks(tasks: Sequence[EditTask]) -> str:
     parts = [
         f"{len(tasks)} tasks" + (f" ({', '.join(f'{name} {count}' for name, count in types)})" if types else ""),
         f"{len(paths)} images of {_span([f'{width}x{height}' for width, height in sizes])}",
-        f"sources a task: {_span([str(count) for count in num_sources])}",
-        f"words an instruction: {_span([str(words[0]), str(words[-1])])}",
+        f"sources per task: {_span([str(count) for count in num_sources])}",
+        f"words per instruction: {_span([str(words[0]), str(words[-1])])}",
     ]
     if num_repeated := len(tasks) - len({task.id for task in tasks}):
         parts.append(f"repeated lines: {num_repeated}")
     if num_own := sum(task.requirement is not None for task in tasks):
-        parts.append(f"requirements of their own: {num_own}")
+        parts.append(f"with own requirement: {num_own}")
     return ", ".join(parts)
 
 
@@ -110,28 +112,28 @@ def _span(ordered: Sequence[str]) -> str:
 
 
 def image_size(path: Path) -> ImageSize:
-    """A picture's own size, upright, by its header. Raises DataError naming the file."""
+    """Size of an upright image, read from its header. Raises DataError naming the file."""
     try:
         return images.upright_size(path)
     except (OSError, ImageError) as error:
-        raise DataError(f"picture {path}: {error}") from error
+        raise DataError(f"image {path}: {error}") from error
 
 
 def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
-    """The task's source images, RGB, each resized to the size chosen for its own. Raises DataError naming the file."""
+    """Load the task's source images as RGB, each resized by `choose_size`. Raises DataError naming the file."""
     return tuple(resized(open_picture(path), choose_size) for path in task.source_paths)
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Upright, RGB. Raises DataError naming the file."""
+    """Open an image upright as RGB. Raises DataError naming the file."""
     try:
         return images.decode(path.read_bytes())
     except (OSError, ImageError) as error:
-        raise DataError(f"picture {path}: {error}") from error
+        raise DataError(f"image {path}: {error}") from error
 
 
 def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
-    """The picture at the size chosen for its own."""
+    """Resize the image to the size that `choose_size` gives for its own."""
     size = choose_size(image.size)
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 

@@ -1,9 +1,8 @@
 """From scored groups to the samples of an update.
 
-Enters: this process's groups, what each sample is worth and the keep-mask (both over all processes). Leaves: a
-TrainBatch.
-Which optimizer step a sample belongs to is drawn over the whole epoch, so that it does not depend on the processes.
-Legend: P groups, G candidates a group, N samples of this process.
+Builds a TrainBatch from this process's groups, each sample's worth and the keep-mask (both over all processes).
+Optimizer steps are assigned over the whole epoch, so the assignment does not depend on the number of processes.
+Legend: P groups, G candidates per group, N samples of this process.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def build_batch(
     num_optimizer_steps: int,
     groups_per_unit: int,
 ) -> TrainBatch:
-    """Lay out this process's samples that `assign_steps` gave a step; units are those of `machine.processes.share`."""
+    """Collect the samples of this process that have a step; units are those of `machine.processes.share`."""
     places = [
         (row, candidate)
         for row, rollout in enumerate(rollouts)
@@ -48,7 +47,7 @@ def build_batch(
 
 
 def assign_steps(worth_P_G: Tensor, kept_P: Tensor, num_optimizer_steps: int, generator: torch.Generator) -> Tensor:
-    """Deal the kept, scored samples of the epoch out to its optimizer steps, evenly and at random.
+    """Distribute the epoch's kept, scored samples over its optimizer steps, evenly and at random.
 
     Returns int64 [P, G]: the step, or NOT_TRAINED for a dropped group or a missing score.
     """

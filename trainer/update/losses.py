@@ -1,8 +1,8 @@
-"""The algorithms as the update sees them: which rows a sample is trained on, and each row's loss.
+"""The algorithms' interface to the update: the rows a sample is trained on, and each row's loss.
 
-Enters: rollouts and what each sample is worth. Leaves: rows and, for a micro-batch of them, loss terms with a gradient.
-Here the policy's forwards are made; the formulas are pure and stand in `trainer.mathematics.objectives`.
-Legend: R rows of a micro-batch, one (sample, timestep) each; K timesteps a sample.
+Takes rollouts and the worth of each sample; returns rows and, for a micro-batch of rows, loss terms with a gradient.
+The policy's forward passes happen here; the formulas are pure functions in `trainer.mathematics.objectives`.
+Legend: R rows of a micro-batch, one (sample, timestep) each; K timesteps per sample.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ class Row:
     step: int
     """Index of the timestep in the rollout's grid."""
     noise: Tensor | None
-    """[...] noise of the forward process; None where the rollout's own path is used."""
+    """[...] noise of the forward process; None when the rollout's own path is used."""
 
 
 class Loss(ABC):
     """One algorithm."""
 
     names: ClassVar[tuple[str, ...]]
-    """What `terms` returns, the loss first; names of metrics."""
+    """Metric names of the values that `terms` returns, the loss first."""
     num_timesteps: int
-    """K."""
+    """K, timesteps per sample."""
     noise_level: float | None = None
-    """Of the stochastic rollouts that it learns from; None: the ODE's."""
+    """Noise level of the stochastic rollouts; None when rollouts solve the ODE."""
     on_policy: ClassVar[bool] = False
-    """Whether the old policy is the policy itself after every epoch."""
+    """Whether the old policy is set to the current policy after every epoch."""
 
     @abstractmethod
     def worth(self, advantages_P_G: Tensor) -> Tensor:
-        """What each sample is weighed by, [P, G] both; NaN where the score is missing."""
+        """Weight of each sample; argument and result are [P, G], NaN where the score is missing."""
 
     @abstractmethod
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
-        """The K rows of a sample, drawn by its own seed."""
+        """The K rows of a sample, drawn with its own seed."""
 
     @abstractmethod
     def terms(self, rows: Sequence[Row]) -> Mapping[str, Tensor]:
-        """Terms of R rows of one layout, [R] each; those but the loss are for logs."""
+        """Terms of R rows of one layout, [R] each; all except the loss are for logs only."""
 
 
 class NftLoss(Loss):
-    """DiffusionNFT: fresh points on the path to each sample; see `trainer.mathematics.objectives.nft`."""
+    """DiffusionNFT: newly drawn points on the path to each sample; see `trainer.mathematics.objectives.nft`."""
 
     names = ("nft/loss", "nft/policy_loss", "nft/kl", "nft/positive_loss", "nft/negative_loss")
 
@@ -94,14 +94,14 @@ class NftLoss(Loss):
         return optimality(advantages_P_G, adv_clip=self._adv_clip, mode=self._mode)
 
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
-        """The rollout's grid permuted and cut off, with fresh noise for each timestep."""
+        """The first K timesteps of the permuted rollout grid, each with fresh noise."""
         source = generator(self._seed, "update", rollout.group.epoch, rollout.group.index, candidate)
         steps = torch.randperm(len(rollout.sigmas) - 1, generator=source)[: self.num_timesteps].tolist()
         noise = torch.randn((self.num_timesteps, *rollout.x0.shape[1:]), generator=source)
         return [Row(rollout, candidate, worth, step, noise[k]) for k, step in enumerate(steps)]
 
     def terms(self, rows: Sequence[Row]) -> Mapping[str, Tensor]:
-        """Forwards of the old policy, the reference (when its divergence counts) and the policy at the same points."""
+        """Forward passes of old policy, reference (if kl_weight > 0) and policy at the same points."""
         x0 = torch.stack([row.rollout.x0[row.candidate] for row in rows])
         t = torch.stack([row.rollout.sigmas[row.step] for row in rows]).float().to(x0.device)
         noise = torch.stack([_noise(row) for row in rows]).to(x0.device)
@@ -133,7 +133,7 @@ class NftLoss(Loss):
 
 
 class GrpoLoss(Loss):
-    """Flow-GRPO: the stochastic steps that the rollout took; see `trainer.mathematics.objectives.flow_grpo`."""
+    """Flow-GRPO: the stochastic steps taken by the rollout; see `trainer.mathematics.objectives.flow_grpo`."""
 
     on_policy = True
     names = ("grpo/loss", "grpo/policy_loss", "grpo/kl", "grpo/ratio", "grpo/clipped_fraction")
@@ -166,7 +166,7 @@ class GrpoLoss(Loss):
         return [Row(rollout, candidate, worth, step, None) for step in range(self.num_timesteps)]
 
     def terms(self, rows: Sequence[Row]) -> Mapping[str, Tensor]:
-        """Forwards of old policy, reference (when its divergence counts) and policy at the points of the path."""
+        """Forward passes of old policy, reference (if kl_weight > 0) and policy at the points of the path."""
         conditioning = _conditioning(rows)
         x_next = torch.stack([_path(row)[row.step + 1, row.candidate] for row in rows])
         with self._policy.use("old"):
@@ -198,13 +198,13 @@ class GrpoLoss(Loss):
 
 def _noise(row: Row) -> Tensor:
     if row.noise is None:
-        raise ValueError("DiffusionNFT needs rows with noise of their own")
+        raise ValueError("DiffusionNFT needs rows with noise")
     return row.noise
 
 
 def _path(row: Row) -> Tensor:
     if row.rollout.path is None:
-        raise ValueError("Flow-GRPO needs rollouts that kept their path")
+        raise ValueError("Flow-GRPO needs rollouts with a path")
     return row.rollout.path
 
 

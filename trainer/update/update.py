@@ -1,10 +1,10 @@
 """The update: from kept samples to optimizer steps.
 
-Enters: a TrainBatch of this process. Leaves: a changed policy and the step's loss terms.
+Takes this process's TrainBatch, updates the policy and returns the loss terms.
 Gradients are accumulated over all samples and timesteps of a step and summed over the processes; the loss is the mean
 over the kept samples of the whole step, so micro-batch size and number of processes do not change it. Micro-batches do
-not cross units (`trainer.tasks.task_list.share`): each is the same, to the last bit, on any number of processes.
-Legend: R rows of a micro-batch, one (sample, timestep) each; K trained timesteps a sample.
+not cross units (`machine.processes.share`): each is bit-identical on any number of processes.
+Legend: R rows of a micro-batch, one (sample, timestep) each; K trained timesteps per sample.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from edit_r1.trainer.update.losses import Loss, Row
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """What an epoch's update came to, over all processes; NaN when no sample was kept."""
+    """Result of an epoch's update, over all processes; NaN when no sample was kept."""
 
     terms: Mapping[str, float]
     """Metric name -> mean over the kept samples and timesteps."""
     grad_norm: float
     """Mean over the optimizer steps, before clipping."""
     num_steps: int
-    """Optimizer steps taken: steps without a kept sample are left out."""
+    """Optimizer steps taken; steps without a kept sample are skipped."""
 
 
 def update(
@@ -50,9 +50,9 @@ def update(
 ) -> UpdateResult:
     """Take one optimizer step for each entry of `batch.num_samples_per_step` that is not 0.
 
-    batch: this process's samples; without any it still takes part in every sum.
-    micro_batch_size: most rows in one forward and backward pass.
-    on_step: called after every optimizer step (the EMA follows there). on_rows: called with the number of rows done.
+    batch: this process's samples; a process without samples still takes part in every sum.
+    micro_batch_size: maximum number of rows per forward and backward pass.
+    on_step: called after every optimizer step (to update the EMA). on_rows: called with the number of rows done.
     """
     sums = torch.zeros(len(loss.names), dtype=torch.float64)
     grad_norms = []
@@ -87,10 +87,10 @@ def _accumulate(
     company: Callable[[], Sequence[Row]],
     on_rows: Callable[[int], None],
 ) -> Tensor:
-    """Add this process's gradient of one step; returns sums of the terms over its rows, float64 [terms].
+    """Accumulate this process's gradient of one step; returns sums of the terms over its rows, float64 [terms].
 
-    num_rows: rows of the step over all processes, what the loss is a mean over. company: rows that count nothing, for
-    the turns (None) in which only other processes have some.
+    num_rows: rows of the step over all processes, the denominator of the loss. company: dummy rows with weight 0, for
+    turns (None) in which only other processes have rows.
     """
     sums = torch.zeros(len(loss.names), dtype=torch.float64)
     for rows in micro_batches:
@@ -105,7 +105,7 @@ def _accumulate(
 
 
 def _micro_batches(batch: TrainBatch, step: int, loss: Loss, size: int) -> Iterator[Sequence[Row]]:
-    """All rows of a step, unit by unit and layout by layout, at most `size` at once."""
+    """All rows of a step in micro-batches of at most `size`, each within one unit and one layout."""
     parts: dict[tuple[int, Layout], list[int]] = {}
     for sample in torch.nonzero(batch.optimizer_step == step).flatten().tolist():
         row, _ = batch.places[sample]

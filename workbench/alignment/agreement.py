@@ -1,7 +1,7 @@
-"""How well scores agree with people: pairwise accuracy under three tie rules, intervals, tests, distributions. Pure.
+"""Agreement of scores with humans: pairwise accuracy under three tie rules, intervals, tests, distributions. Pure.
 
 Legend: N pairs or edits, M items (clusters that are resampled together).
-Source: arXiv:2510.16888, Section 3.5, Appendix B; how it counts ties is not said there, so all ways stand side by side.
+Source: arXiv:2510.16888, Section 3.5, Appendix B, which does not say how ties count, so all rules are reported.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ Ints = npt.NDArray[np.int64]
 NUM_RESAMPLES = 2000
 NUM_BINS = 10
 NUM_MARGINS = 201
-"""Quantiles of the differences that are tried as the margin of a tie."""
+"""Number of quantiles of the differences tried as tie margin."""
 
 
 @dataclass(frozen=True)
 class PairAgreement:
-    """How one method orders the pairs that people decided, and how it treats those they did not."""
+    """Agreement of one method with the pairs that humans decided, and its treatment of human ties."""
 
     num_pairs: int
-    """Decided by people and scored."""
+    """Pairs decided by humans and scored."""
     num_ties: int
-    """People found these equal."""
+    """Scored pairs that humans found equal."""
     num_missing: int
-    """Pairs of which an edit got no score."""
+    """Pairs with an edit without a score."""
     strict: Interval
-    """Share ordered as people do; equal scores are wrong."""
+    """Share of pairs where method and humans agree; equal scores count as wrong."""
     half: Interval
-    """The same; equal scores count half."""
+    """Share of pairs where method and humans agree; equal scores count half."""
     tie_rate: float
-    """Of the decided pairs, those with equal scores."""
+    """Share of decided pairs with equal scores."""
     with_ties: float
-    """Better, worse and equal told apart, by a margin chosen on the other half of the items; nan without human ties."""
+    """Accuracy on better, worse, equal, with a margin chosen on the other half of the items; nan without human ties."""
     whole_items: Interval
-    """Items of which every decided pair is ordered as people do."""
+    """Share of items where method and humans agree on every decided pair."""
 
 
 def pair_agreement(differences: Floats, human: Ints, items: Ints, seed: int = 0) -> PairAgreement:
-    """Agreement of one method.
+    """Agreement of one method with the human preferences.
 
     Args:
-        differences: [N], score of the first edit minus the second's; nan where one is missing.
+        differences: [N], score of the first edit minus that of the second; nan where one is missing.
         human: [N] in {1, 0, -1}.
-        items: [N], to which item each pair belongs.
-        seed: of the bootstrap and of the split for `with_ties`.
+        items: [N], the item of each pair.
+        seed: seed of the bootstrap and of the split for `with_ties`.
 
     """
     scored = ~np.isnan(differences)
@@ -74,13 +74,13 @@ def pair_agreement(differences: Floats, human: Ints, items: Ints, seed: int = 0)
 
 
 def strict_accuracy(differences: Floats, human: Ints) -> float:
-    """`PairAgreement.strict` without its interval; nan without a pair that is decided and scored."""
+    """`PairAgreement.strict` without its interval; nan when no pair is both decided and scored."""
     decided = ~np.isnan(differences) & (human != 0)
     return float(_right(differences[decided], human[decided]).mean()) if decided.any() else float("nan")
 
 
 def bootstrap_mean(values: Floats, items: Ints, seed: int = 0) -> Interval:
-    """The mean of values [N] and its percentile interval, resampling items [N] with all their values."""
+    """Mean of values [N] with its percentile interval, resampling items [N] with all their values."""
     if not values.size:
         return Interval(float("nan"), float("nan"), float("nan"))
     _, owners = np.unique(items, return_inverse=True)
@@ -94,8 +94,8 @@ def bootstrap_mean(values: Floats, items: Ints, seed: int = 0) -> Interval:
 def accuracy_with_ties(differences: Floats, human: Ints, items: Ints, seed: int = 0) -> float:
     """Three-way accuracy where |difference| <= margin means equal.
 
-    The margin is chosen on one half of the items and used on the other, and the other way round: choosing it on the
-    pairs that are then counted, as released code does (arXiv:2305.14324 on one set), flatters.
+    The margin is chosen on one half of the items and applied to the other, and vice versa: choosing it on the pairs
+    that are counted, as released code does (arXiv:2305.14324 on one set), is biased upwards.
     """
     if not (human == 0).any():
         return float("nan")
@@ -109,27 +109,27 @@ def accuracy_with_ties(differences: Floats, human: Ints, items: Ints, seed: int 
 
 
 def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    """P of two methods being right equally often, by the pairs [N] of which just one is right (exact, two-sided)."""
+    """Exact two-sided p-value that two methods are right equally often, given their correctness on pairs [N]."""
     return sign_test(int((first & ~second).sum()), int((~first & second).sum()))
 
 
 @dataclass(frozen=True)
 class ScoreAgreement:
-    """How one method's scores are distributed beside people's, on [0, 1]: h in 1..5 is (h - 1) / 4."""
+    """Agreement of one method's scores with human ratings, on [0, 1]; a rating h in 1..5 becomes (h - 1) / 4."""
 
     num_edits: int
     spearman: float
     wasserstein: float
-    """Mean distance by which scores have to be moved to be distributed as people's are."""
+    """Mean distance scores must be moved to match the distribution of human ratings."""
     kolmogorov_smirnov: float
     calibration_error: float
-    """Mean over ten bins of scores of |mean score - mean of people's|, weighted by their edits."""
+    """Mean over ten score bins of |mean score - mean rating|, weighted by the number of edits."""
     auc_good_bad: float
-    """Probability that a Good edit is scored above a Bad one, ties half; nan without labels."""
+    """Probability that a Good edit scores above a Bad one, counting ties half; nan without labels."""
 
 
 def score_agreement(scores: Floats, human: Floats, labels: Sequence[str | None]) -> ScoreAgreement:
-    """Agreement of scores [N] with people's [N], both on [0, 1]; nan where one is missing."""
+    """Agreement of scores [N] with human ratings [N], both on [0, 1]; nan where missing."""
     named = np.array([label or "" for label in labels])
     found = ~np.isnan(scores)
     both = found & ~np.isnan(human)
@@ -156,7 +156,7 @@ def calibration_error(scores: Floats, human: Floats) -> float:
 
 
 def _right(differences: Floats, human: Ints) -> Floats:
-    """1.0 for each decided pair that is ordered as people do, else 0.0."""
+    """1.0 for each decided pair where method and humans agree, else 0.0."""
     right: Floats = (np.sign(differences) == human).astype(float)
     return right
 
@@ -179,7 +179,7 @@ def _three_way(differences: Floats, margin: float) -> Ints:
 
 
 def _best_margin(differences: Floats, human: Ints) -> float:
-    """The margin that is right most often; the smallest of equals. -1: no pair is equal."""
+    """The most accurate margin, the smallest in case of a tie; -1 means that no pair counts as equal."""
     margins = [-1.0]
     if differences.size:
         margins += map(float, np.unique(np.quantile(np.abs(differences), np.linspace(0, 1, NUM_MARGINS))))

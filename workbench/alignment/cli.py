@@ -1,4 +1,4 @@
-"""`edit-r1 align`: a running judge's methods beside what people chose. Preference data in, a report out."""
+"""`edit-r1 align`: compares a running judge's methods with human preference data and writes a report."""
 
 from __future__ import annotations
 
@@ -27,42 +27,40 @@ from edit_r1.workbench.alignment.scoring import Cost, ScoreStore, edit_keys, sco
 
 _ALL_METHODS = "all"
 _NEEDS_OTHERS = "composite"
-"""The method that has no score of its own."""
+"""The method without scores of its own."""
 _READY_SECONDS = 300.0
 _app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def align(arguments: Sequence[str]) -> None:
-    """Run the command with these arguments; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    """Run the command with these arguments; exits on `--help` and on usage errors. Raises EditR1Error."""
     _app(list(arguments), prog_name="edit-r1 align", standalone_mode=True)
 
 
 @_app.command()
 def _align(
-    data: Annotated[Path, typer.Argument(help="Preference data: a file, or a directory of a published set's files.")],
+    data: Annotated[Path, typer.Argument(help="Preference data: a file, or a directory of a published data set.")],
     *,
     url: Url = DEFAULT_URL,
-    methods: Annotated[
-        str, typer.Option(help="Scoring methods, comma separated, or `all` of the service's.")
-    ] = _ALL_METHODS,
+    methods: Annotated[str, typer.Option(help="Scoring methods, comma-separated, or `all`.")] = _ALL_METHODS,
     form: Annotated[str, typer.Option("--format", help=f"jsonl (ours), or {', '.join(FORMATS)}.")] = "jsonl",
-    out: Annotated[Path, typer.Option(help="Directory of the report; scores in it are not asked for again.")] = Path(
+    out: Annotated[Path, typer.Option(help="Output directory of the report; scores in it are reused.")] = Path(
         "runs/align"
     ),
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many rows only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N rows.")] = None,
     api_key: ApiKey = None,
-    in_flight: Annotated[int, typer.Option(min=1, help="Groups on the wire at once.")] = 16,
+    in_flight: Annotated[int, typer.Option(min=1, help="Maximum number of groups in flight.")] = 16,
 ) -> None:
-    """Compare a judge's scores with what people chose: accuracy with intervals, tests, distributions, cost."""
+    """Compare a judge's scores with human preferences: accuracy with intervals, tests, distributions, cost."""
     if form != "jsonl" and form not in FORMATS:
-        raise ConfigError(f"--format {form}: one of jsonl, {', '.join(FORMATS)}")
+        raise ConfigError(f"--format {form}: must be one of jsonl, {', '.join(FORMATS)}")
 
     def read() -> Iterator[PreferenceItem]:
         return islice(read_preferences(data, form), limit)
 
     num_edits, num_judgements = _survey(read)
     if not num_judgements:
-        raise DataError(f"{data}: no judgement by people in it")
+        raise DataError(f"{data} contains no human judgements")
     out.mkdir(parents=True, exist_ok=True)
     store = ScoreStore(out / "scores.jsonl")
     console = Console()
@@ -102,12 +100,12 @@ def _chosen(methods: str, info: ServiceInfo) -> list[str]:
     names = [name.strip() for name in methods.split(",")]
     for name in names:
         if name not in known:
-            raise ConfigError(f"--methods {name}: the service knows {', '.join(known)}")
+            raise ConfigError(f"--methods {name}: the service offers {', '.join(known)}")
     return names
 
 
 def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
-    """(edits, judgements): all of the data is read once before anything is asked."""
+    """Count (edits, judgements), reading all data once before anything is scored."""
     edits = judgements = 0
     for item in read():
         edits += len(item.edits)
@@ -118,7 +116,7 @@ def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
 def _gather(
     items: Iterable[PreferenceItem], store: ScoreStore, methods: Sequence[str], model: str
 ) -> tuple[Evidence, dict[str, report.Price]]:
-    """The items' judgements with their scores, and what each method's scores took; the items are read once."""
+    """Gather judgements with scores, and the cost of each method; the items are read once."""
     tokens: dict[str, list[int]] = {method: [] for method in methods}
 
     def scores_of(item: PreferenceItem) -> Scores:
@@ -140,8 +138,8 @@ def _price(cost: Cost, tokens: Sequence[int]) -> report.Price:
 
 
 def _table(found: report.Alignment) -> Table:
-    """What fits a terminal; the report has the rest."""
-    table = Table(title="pairs ordered as people do")
+    """The figures that fit a terminal; the report has the rest."""
+    table = Table(title="pairwise agreement with humans")
     for heading in ("method", "strict", "95 %", "half", "ties", "none", "s", "tokens"):
         table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     for method in found.ranked:
@@ -156,5 +154,5 @@ def _table(found: report.Alignment) -> Table:
             report.figure(price.seconds),
             report.figure(price.tokens, 0),
         )
-    table.caption = "half: equal scores count half; ties, none: equal, missing; s, tokens: of one edit"
+    table.caption = "half: equal scores count half; ties, none: equal, missing; s, tokens: per edit"
     return table

@@ -1,6 +1,6 @@
-"""Published preference data as `PreferenceItem`s, read from the files their authors publish, one row after another.
+"""Readers of published preference data: yield `PreferenceItem`s row by row from the authors' files.
 
-Field names and what the labels mean: docs/alignment.md, which also says where each is to be had.
+See docs/alignment.md for field names, the meaning of labels, and where to get each data set.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from edit_r1.shared.jsonl import read_rows
 from edit_r1.shared.preferences import Pair, PreferenceItem, read_jsonl
 
 _ROWS_AT_ONCE = 8
-"""They hold pictures."""
+"""Rows read at once, few because they contain images."""
 _ARENA = {"leftvote": 1, "rightvote": -1, "tievote": 0}
 _QUALITY_WORDS = frozenset({"Good", "Bad"})
-"""After the letters of a tie: `A=B=Good`."""
+"""May follow the letters of a tie: `A=B=Good`."""
 T = TypeVar("T")
 Row = Mapping[str, Any]
 Convert = Callable[[Row, Path], PreferenceItem]
 
 
 def read_preferences(path: Path, form: str) -> Iterator[PreferenceItem]:
-    """Items of a file, or of all files of a directory, in one of FORMATS.
+    """Items of a file, or of all files in a directory, in one of FORMATS.
 
-    Raises DataError naming the file, the row and what is wrong, also for a path without any file of that form.
+    Raises DataError naming the file, the row and the error, or when the path contains no file of that format.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist")
@@ -43,19 +43,19 @@ def read_preferences(path: Path, form: str) -> Iterator[PreferenceItem]:
     for file in _files(path):
         for number, row in enumerate(_rows(file), start=1):
             if not isinstance(row, Mapping):
-                raise DataError(f"{file}, row {number}: an object is expected, found a {type(row).__name__}")
+                raise DataError(f"{file}, row {number}: expected an object, got a {type(row).__name__}")
             try:
                 yield convert(row, file.parent)
             except KeyError as error:
                 raise DataError(
-                    f"{file}, row {number}: no field {error}; is it {form}? it has {', '.join(row)}"
+                    f"{file}, row {number}: field {error} is missing; is it {form}? It has {', '.join(row)}"
                 ) from error
             except (ValueError, OSError) as error:
                 raise DataError(f"{file}, row {number}: {error}") from error
 
 
 def ranked_pairs(ranking: str) -> tuple[Pair, ...]:
-    """All pairs of a ranking as `C>A=B`, where A is edit 0; a quality word after ties is dropped.
+    """All pairs of a ranking such as `C>A=B`, where A is edit 0; a quality word after ties is ignored.
 
     Raises ValueError for anything else.
     """
@@ -63,7 +63,7 @@ def ranked_pairs(ranking: str) -> tuple[Pair, ...]:
     ranks = {name: rank for rank, tier in enumerate(tiers) for name in tier if name not in _QUALITY_WORDS}
     names = [chr(ord("A") + i) for i in range(len(ranks))]
     if sorted(ranks) != names or len(ranks) < 2:
-        raise ValueError(f"ranking {ranking!r}: expected letters from A on, each once, joined by > and =")
+        raise ValueError(f"ranking {ranking!r}: expected letters starting from A, each once, joined by > and =")
     return tuple(
         Pair(i, j, (ranks[b] > ranks[a]) - (ranks[b] < ranks[a]))
         for (i, a), (j, b) in combinations(enumerate(names), 2)
@@ -85,7 +85,7 @@ def _editscore_bench(row: Row, folder: Path) -> PreferenceItem:
 
 
 def _editreward_bench(row: Row, folder: Path) -> PreferenceItem:
-    """TIGER-Lab/EditReward-Bench: one pair a row; those of a three- or four-way item share the head of their id."""
+    """TIGER-Lab/EditReward-Bench: one pair per row; pairs of a three- or four-way item share an id prefix."""
     pictures = [_picture(row["candidate_1"], folder), _picture(row["candidate_2"], folder)]
     pairs = ranked_pairs(_field(row, "ranking", str))
     source = _picture(row["source_image"], folder)
@@ -93,7 +93,7 @@ def _editreward_bench(row: Row, folder: Path) -> PreferenceItem:
 
 
 def _editreward_bench_json(row: Row, folder: Path) -> PreferenceItem:
-    """The same benchmark's local json: a whole ranking a row."""
+    """The same benchmark's local JSON: a whole ranking per row."""
     pictures = [_picture(one, folder) for one in _field(row, "paths_generated", list)]
     pairs = ranked_pairs(_field(_field(row, "human_vote", dict), "ranking", str))
     return _item(
@@ -102,24 +102,24 @@ def _editreward_bench_json(row: Row, folder: Path) -> PreferenceItem:
 
 
 def _editreward_train(row: Row, folder: Path) -> PreferenceItem:
-    """EditReward's training pairs: path1 is at least as good as path2; tie_case says when only as good."""
+    """EditReward's training pairs: path1 is at least as good as path2; tie_case marks ties."""
     pictures = [_picture(row["path1"], folder), _picture(row["path2"], folder)]
     pair = Pair(0, 1, 0 if row.get("tie_case") else 1)
     return _item(_field(row, "prompt", str), _picture(row["path_src"], folder), pictures, (pair,))
 
 
 def _genai_bench(row: Row, folder: Path) -> PreferenceItem:
-    """TIGER-Lab/GenAI-Bench, image editing: an arena's votes."""
+    """TIGER-Lab/GenAI-Bench, image editing: arena votes."""
     return _arena(row, folder, _field(row, "instruct_prompt", str), row["source_image"])
 
 
 def _editreward_data(row: Row, folder: Path) -> PreferenceItem:
-    """TIGER-Lab/EditReward-Data: two edits a row, voted on as in an arena."""
+    """TIGER-Lab/EditReward-Data: two edits per row, with arena-style votes."""
     return _arena(row, folder, _field(row, "instruction", str), row["source_img"])
 
 
 def _arena(row: Row, folder: Path, instruction: str, source: object) -> PreferenceItem:
-    """Where both are bad nothing is said of their order."""
+    """An arena vote; `bothbad_vote` gives no order and yields no pair."""
     vote = _field(row, "vote_type", str)
     if vote not in _ARENA and vote != "bothbad_vote":
         raise ValueError(f"vote_type {vote!r}: expected one of {', '.join(_ARENA)}, bothbad_vote")
@@ -162,7 +162,7 @@ def _item(
     dimension: str = "overall",
     discarded: bool = False,
 ) -> PreferenceItem:
-    """Rows about one source and instruction get one id, so that they are resampled together."""
+    """Build an item; rows with the same source and instruction share an id, so that they are resampled together."""
     name = content_hash(source + instruction.encode())
     return PreferenceItem(
         name, instruction, (source,), tuple(edits), pairs, (), task, dimension=dimension, discarded=int(discarded)
@@ -170,15 +170,15 @@ def _item(
 
 
 def _field(row: Row, name: str, kind: type[T]) -> T:
-    """Raises KeyError where it is missing, ValueError where it is of another kind."""
+    """A field of the given type. Raises KeyError when missing, ValueError for another type."""
     value = row[name]
     if not isinstance(value, kind):
-        raise ValueError(f"{name}: a {kind.__name__} is expected, found {value!r:.60}")
+        raise ValueError(f"{name}: expected a {kind.__name__}, got {value!r:.60}")
     return value
 
 
 def _picture(value: object, folder: Path) -> bytes:
-    """The bytes of a picture column: its own, or those of the file it names (relative to the list)."""
+    """The bytes of an image column, embedded or read from the named file (relative to the list)."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, Mapping):
@@ -186,12 +186,12 @@ def _picture(value: object, folder: Path) -> bytes:
         return inside if isinstance(inside, bytes) else _picture(value.get("path"), folder)
     if isinstance(value, str):
         return (folder / value).read_bytes()
-    raise ValueError(f"a picture is a {type(value).__name__}: expected bytes, a path, or both")
+    raise ValueError(f"an image is a {type(value).__name__}: expected bytes, a path, or both")
 
 
 def _files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.suffix in _READERS)
-    # What `datasets` saves has JSON files beside its tables that describe them.
+    # `datasets` saves JSON metadata files next to its tables.
     found = [one for one in found if one.suffix in _TABLES] or found
     if not found or any(one.suffix not in _READERS for one in found):
         raise DataError(f"{path}: expected {', '.join(_READERS)}, or a directory of them")
@@ -201,14 +201,14 @@ def _files(path: Path) -> list[Path]:
 def _rows(file: Path) -> Iterator[object]:
     try:
         yield from _READERS[file.suffix](file)
-    except ValueError as error:  # of JSON, of UTF-8, and Arrow's own
+    except ValueError as error:  # from JSON, UTF-8 or Arrow
         raise DataError(f"{file}: {error}") from error
 
 
 def _json_rows(file: Path) -> Iterator[object]:
     content = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, list | dict):
-        raise ValueError(f"a list of rows is expected, found a {type(content).__name__}")
+        raise ValueError(f"expected a list of rows, got a {type(content).__name__}")
     yield from content if isinstance(content, list) else content.values()
 
 

@@ -1,6 +1,6 @@
-"""The figures of an alignment run, of every method, task and dimension. Pure.
+"""The figures of an alignment run by method, task and dimension. Pure.
 
-Enter: items and scores, gathered as `Evidence`. Leave: agreements, tests and distributions by method.
+Items and scores are gathered as `Evidence`, from which agreements, tests and distributions are computed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from edit_r1.workbench.alignment.agreement import (
 NUM_HISTOGRAM_BINS = 20
 ALL = "all"
 Scores = Mapping[str, Sequence[float | None]]
-"""Method -> one score an edit of an item; None where there is none."""
+"""Method -> one score per edit of an item; None where missing."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What people said, with every method's scores beside it. N pairs, E rated edits."""
+    """Human judgements with every method's scores. N pairs, E rated edits."""
 
     items: Ints
     """[N]."""
@@ -51,13 +51,13 @@ class Evidence:
     """Method -> [E]."""
     num_items: int
     num_discarded: int
-    """Judgements on which annotators did not agree."""
+    """Judgements on which annotators disagreed."""
 
 
 def gather(
     items: Iterable[PreferenceItem], scores_of: Callable[[PreferenceItem], Scores], methods: Sequence[str]
 ) -> Evidence:
-    """All items' judgements with their scores; items are read one by one."""
+    """Gather the judgements of all items with their scores; items are read one by one."""
     owners: list[int] = []
     human: list[int] = []
     tasks: list[str] = []
@@ -101,20 +101,20 @@ def gather(
 
 
 def by_task(evidence: Evidence, method: str) -> dict[str, PairAgreement]:
-    """`all` and each task."""
+    """Agreement for `all` and for each task."""
     return {ALL: _agreement(evidence, method, np.ones(len(evidence.human), bool))} | _parts(
         evidence, method, evidence.tasks
     )
 
 
 def by_dimension(evidence: Evidence, method: str) -> dict[str, PairAgreement]:
-    """Each of what people were asked; empty where that was one thing only."""
+    """Agreement for each annotated dimension; empty when there is only one."""
     found = _parts(evidence, method, evidence.dimensions)
     return found if len(found) > 1 else {}
 
 
 def mean_over_tasks(evidence: Evidence, method: str) -> dict[str, float]:
-    """Dimension -> unweighted mean of the tasks' strict accuracy, as EditReward-Bench's tables have it."""
+    """Dimension -> unweighted mean of the tasks' strict accuracy, as in EditReward-Bench's tables."""
     dimensions, tasks = np.array(evidence.dimensions), np.array(evidence.tasks)
     differences = evidence.differences[method]
     found = {}
@@ -127,7 +127,7 @@ def mean_over_tasks(evidence: Evidence, method: str) -> dict[str, float]:
 
 
 def paired_tests(evidence: Evidence) -> dict[tuple[str, str], float]:
-    """P of two methods being right equally often on the decided pairs that both scored (McNemar)."""
+    """McNemar p-values of method pairs on the decided pairs that both methods scored."""
     tests = {}
     methods = list(evidence.differences)
     for index, first in enumerate(methods):
@@ -140,7 +140,7 @@ def paired_tests(evidence: Evidence) -> dict[tuple[str, str], float]:
 
 
 def distributions(evidence: Evidence) -> dict[str, ScoreAgreement]:
-    """Each method's scores beside people's ratings; empty where people rated nothing."""
+    """Agreement of each method's scores with human ratings; empty without ratings."""
     if not evidence.labels:
         return {}
     return {
@@ -150,7 +150,7 @@ def distributions(evidence: Evidence) -> dict[str, ScoreAgreement]:
 
 
 def histograms(evidence: Evidence, method: str | None) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Figure 12: label -> (middle of a bin, share of its edits); `all` beside the labels. method None: people's own."""
+    """Figure 12: label -> (middle of a bin, share of edits), plus `all`; for human ratings when method is None."""
     values = evidence.ratings if method is None else evidence.rated_scores[method]
     labels = np.array([label or "" for label in evidence.labels])
     chosen = {ALL: np.ones(len(values), bool)} | {label: labels == label for label in LABELS}

@@ -1,7 +1,6 @@
-"""Best of N: several edits of one picture in the order in which a judge likes them.
+"""Best of N: ranks several edits of one image by a judge's scores.
 
-Enters: sources, edits, an instruction. Leaves: `Place`s, the best first; an edit without a score comes
-last, never as 0.
+Takes sources, edits and an instruction and returns `Place`s, best first; edits without a score rank last, never as 0.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ _READY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Place:
-    """One edit in the order."""
+    """One edit in the ranking."""
 
     index: int
-    """Position among the edits given."""
+    """Position among the given edits."""
     score: float | None
-    """In [0, 1]; None: the judge had none."""
+    """In [0, 1]; None when there is no score."""
     told: str
-    """For people: the score, or why there is none."""
+    """Text to display: the score, or why there is none."""
 
 
 def check_judge(url: str, api_key: str | None, method: str) -> None:
-    """Raises RewardServiceUnavailable when the service is not ready, ConfigError when it does not know the method."""
+    """Raises RewardServiceUnavailable when the service is not ready, ConfigError when it does not offer the method."""
 
     async def known() -> tuple[str, ...]:
         async with RewardClient(url, api_key=api_key) as client:
             return (await client.wait_ready(_READY_SECONDS)).methods
 
     if method not in (methods := asyncio.run(known())):
-        raise ConfigError(f"--method {method}: the service knows {', '.join(methods)}")
+        raise ConfigError(f"--method {method}: the service offers {', '.join(methods)}")
 
 
 def rank(
@@ -53,9 +52,9 @@ def rank(
     method: str,
     task: str | None = None,
 ) -> list[Place]:
-    """Score the edits as one group; the best first, equals in the order given.
+    """Score the edits as one group; returns them best first, ties in the given order.
 
-    Raises RewardServiceError when not one edit got a score, and as RewardClient.score does.
+    Raises RewardServiceError when no edit got a score, and the errors of RewardClient.score.
     """
 
     async def score() -> list[Place]:
@@ -77,5 +76,5 @@ def rank(
 
     places = asyncio.run(score())
     if all(place.score is None for place in places):
-        raise RewardServiceError(f"not one of {len(places)} edits got a score; the first: {places[0].told}")
+        raise RewardServiceError(f"none of {len(places)} edits got a score; first failure: {places[0].told}")
     return sorted(places, key=lambda place: (place.score is None, -(place.score or 0.0)))

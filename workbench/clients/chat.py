@@ -1,11 +1,11 @@
-"""A multimodal model behind an OpenAI-compatible chat endpoint, for commands that ask it about many pictures.
+"""Client of a multimodal model behind an OpenAI-compatible chat endpoint, for commands that ask about many images.
 
-Enters: the parts of a user's message, texts and pictures. Leaves: a `Reply`, or an error that says whom it concerns:
+Takes the parts of a user message, texts and images, and returns a `Reply` or raises an error:
 
-    ConfigError          the endpoint answers, but not to us or not for this model: the command is wrong
-    EndpointUnavailable  nobody there, or too busy, for as long as passing trouble is tried again
-    EndpointRefused      the server will not take this question; another one it may
-    EndpointFailed       the server broke down over this question, also when it was asked again
+    ConfigError          the endpoint responds, but rejects the key, the model or the address: fix the command
+    EndpointUnavailable  unreachable or busy for the whole retry time
+    EndpointRefused      the server rejects this request; others may succeed
+    EndpointFailed       the server fails on this request, even when retried
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ _MAX_FAILURES = 4
 _CONNECT_SECONDS = 10.0
 _SHOWN = 300
 Part = Mapping[str, Any]
-"""Of a message: see `text_part` and `picture_part`."""
+"""Part of a message: see `text_part` and `picture_part`."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model that someone serves, and how it is asked."""
+    """A served model and how to call it."""
 
     url: str
-    """Root of the API, such as http://gpu-1:8000/v1."""
+    """Base URL of the API, such as http://gpu-1:8000/v1."""
     model: str
-    """Its name there."""
+    """Name of the model at this endpoint."""
     api_key: str | None = field(repr=False)
-    """Sent as `Authorization: Bearer`; None: it needs none."""
+    """Sent as `Authorization: Bearer`; None when no key is needed."""
     max_in_flight: int
-    """Questions on the wire at once."""
+    """Maximum number of concurrent requests."""
     max_tokens: int
-    """Of an answer."""
+    """Maximum length of an answer."""
     retry_seconds: float
-    """How long passing trouble is tried again."""
+    """How long transient errors are retried."""
     timeout_seconds: float = 300.0
-    """Of one try."""
+    """Timeout of a single attempt."""
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise ConfigError(f"url must be the root of an API such as http://gpu-1:8000/v1, found {self.url!r}")
+            raise ConfigError(f"url must be an API base URL such as http://gpu-1:8000/v1, got {self.url!r}")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered."""
+    """A model's answer."""
 
     text: str
-    """Empty when it declined."""
+    """Empty when the model declined."""
     declined: str | None
     """Why there is no text; None when there is one."""
     model: str
-    """Who answered, as the server says; empty when it does not."""
+    """Model name reported by the server; empty when it reports none."""
 
 
 class _Message(BaseModel):
@@ -87,7 +87,7 @@ class _Completion(BaseModel):
 
 
 class _BusyError(Exception):
-    """The server asked to be tried again."""
+    """The server asked the client to retry."""
 
     def __init__(self, message: str, retry_after_seconds: float | None) -> None:
         super().__init__(message)
@@ -115,17 +115,17 @@ class ChatClient:
         await self._http.aclose()
 
     async def check(self) -> None:
-        """Find the endpoint, below its URL or URL/v1, and the model there. Raises ConfigError."""
+        """Locate the endpoint at its URL or URL/v1 and check that it serves the model. Raises ConfigError."""
         for url in (self._url, f"{self._url}/v1"):
             try:
                 answer = await self._http.get(f"{url}/models")
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise ConfigError(
                     f"no chat endpoint at {self._url}: {trouble.reason(error)}; "
-                    f"the root of an API is expected, such as http://gpu-1:8000/v1"
+                    f"expected an API base URL such as http://gpu-1:8000/v1"
                 ) from error
             if answer.status_code in _WRONG_KEY:
-                raise ConfigError(f"the chat endpoint at {self._url} refuses the key: {_status(answer)}")
+                raise ConfigError(f"the chat endpoint at {self._url} rejects the key: {_status(answer)}")
             if answer.is_success:
                 self._url = url
                 break
@@ -139,13 +139,13 @@ class ChatClient:
         """The model's answer to one message.
 
         Args:
-            parts: makes the message; called in a thread and only when it is its turn, since it holds pictures.
+            parts: creates the message; called in a thread, and only once a slot is free, since images use memory.
 
         Raises:
-            ConfigError: the endpoint does not know our key, the model, or this address.
-            EndpointUnavailable: it stayed away or busy for `retry_seconds`.
-            EndpointRefused: it will not take this question.
-            EndpointFailed: it broke down over this question, each time that it was asked.
+            ConfigError: the endpoint rejects the key, the model or the address.
+            EndpointUnavailable: it was unreachable or busy for `retry_seconds`.
+            EndpointRefused: it rejects this request.
+            EndpointFailed: it failed on this request at every attempt.
             Exception: whatever `parts` raises.
 
         """
@@ -159,7 +159,7 @@ class ChatClient:
             return await self._exchange(body)
 
     async def _exchange(self, body: Mapping[str, Any]) -> Reply:
-        """The answer, tried again on passing trouble."""
+        """Post the request, retrying transient errors."""
         started = time.monotonic()
         url = f"{self._url}/chat/completions"
         try:
@@ -171,7 +171,7 @@ class ChatClient:
         except (httpx.TransportError, _BusyError) as error:
             raise EndpointUnavailable(
                 f"{url} gave no answer in {time.monotonic() - started:.1f} s: {trouble.reason(error)}; "
-                f"what is done is kept, the same command goes on from there"
+                f"finished work is kept; rerun the same command to resume"
             ) from error
         raise AssertionError("unreachable: retry_context ends by return or raise")
 
@@ -182,12 +182,12 @@ def text_part(text: str) -> Part:
 
 
 def picture_part(data: bytes) -> Part:
-    """An encoded picture in a message."""
+    """An encoded image in a message."""
     return {"type": "image_url", "image_url": {"url": data_url(data)}}
 
 
 class _Patience:
-    """Stamina's hook for one question: busy and lost connections are always tried again, failures a few times."""
+    """Stamina's hook for one request: busy servers and lost connections are always retried, failures a few times."""
 
     def __init__(self) -> None:
         self._num_failures = 0
@@ -202,7 +202,7 @@ class _Patience:
 
 
 def _read(answer: httpx.Response) -> Reply:
-    """The answer in a chat completion; else the error that says what to do about it."""
+    """Parse the answer of a chat completion, or raise the matching error."""
     told = f"{answer.url} answered {_status(answer)}"
     if answer.status_code in _BUSY:
         raise _BusyError(_status(answer), trouble.retry_after(answer))
@@ -215,7 +215,7 @@ def _read(answer: httpx.Response) -> Reply:
     try:
         completion = _Completion.model_validate_json(answer.content)
     except ValidationError as error:
-        raise EndpointFailed(f"{answer.url} answered with no chat completion: {_detail(answer)!r}") from error
+        raise EndpointFailed(f"{answer.url} did not return a chat completion: {_detail(answer)!r}") from error
     message, finished = completion.choices[0].message, completion.choices[0].finish_reason
     text = message.content
     declined = message.refusal or (None if text is not None else finished or "an empty answer")
@@ -227,7 +227,7 @@ def _status(answer: httpx.Response) -> str:
 
 
 def _detail(answer: httpx.Response) -> str:
-    """What a server says about its refusal, shortly."""
+    """The server's error message, shortened."""
     try:
         body: Any = answer.json()
     except ValueError:
@@ -237,7 +237,7 @@ def _detail(answer: httpx.Response) -> str:
 
 
 def _served(answer: httpx.Response) -> list[str]:
-    """Names of the models; empty where an endpoint does not list them."""
+    """Names of the served models; empty when the endpoint does not list them."""
     if not answer.is_success:
         return []
     try:

@@ -1,9 +1,9 @@
-"""EditR1Scorer: the reward service in the place of EditScore's own scorer, for evaluation code written for that.
+"""EditR1Scorer: a drop-in replacement for EditScore's scorer, backed by the reward service.
 
     scorer = EditR1Scorer("http://127.0.0.1:8000")
     scorer.evaluate([source, edited], "make the car red")["overall"]
 
-PIL images and an instruction enter; a dictionary of scores in 0..10 leaves. Synchronous, and safe to call from threads.
+Takes PIL images and an instruction and returns a dictionary of scores in 0..10. Synchronous and thread-safe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOP = 10.0
 
 
 class Evaluation(TypedDict):
-    """What EditScore's evaluation reads. The service answers one reasoning, which stands in both places."""
+    """The result EditScore's evaluation expects. The service returns one reasoning, which fills both fields."""
 
     prompt_following: float
     consistency: float
@@ -34,16 +34,16 @@ class Evaluation(TypedDict):
 
 
 class EditR1Scorer:
-    """Scores edits by a running reward service.
+    """Scores edits with a running reward service.
 
     Args:
-        url: the service's root, or those of its replicas.
-        method: one of GET /v1/methods. What a method does not rate apart (all of it, for `score_logit`) has its
-            overall score.
-        num_passes: answers averaged; above 1 only for sampling methods.
-        seed: of sampling methods.
-        task: task type; picks the task prompt.
-        api_key: the service's key.
+        url: the service's root URL, or those of its replicas.
+        method: one of GET /v1/methods. Aspects that the method does not rate separately (all of them, for
+            `score_logit`) get its overall score.
+        num_passes: number of answers averaged; above 1 only for sampling methods.
+        seed: seed for sampling methods.
+        task: task type; selects the task prompt.
+        api_key: the service's API key.
 
     """
 
@@ -61,15 +61,15 @@ class EditR1Scorer:
         self._options = {"method": method, "num_passes": num_passes, "seed": seed, "task": task, "reasoning": True}
 
     def evaluate(self, image_prompts: Sequence[Image.Image], text_prompt: str) -> Evaluation:
-        """Judge one edit: its source image(s) and last the edited one, and the instruction.
+        """Judge one edit, given its source image(s) followed by the edited image, and the instruction.
 
         Raises:
-            DataError: not at least two images.
-            RewardServiceError: the service refused, stayed away, or has no score for this edit.
+            DataError: fewer than two images.
+            RewardServiceError: the service rejected the request, stayed unavailable, or has no score for this edit.
 
         """
         if len(image_prompts) < 2:
-            raise DataError(f"image_prompts: {len(image_prompts)} images; the source and the edited one are needed")
+            raise DataError(f"image_prompts: {len(image_prompts)} images; need the source and the edited image")
         *sources, edited = map(encode, image_prompts)
         group = EditGroup.model_validate(
             {"instruction": text_prompt, "sources": sources, "candidates": [edited], **self._options}

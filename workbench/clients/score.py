@@ -1,6 +1,6 @@
-"""`edit-r1 score`: score image files from the terminal against a running service; prints a table.
+"""`edit-r1 score`: score image files from the terminal with a running service; prints a table.
 
-Imports no program: it is the client, with files in and a table out.
+A thin wrapper around the client; imports neither the service nor the trainer.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exception
 
 
 def score(arguments: Sequence[str]) -> None:
-    """Run the command with these arguments; ends the process on `--help` and wrong usage.
+    """Run the command with these arguments; exits the process on `--help` and wrong usage.
 
     Raises:
-        DataError: a file cannot be read, or the edit is not valid (e.g. an empty instruction).
-        RewardServiceError: the service refused, or is not there.
+        DataError: a file cannot be read, or the edit is invalid (e.g. an empty instruction).
+        RewardServiceError: the service rejected the request or is unavailable.
 
     """
     _app(list(arguments), prog_name="edit-r1 score", standalone_mode=True)
@@ -40,22 +40,24 @@ def score(arguments: Sequence[str]) -> None:
 @_app.command()
 def _score(
     *,
-    source: Annotated[list[Path], typer.Option(help="Image before the edit; several allowed, in order.")],
-    candidate: Annotated[list[Path], typer.Option(help="Image after the edit; several allowed.")],
-    instruction: Annotated[str, typer.Option(help="What the edit was asked to do.")],
+    source: Annotated[list[Path], typer.Option(help="Source image; may be repeated, in order.")],
+    candidate: Annotated[list[Path], typer.Option(help="Edited image; may be repeated.")],
+    instruction: Annotated[str, typer.Option(help="The edit instruction.")],
     url: Url = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, one of GET /v1/methods.")] = DEFAULT_METHOD,
-    task: Annotated[str | None, typer.Option(help="Task type; picks the task prompt.")] = None,
-    requirement: Annotated[str | None, typer.Option(help="Replaces the task prompt's text.")] = None,
-    num_passes: Annotated[int, typer.Option(help="Answers averaged, of sampling methods.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of sampling methods.")] = 0,
-    temperature: Annotated[float | None, typer.Option(help="Of sampling methods; by default the method's own.")] = None,
-    principles: Annotated[str | None, typer.Option(help="What verifiers check, a JSON list.")] = None,
-    composite: Annotated[str | None, typer.Option(help="Recipe of the method `composite`, as JSON.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task type; selects the task prompt.")] = None,
+    requirement: Annotated[str | None, typer.Option(help="Requirement text that replaces the task prompt.")] = None,
+    num_passes: Annotated[int, typer.Option(help="Number of answers averaged, for sampling methods.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed for sampling methods.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature for sampling methods; default: the method's own.")
+    ] = None,
+    principles: Annotated[str | None, typer.Option(help="Principles that verifiers check, as a JSON list.")] = None,
+    composite: Annotated[str | None, typer.Option(help="Recipe for the method `composite`, as JSON.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the judge's reasoning.")] = False,
     api_key: ApiKey = None,
 ) -> None:
-    """Score edits of one source image against a running reward service; exit status 1 when one has no score."""
+    """Score edits of one source image with a running reward service; exit status 1 if any edit has no score."""
     try:
         group = EditGroup.model_validate(
             {
@@ -88,7 +90,7 @@ async def _ask(url: str, api_key: str | None, group: EditGroup) -> ScoreResponse
 
 
 def _print(scores: ScoreResponse, candidates: Sequence[Path]) -> None:
-    """One row a candidate: its score as a number and a bar, what the judge weighed, or why there is no score."""
+    """One row per candidate: its score as a number and a bar with the distribution or parts, or why there is none."""
     console = Console()
     table = Table(title=f"{scores.method} by {scores.model}")
     for heading in ("candidate", "score", "", "distribution or parts"):
@@ -111,7 +113,7 @@ def _print(scores: ScoreResponse, candidates: Sequence[Path]) -> None:
 
 
 def _weighed(result: CandidateScore) -> str:
-    """What the score was made of: the labels' probabilities, else the sub-scores."""
+    """What the score was computed from: the labels' probabilities, or else the sub-scores."""
     shares: dict[str, float] = result.distribution or result.details.get("parts", {})
     return "  ".join(f"{label}: {share:.2f}" for label, share in shares.items())
 

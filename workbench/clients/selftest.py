@@ -1,6 +1,6 @@
-"""`edit-r1 selftest`: golden edits against a running reward service; prints how well their order is kept.
+"""`edit-r1 selftest`: scores golden edits with a running reward service and prints how well their order is kept.
 
-Imports no program: it is the client, with files in and two tables out.
+A thin wrapper around the client; imports neither the service nor the trainer.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Scores = list[dict[str, float]]
 
 
 def selftest(arguments: Sequence[str]) -> None:
-    """Run the command with these arguments; ends the process on `--help` and wrong usage.
+    """Run the command with these arguments; exits the process on `--help` and wrong usage.
 
     Raises:
-        ConfigError: the calibration directory is wrong.
-        RewardServiceError: the service refused, or is not there.
+        ConfigError: the calibration directory is invalid.
+        RewardServiceError: the service rejected a request or is unavailable.
 
     """
     _app(list(arguments), prog_name="edit-r1 selftest", standalone_mode=True)
@@ -56,7 +56,7 @@ def _selftest(
     ] = SAMPLES,
     api_key: ApiKey = None,
 ) -> None:
-    """Check a running judge: done > half > untouched > wrong. Exit status 1 when its scores would mislead."""
+    """Check that a running judge ranks done > half > untouched > wrong. Exit status 1 if its scores would mislead."""
     golden = read_calibration(calibration)
     methods = method or [DEFAULT_METHOD]
     scores = asyncio.run(_score_all(url, api_key, golden, methods))
@@ -67,7 +67,7 @@ def _selftest(
     weak = [name for name in methods if required_share(scores[name]) < MIN_ORDERED_SHARE]
     if weak:
         console.print(
-            f"FAILED: {', '.join(weak)}: a done edit must beat untouched and wrong ones {MIN_ORDERED_SHARE:.0%}"
+            f"FAILED: {', '.join(weak)}: done edits must beat {MIN_ORDERED_SHARE:.0%} of untouched and wrong ones"
         )
         raise typer.Exit(1)
     console.print("passed")
@@ -76,7 +76,7 @@ def _selftest(
 async def _score_all(
     url: str, api_key: str | None, golden: Sequence[Golden], methods: Sequence[str]
 ) -> dict[str, Scores]:
-    """Method -> one table a golden group; an edit that got no score is missing in it."""
+    """Method -> one table per golden group; edits without a score are missing from it."""
     async with RewardClient(url, api_key=api_key) as client:
         await client.wait_ready(_READY_SECONDS)
         found = {}
@@ -109,7 +109,7 @@ def _means(tables: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _order_table(scores: Mapping[str, Scores]) -> Table:
-    """How often the better edit won, a row a pair, a column a method."""
+    """How often the better edit won: one row per pair, one column per method."""
     shares = {name: ordered_shares(tables) for name, tables in scores.items()}
     shown = Table(title="better edit scored higher")
     for heading in ("pair", *shares):

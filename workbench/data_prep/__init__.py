@@ -1,1 +1,1 @@
-"""`edit-r1 data`: task lists from annotated pictures, one module a command. Needs neither torch nor a GPU."""
+"""`edit-r1 data`: makes task lists from annotated images, one module per command. Needs neither torch nor a GPU."""

@@ -1,8 +1,8 @@
-"""`edit-r1 data boxes`: objects that are neither too small to see nor most of the picture.
+"""`edit-r1 data boxes`: keeps objects that are neither too small to see nor most of the image.
 
-Enter: annotated pictures, which leave with the objects that fit; or tasks with annotated objects under
-`metadata.objects`, which leave when all of those fit. Source: arXiv:2510.16888, Section 3.1 (it gives no limits; the
-defaults are ours).
+For annotated images it keeps the objects within the limits; for tasks with annotated objects under `metadata.objects`
+it keeps the tasks all of whose objects are. Source: arXiv:2510.16888, Section 3.1 (which gives no limits; the defaults
+are ours).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Annotations(BaseModel):
 
 
 class AnnotatedTask(BaseModel):
-    """A task and the objects it is about."""
+    """A task and its annotated objects."""
 
     task: TaskLine
     objects: tuple[LabelledBox, ...]
@@ -41,7 +41,7 @@ class AnnotatedTask(BaseModel):
 
 @dataclass(frozen=True)
 class AreaLimits:
-    """Shares of the picture's area, both included."""
+    """Minimum and maximum box area as fractions of the image, inclusive."""
 
     minimum: float
     maximum: float
@@ -49,11 +49,11 @@ class AreaLimits:
     def __post_init__(self) -> None:
         if not 0 <= self.minimum <= self.maximum <= 1:
             raise ConfigError(
-                f"areas must be 0 <= minimum <= maximum <= 1, found {self.minimum:g} and {self.maximum:g}"
+                f"areas must satisfy 0 <= minimum <= maximum <= 1, got {self.minimum:g} and {self.maximum:g}"
             )
 
     def why_not(self, box: Box, size: Size) -> str | None:
-        """The reason to drop a box; None for one that fits."""
+        """The reason to drop a box; None when it is within the limits."""
         inside = clip(box, size)
         if inside is None:
             return OUTSIDE
@@ -64,7 +64,7 @@ class AreaLimits:
 
 
 def parse(text: str) -> ObjectsLine | AnnotatedTask:
-    """A line of either kind: one with a prompt is a task. Raises DataError."""
+    """Parse a line of either kind; one with a prompt is a task. Raises DataError."""
     try:
         data: Any = json.loads(text)
     except json.JSONDecodeError as error:
@@ -79,7 +79,7 @@ def parse(text: str) -> ObjectsLine | AnnotatedTask:
 
 
 def keep(line: Line[ObjectsLine | AnnotatedTask], limits: AreaLimits, directory: Path, rename: Renaming) -> Outcome:
-    """What is left of one line; `directory` is the list's."""
+    """Filter one line; `directory` is the directory of the list."""
     value = line.value
     name = value.image if isinstance(value, ObjectsLine) else value.task.names[0]
     size = value.size if isinstance(value, ObjectsLine) else None

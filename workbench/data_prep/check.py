@@ -1,6 +1,6 @@
-"""`edit-r1 data check`: is a task list fit to train on? Decodes every picture and looks for lines that say the same.
+"""`edit-r1 data check`: validates a task list for training by decoding every image and finding duplicate lines.
 
-Enters: a task list. Leave: counts by fault, by task type and by picture size; the lines without a fault.
+Takes a task list; returns counts by error, by task type and by image size, and the valid lines.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ _LOOKED_AT = 1024
 
 @dataclass(frozen=True)
 class Look:
-    """What one picture is."""
+    """Identity and size of one image."""
 
     digest: bytes
-    """Of its pixels: the same picture in another file or codec is the same picture."""
+    """Digest of the pixels: the same image in another file or lossless codec has the same digest."""
     size: Size
 
 
 @dataclass
 class Summary:
-    """What was found so far."""
+    """Counts so far."""
 
     num_read: int = 0
     by_task: Counter[str] = field(default_factory=Counter)
-    """Sound lines."""
+    """Valid lines by task type."""
     by_size: Counter[Size] = field(default_factory=Counter)
-    """Source pictures of sound lines."""
+    """Source images of valid lines by size."""
     faults: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A line and what is wrong with it."""
+    """A line and its error, if any."""
 
     line: Line[TaskLine]
     fault: str | None
-    """None for a sound line."""
+    """None for a valid line."""
 
 
 def examine(lines: Iterator[Line[TaskLine]], directory: Path, summary: Summary) -> Iterator[Finding]:
-    """Look at every line; keeps a hash of each, no picture. The summary grows as findings are taken."""
+    """Check every line, keeping a hash of each but no images. Updates `summary` as findings are consumed."""
     seen: dict[bytes, int] = {}
     look = lru_cache(maxsize=_LOOKED_AT)(_look)
     for line in lines:

@@ -1,4 +1,4 @@
-"""`edit-r1 data ...`: the commands that make a task list, and the table each one ends with."""
+"""`edit-r1 data ...`: the commands that make task lists, and the table each one prints at the end."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _FAULTS_SHOWN = 20
 _SIZES_SHOWN = 8
 
 app = typer.Typer(
-    help="Prepare training data: task lists from annotated pictures.",
+    help="Prepare training data: task lists from annotated images.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="List to read.")]
-Out = Annotated[Path, typer.Option(metavar="OUTPUT.jsonl", help="List to write.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Begin anew and replace what there is.")]
-Seed = Annotated[int, typer.Option(help="Of the random choices.")]
+Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="Input list.")]
+Out = Annotated[Path, typer.Option(metavar="OUTPUT.jsonl", help="Output list.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Start over and replace existing output.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run one of the commands; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    """Run one of the commands; exits on `--help` and on usage errors. Raises EditR1Error."""
     app(list(arguments), prog_name="edit-r1 data", standalone_mode=True)
 
 
@@ -62,11 +62,11 @@ def boxes(
     source: Input,
     *,
     out: Out,
-    min_area: Annotated[float, typer.Option(help="Least share of the picture's area.")] = 0.01,
-    max_area: Annotated[float, typer.Option(help="Largest share.")] = 0.5,
+    min_area: Annotated[float, typer.Option(help="Minimum box area as a fraction of the image.")] = 0.01,
+    max_area: Annotated[float, typer.Option(help="Maximum box area as a fraction of the image.")] = 0.5,
     restart: Restart = False,
 ) -> None:
-    """Keep the objects whose boxes are between two areas; of tasks, those all of whose objects are."""
+    """Keep objects whose box area is within limits, and tasks all of whose objects are."""
     limits = box_filter.AreaLimits(min_area, max_area)
     records = InputList(source, box_filter.parse)
     examined = _examine(records, out)
@@ -81,17 +81,17 @@ def redbox(
     *,
     out: Out,
     images: Annotated[
-        Path | None, typer.Option(help="Directory of the new pictures; by default OUTPUT_images beside the list.")
+        Path | None, typer.Option(help="Directory of the new images; by default OUTPUT_images next to the list.")
     ] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="adjust, remove or replace; by default all, equally often.")
     ] = None,
     nouns: Annotated[
-        Path | None, typer.Option(help="What objects are replaced with, one a line; by default the list's labels.")
+        Path | None, typer.Option(help="File of replacement nouns, one per line; by default the list's labels.")
     ] = None,
-    per_picture: Annotated[int, typer.Option(min=1, help="Objects of a picture that get a task, at most.")] = 1,
+    per_picture: Annotated[int, typer.Option(min=1, help="Maximum number of objects per image that become tasks.")] = 1,
     line_width: Annotated[
-        float, typer.Option(min=0, max=0.1, help="Of the red line, as a share of the picture's shorter side.")
+        float, typer.Option(min=0, max=0.1, help="Width of the red line as a fraction of the shorter side.")
     ] = red_boxes.Choices.line_fraction,
     seed: Seed = 0,
     restart: Restart = False,
@@ -128,13 +128,13 @@ def text_edit(
     operation: Annotated[
         list[str] | None, typer.Option(help="substitute, delete, insert or swap; by default all, equally often.")
     ] = None,
-    max_changes: Annotated[int, typer.Option(min=1, help="Characters of a word that change, at most.")] = 2,
-    min_length: Annotated[int, typer.Option(min=1, help="Shorter words are left alone.")] = 3,
-    per_picture: Annotated[int, typer.Option(min=1, help="Words of a picture that get a task, at most.")] = 1,
+    max_changes: Annotated[int, typer.Option(min=1, help="Maximum number of characters changed per word.")] = 2,
+    min_length: Annotated[int, typer.Option(min=1, help="Minimum word length.")] = 3,
+    per_picture: Annotated[int, typer.Option(min=1, help="Maximum number of words per image that become tasks.")] = 1,
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Alter characters of words that stand in pictures: replace the text "SALE" with "SALF"."""
+    """Change characters of words shown in images: replace the text "SALE" with "SALF"."""
     records = InputList(source, as_model(WordsLine))
     examined = _examine(records, out)
     operations = _some_of("--operation", operation, text_edits.OPERATIONS)
@@ -156,19 +156,19 @@ def rationality(
     source: Input,
     *,
     out: Out,
-    url: Annotated[str, typer.Option(help="Root of an OpenAI-compatible API, such as http://gpu-1:8000/v1.")],
-    model: Annotated[str, typer.Option(help="The model's name there.")],
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="The endpoint's key.")] = None,
+    url: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible API, such as http://gpu-1:8000/v1.")],
+    model: Annotated[str, typer.Option(help="Model name at the endpoint.")],
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="API key of the endpoint.")] = None,
     question: Annotated[
-        Path, typer.Option(help="Text of the question, with {instruction} in it.", show_default=False)
+        Path, typer.Option(help="File of the question, containing {instruction}.", show_default=False)
     ] = judging.QUESTION_PATH,
-    in_flight: Annotated[int, typer.Option(min=1, help="Questions on the wire at once.")] = 8,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 120.0,
-    retry: Annotated[float, typer.Option(min=0.1, help="Seconds that passing trouble is tried again.")] = 300.0,
-    max_pixels: Annotated[int, typer.Option(min=1024, help="Larger pictures are sent smaller.")] = 1_000_000,
+    in_flight: Annotated[int, typer.Option(min=1, help="Maximum number of concurrent requests.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Timeout of one attempt, in seconds.")] = 120.0,
+    retry: Annotated[float, typer.Option(min=0.1, help="Seconds to keep retrying transient errors.")] = 300.0,
+    max_pixels: Annotated[int, typer.Option(min=1024, help="Downscale larger images to this size.")] = 1_000_000,
     restart: Restart = False,
 ) -> None:
-    """Keep the tasks whose instruction makes sense for its picture, as a multimodal model sees it."""
+    """Keep tasks whose instruction makes sense for the image, as judged by a multimodal model."""
     records = InputList(source, as_model(TaskLine))
     asked = judging.Question(judging.read_question(question), max_pixels)
     examined = _examine(records, out)
@@ -194,7 +194,7 @@ def rationality(
                 partial(
                     judging.keep, client=client, question=asked, directory=directory, rename=rename, say=display.say
                 ),
-                # More than are on the wire, so that one slow answer does not hold up the next questions.
+                # More than the number of concurrent requests, so that one slow answer does not block the next ones.
                 num_waiting=4 * in_flight,
                 say=display.say,
                 advance=advance,
@@ -207,17 +207,17 @@ def rationality(
 
 @app.command()
 def mix(
-    sources: Annotated[list[Path], typer.Argument(metavar="INPUT.jsonl ...", help="Task lists to read.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="INPUT.jsonl ...", help="Input task lists.")],
     *,
     out: Out,
     cap: Annotated[
         list[str] | None,
-        typer.Option(help="TASK=N: at most N of a type; TASK=all: all. By default reference=600, extract=600."),
+        typer.Option(help="TASK=N: at most N of a type; TASK=all: no limit. By default reference=600, extract=600."),
     ] = None,
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Make one shuffled list of several, with at most so many tasks of a type."""
+    """Merge several lists into one shuffled list, with a cap per task type."""
     caps = mixing.read_caps(cap or [])
     lists = [InputList(path, as_model(TaskLine)) for path in dict.fromkeys(sources)]
     examined = {one.path: _examine(one, out) for one in lists}
@@ -235,18 +235,16 @@ def mix(
 def check(
     source: Input,
     *,
-    out: Annotated[
-        Path | None, typer.Option(metavar="OUTPUT.jsonl", help="List to write: the lines without a fault.")
-    ] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="SHEET.png", help="Contact sheet to write.")] = None,
-    sheet_count: Annotated[int, typer.Option(min=1, help="Tasks on it.")] = 48,
+    out: Annotated[Path | None, typer.Option(metavar="OUTPUT.jsonl", help="Output list of the valid lines.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="SHEET.png", help="Output contact sheet.")] = None,
+    sheet_count: Annotated[int, typer.Option(min=1, help="Number of tasks on the contact sheet.")] = 48,
     restart: Restart = False,
 ) -> None:
-    """Decode every picture, find broken and repeated lines, summarise; exit status 1 when something is wrong."""
+    """Decode every image, find invalid and duplicate lines, and summarise; exits with 1 when there are errors."""
     records = InputList(source, as_model(TaskLine))
     examined = _examine(records, out)
     if out is not None and out.exists() and not restart:
-        raise DataError(f"{out} exists; name another --out, or --restart to replace it")
+        raise DataError(f"{out} exists; choose another --out, or pass --restart to replace it")
     display, summary, sample = Display(visible=True), checking.Summary(), SheetSample(sheet_count)
     rename = Renaming(source.parent, source.parent if out is None else out.parent)
     num_told = 0
@@ -273,13 +271,13 @@ def check(
 def shapes(
     *,
     out: Out,
-    count: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures.")] = 256,
-    tasks_per_picture: Annotated[int, typer.Option(min=1, max=6, help="Tasks of different types each.")] = 3,
-    split: Annotated[Split, typer.Option(help="Side of the world: scenes of one are never on the other.")] = "train",
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of images.")] = 256,
+    tasks_per_picture: Annotated[int, typer.Option(min=1, max=6, help="Tasks of different types per image.")] = 3,
+    split: Annotated[Split, typer.Option(help="Split of the world; the splits share no scenes.")] = "train",
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Write a data set of the embedded world: a task list, its pictures, and OUTPUT.objects.jsonl with boxes."""
+    """Write a data set of the demo world: a task list, its images, and OUTPUT.objects.jsonl with boxes."""
     (out.parent / "images").mkdir(parents=True, exist_ok=True)
     world = ShapesSet(out.parent, split, count, tasks_per_picture, seed)
     options = {"split": split, "count": count, "tasks_per_picture": tasks_per_picture, "seed": seed}
@@ -291,7 +289,7 @@ def shapes(
 def _examine(records: InputList[Any], out: Path | None) -> Examined:
     """Check the whole list before anything is written. Raises DataError."""
     if out is not None and out.resolve() == records.path.resolve():
-        raise DataError(f"--out {out} is the list to read; name another")
+        raise DataError(f"--out {out} is the input list; choose another")
     return records.examine()
 
 
@@ -300,15 +298,15 @@ def _job(command: str, out: Path, inputs: Mapping[Path, Examined], options: Mapp
 
 
 def _some_of(option: str, names: Sequence[str] | None, known: tuple[L, ...]) -> tuple[L, ...]:
-    """The named ones, in their usual order; all when none is named. Raises ConfigError."""
+    """The given names in canonical order; all when none is given. Raises ConfigError."""
     strange = [name for name in names or () if name not in known]
     if strange:
-        raise ConfigError(f"{option} {strange[0]}: one of {', '.join(known)}")
+        raise ConfigError(f"{option} {strange[0]}: must be one of {', '.join(known)}")
     return tuple(name for name in known if name in names) if names else known
 
 
 def _name(path: Path, out: Path) -> str:
-    """A path as seen from the output's directory: the same wherever the command is called from."""
+    """A path relative to the output's directory, independent of the working directory."""
     return os.path.relpath(path.resolve(), out.parent.resolve())
 
 
@@ -324,7 +322,7 @@ def _process(
 
 
 def _show(job: Job, counts: Counts) -> None:
-    """What was read, written and left out, and why."""
+    """Print what was read, written and dropped, with reasons."""
     table = _table()
     table.add_row("read", f"{counts.read:,}")
     table.add_row("written", f"{counts.written:,}")

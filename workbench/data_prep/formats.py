@@ -1,10 +1,10 @@
-"""The lines that the commands read: annotated objects, annotated words; task lines are `tasks.task_list.TaskLine`.
+"""Line formats of the commands' inputs: annotated objects, annotated words; task lines are `TaskLine`s.
 
     {"image": "a.jpg", "width": 640, "height": 480, "objects": [{"label": "dog", "box": [10, 20, 200, 300]}]}
     {"image": "b.jpg", "words": [{"text": "SALE", "box": [30, 40, 120, 80]}]}
 
-Boxes are [x0, y0, x1, y1] in pixels of the upright picture, x1 and y1 just outside. `width` and `height` say at which
-size it was annotated; without them the picture's own header does. Image paths are relative to the list.
+Boxes are [x0, y0, x1, y1] in pixels of the upright image, x1 and y1 exclusive. `width` and `height` are the size at
+which it was annotated, by default the size in the image's header. Image paths are relative to the list.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class _Record(BaseModel):
 
 
 class LabelledBox(_Record):
-    """An object that someone found in a picture."""
+    """An annotated object in an image."""
 
     label: str = Field(min_length=1)
     box: Box
 
 
 class Word(_Record):
-    """A word that stands in a picture, and where, when that is known."""
+    """A word shown in an image, with its box when known."""
 
     text: str = Field(min_length=1)
     box: Box | None = None
 
 
 class PictureLine(_Record):
-    """What every annotated picture has."""
+    """Common fields of all annotated images."""
 
     image: str = Field(min_length=1)
     width: int | None = Field(default=None, ge=1)
@@ -63,29 +63,29 @@ class PictureLine(_Record):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(width, height) at which the picture was annotated, when the line says so."""
+        """(width, height) at which the image was annotated; None when not given."""
         return None if self.width is None or self.height is None else (self.width, self.height)
 
 
 class ObjectsLine(PictureLine):
-    """A picture and its objects."""
+    """An image and its objects."""
 
     objects: tuple[LabelledBox, ...]
 
 
 class WordsLine(PictureLine):
-    """A picture and its words."""
+    """An image and its words."""
 
     words: tuple[Word, ...]
 
 
 def to_text(line: BaseModel) -> str:
-    """A line as it is written: fields that were not given are left out. ASCII, so that no reader splits it early."""
+    """Serialise a line without the fields that were not set; ASCII, so that no reader splits it early."""
     return json.dumps(line.model_dump(mode="json", exclude_none=True, exclude_unset=True))
 
 
 def renamed(line: TaskLine, rename: Callable[[str], str]) -> str:
-    """A task as it is written into another list, where its images have other names."""
+    """Serialise a task for another list, in which its images have other names."""
     if line.images is not None:
         return to_text(line.model_copy(update={"images": list(map(rename, line.images))}))
     names: str | list[str] = rename(line.image) if isinstance(line.image, str) else list(map(rename, line.names))

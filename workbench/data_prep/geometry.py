@@ -1,6 +1,6 @@
-"""Boxes: cut to the picture, their share of it, and the outline drawn around them. Pure.
+"""Boxes: clipping to the image, area fractions, and the outline drawn around them. Pure.
 
-Legend: boxes are (x0, y0, x1, y1) in pixels, x1 and y1 just outside; sizes are (width, height).
+Legend: boxes are (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; sizes are (width, height).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def clip(box: Box, size: Size) -> Box | None:
-    """The part of a box inside the picture; None when there is none."""
+    """The part of a box inside the image; None when there is none."""
     width, height = size
     x0, y0 = max(0.0, box[0]), max(0.0, box[1])
     x1, y1 = min(float(width), box[2]), min(float(height), box[3])
@@ -21,19 +21,19 @@ def clip(box: Box, size: Size) -> Box | None:
 
 
 def area_fraction(box: Box, size: Size) -> float:
-    """Share of the picture that a box inside it takes."""
+    """Fraction of the image covered by a box inside it."""
     return (box[2] - box[0]) * (box[3] - box[1]) / (size[0] * size[1])
 
 
 def line_width(size: Size, fraction: float) -> int:
-    """Pixels of a line that is `fraction` of the picture's shorter side, at least 1."""
+    """Line width in pixels: `fraction` of the image's shorter side, at least 1."""
     return max(1, round(fraction * min(size)))
 
 
 def outline(box: Box, size: Size, width: int) -> PixelBox:
-    """The outer edge of a line of `width` pixels drawn just around a box, pushed inwards where the picture ends.
+    """The outer edge of a line of `width` pixels drawn just around a box, clipped at the image border.
 
-    Whole pixels, so that the line never runs through the object, but over its rim where it touches the picture's edge.
+    Rounded outwards to whole pixels, so that the line covers the object only where it touches the image border.
     """
     return (
         max(0, math.floor(box[0]) - width),

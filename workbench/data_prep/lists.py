@@ -1,7 +1,7 @@
-"""Input lists: examined once from end to end before anything is made of them, then read line by line.
+"""Input lists: validated in full before use, then read line by line.
 
-A file enters; its hash and number of lines leave, or one DataError with up to ten faults; and then its lines, from any
-one on, so that a command that was stopped goes on where it was.
+Validation returns the file's hash and number of lines, or raises one DataError with up to ten errors. Lines can be read
+from any position on, so that an interrupted command can resume.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class Line(Generic[T]):
     """One line of a list."""
 
     number: int
-    """Counted from 1; blank lines count, but are not read."""
+    """Line number from 1; blank lines count but are skipped."""
     text: str
-    """As it stands in the file: random choices are seeded by it."""
+    """The raw text, which seeds random choices."""
     value: T
     offset: int
-    """Bytes before it."""
+    """Byte offset of the line."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What a whole list is."""
+    """Summary of a validated list."""
 
     digest: str
     num_lines: int
 
 
 class InputList(Generic[T]):
-    """A list on disk whose lines `parse` reads; `parse` raises DataError for what is no such line."""
+    """A list on disk whose lines are read by `parse`, which raises DataError for an invalid line."""
 
     def __init__(self, path: Path, parse: Callable[[str], T]) -> None:
         self.path = path
@@ -68,17 +68,17 @@ class InputList(Generic[T]):
             more = [f"  and {num_faults - _FAULTS_SHOWN} more"] if num_faults > _FAULTS_SHOWN else []
             raise DataError("\n".join([f"{self.path} is not valid:", *faults, *more]))
         if not num_lines:
-            raise DataError(f"{self.path} holds no line")
+            raise DataError(f"{self.path} is empty")
         return Examined(digest.hexdigest(), num_lines)
 
     def lines(self, start: int = 0) -> Iterator[Line[T]]:
-        """The lines that are not blank, from the `start`-th of them on."""
+        """The non-blank lines, from the `start`-th on."""
         full = ((number, offset, data) for number, offset, data in self._raw() if data.strip())
         read = (self._read(*one) for one in itertools.islice(full, start, None))
         return (line for line in read if line is not None)
 
     def at(self, offset: int) -> T:
-        """The line that begins there."""
+        """The line at this byte offset."""
         with self.path.open("rb") as file:
             file.seek(offset)
             return self._parse(file.readline().decode().strip())
@@ -103,7 +103,7 @@ class InputList(Generic[T]):
 
 
 def as_model(model: type[Model]) -> Callable[[str], Model]:
-    """Reads a line as one object of this model."""
+    """A parser for lines that are JSON objects of this model."""
 
     def parse(text: str) -> Model:
         try:

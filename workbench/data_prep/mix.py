@@ -1,8 +1,8 @@
-"""`edit-r1 data mix`: one list of several, each task type up to its cap, shuffled.
+"""`edit-r1 data mix`: merges several lists into one, shuffled, with each task type up to its cap.
 
-Enter: task lists. Leaves: their lines in an order drawn by the seed; of a type with a cap, those that come first.
-Every line's rank is a hash of the seed and its content, so that neither the order of the inputs nor that of their
-lines matters. Source: arXiv:2510.16888, Section 3.1 (600 each for reference and extract).
+The seed determines the order of the lines; of a capped type, the first lines are kept. A line's rank is a hash of the
+seed and its content, so the order of the inputs and of their lines does not matter.
+Source: arXiv:2510.16888, Section 3.1 (600 each for reference and extract).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_TASK = "(no task)"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a line of the mixture stands."""
+    """Location of a line of the mixture."""
 
     rank: bytes
     source: int
@@ -36,17 +36,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What was chosen."""
+    """The chosen lines."""
 
     places: tuple[Place, ...]
-    """In the order in which they are written."""
+    """In output order."""
     num_read: int
     dropped: dict[str, int]
     """Reason -> lines."""
 
 
 def choose(lists: Sequence[InputList[TaskLine]], caps: Mapping[str, int], seed: int, out_directory: Path) -> Mixture:
-    """Read all lists once and choose; keeps a hash and a place of every line in memory, no line."""
+    """Read all lists once and choose; keeps only a hash and the location of each line in memory."""
     by_task: dict[str, dict[bytes, Place]] = {}
     num_read = 0
     dropped: Counter[str] = Counter()
@@ -67,19 +67,19 @@ def choose(lists: Sequence[InputList[TaskLine]], caps: Mapping[str, int], seed: 
 
 
 def fetch(lists: Sequence[InputList[TaskLine]], places: Sequence[Place], out_directory: Path) -> Iterator[str]:
-    """The text of each place's line."""
+    """The text of the line at each place."""
     renames = [Renaming(one.path.parent, out_directory) for one in lists]
     for place in places:
         yield renamed(lists[place.source].at(place.offset), renames[place.source])
 
 
 def read_caps(given: Sequence[str]) -> dict[str, int]:
-    """The paper's caps, and those of `TASK=N` in their place; `TASK=all` lifts one. Raises ConfigError."""
+    """The paper's caps, overridden by `TASK=N`; `TASK=all` removes one. Raises ConfigError."""
     caps = dict(PAPER_CAPS)
     for text in given:
         task, equals, number = text.partition("=")
         if not equals or not task.strip() or not (number == "all" or number.isdecimal()):
-            raise ConfigError(f"--cap {text!r} must read TASK=N or TASK=all")
+            raise ConfigError(f"--cap {text!r} must be TASK=N or TASK=all")
         if number == "all":
             caps.pop(task_key(task), None)
         else:
@@ -88,7 +88,7 @@ def read_caps(given: Sequence[str]) -> dict[str, int]:
 
 
 def task_name(task: TaskLine) -> str:
-    """The task's type in its one spelling, for counts and caps."""
+    """The task's type in canonical spelling, for counts and caps."""
     return NO_TASK if task.task is None else task_key(task.task)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that lists name: read upright, or the reason why not; and their names seen from another directory."""
+"""Images that lists refer to: loading them upright, and renaming them relative to another directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING, UNREADABLE = "picture missing", "picture unreadable"
 
 
 def load(path: Path) -> Image.Image:
-    """The upright RGB picture. Raises DataError whose message is the reason that is counted: MISSING or UNREADABLE."""
+    """Load an upright RGB image. Raises DataError with the counted reason as message: MISSING or UNREADABLE."""
     try:
         return images.decode(path.read_bytes())
     except OSError as error:
@@ -25,7 +25,7 @@ def load(path: Path) -> Image.Image:
 
 
 def upright_size(path: Path) -> Size:
-    """A picture's size by its header, as it is looked at. Raises DataError like `load`."""
+    """Size of the upright image, read from its header. Raises DataError like `load`."""
     try:
         return images.upright_size(path)
     except OSError as error:
@@ -35,13 +35,13 @@ def upright_size(path: Path) -> Size:
 
 
 class Renaming:
-    """Image names as they read from the directory of another list."""
+    """Translates image names to be relative to the directory of another list."""
 
     def __init__(self, source: Path, target: Path) -> None:
-        """source, target: the directories of the list that is read and of the one that is written."""
+        """source, target: directories of the input list and of the output list."""
         relative = os.path.relpath(source.resolve(), target.resolve())
         self._prefix = "" if relative == "." else f"{Path(relative).as_posix()}/"
 
     def __call__(self, name: str) -> str:
-        """An absolute name stays what it is."""
+        """Translate a name; absolute names are unchanged."""
         return name if not self._prefix or Path(name).is_absolute() else os.path.normpath(f"{self._prefix}{name}")

@@ -1,8 +1,8 @@
-"""`edit-r1 data rationality`: does an instruction make sense for its picture? A multimodal model says Yes or No.
+"""`edit-r1 data rationality`: asks a multimodal model whether an instruction makes sense for its image (Yes or No).
 
-Enter: tasks. Leave: those that a model behind an OpenAI-compatible endpoint answers with Yes, in their order. Passing
-trouble is tried again; a judgement that fails for good ends the command, which goes on there when it is started again.
-Source: arXiv:2510.16888, Section 3.1 (it asks Qwen2.5-VL-32B); the question is ours.
+Keeps, in order, the tasks for which the model behind an OpenAI-compatible endpoint answers Yes. Transient errors are
+retried; a judgement that fails permanently ends the command, which resumes there when run again.
+Source: arXiv:2510.16888, Section 3.1 (which uses Qwen2.5-VL-32B); the question is ours.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from edit_r1.workbench.data_prep.streaming import Outcome, Say
 NO, UNCLEAR = "answer No", "unclear"
 QUESTION_PATH = Path(__file__).parent / "texts" / "rationality.txt"
 ANSWER_TOKENS = 16
-"""Longest answer: the first word counts."""
+"""Maximum answer length in tokens; only the first word counts."""
 _PLACEHOLDER = "{instruction}"
 _SHOWN = 120
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about every task."""
+    """The question asked about every task."""
 
     text: str
-    """With `{instruction}` where the task's stands."""
+    """Question text, with `{instruction}` as placeholder."""
     max_pixels: int
-    """Larger pictures are sent smaller."""
+    """Larger images are downscaled to this many pixels."""
 
     def parts(self, sources: Iterable[Path], instruction: str) -> list[Part]:
-        """The message about one task. Raises DataError for a picture that cannot be read."""
+        """The message about one task. Raises DataError for an unreadable image."""
         shown = [picture_part(images.encode(_shrunk(pictures.load(path), self.max_pixels))) for path in sources]
         return [*shown, text_part(self.text.replace(_PLACEHOLDER, instruction))]
 
@@ -52,7 +52,7 @@ class Question:
 async def keep(
     line: Line[TaskLine], *, client: ChatClient, question: Question, directory: Path, rename: Renaming, say: Say
 ) -> Outcome:
-    """The line, if the model says Yes; `directory` is the list's. Raises as ChatClient.ask when it says nothing."""
+    """Keep the line if the model answers Yes; `directory` is the directory of the list. Raises like ChatClient.ask."""
     sources = [directory / name for name in line.value.names]
     try:
         reply = await client.ask(partial(question.parts, sources, line.value.prompt))
@@ -66,19 +66,19 @@ async def keep(
 
 
 def read_verdict(answer: str) -> bool | None:
-    """True for Yes, False for No, by the answer's first word; None for anything else."""
+    """True for Yes, False for No, judging by the answer's first word; None for anything else."""
     first = re.match(r"\W*(\w+)", answer)
     return {"yes": True, "no": False}.get(first[1].casefold()) if first else None
 
 
 def read_question(path: Path) -> str:
-    """The question's text. Raises DataError when it names no instruction."""
+    """Read the question. Raises DataError when it lacks the instruction placeholder."""
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read question {path}: {error}") from error
     if _PLACEHOLDER not in text:
-        raise DataError(f"question {path} must hold {_PLACEHOLDER} where the instruction stands")
+        raise DataError(f"question {path} must contain {_PLACEHOLDER}")
     return text
 
 

@@ -1,7 +1,7 @@
-"""`edit-r1 data redbox`: a red box around an object, and an instruction for what is inside it.
+"""`edit-r1 data redbox`: draws a red box around an object and writes an instruction for the object inside it.
 
-Enter: annotated pictures. Leave: a new picture with the box, and for it a task of type `redbox_control` to adjust,
-remove or replace the object; the judge's task prompt for that type asks that the box be gone.
+From annotated images it makes new images with the box, each with a task of type `redbox_control` to adjust, remove or
+replace the object; the judge's task prompt for that type requires that the box be gone.
 Source: arXiv:2510.16888, Section 3.1.
 """
 
@@ -30,7 +30,7 @@ TASK = "redbox_control"
 Kind = Literal["adjust", "remove", "replace"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 COLORS = ("blue", "green", "yellow", "orange", "purple", "pink", "black", "white", "brown", "grey")
-"""What objects are made; not red, the colour of the box."""
+"""Target colours of `adjust`; red is excluded, being the colour of the box."""
 RED = (255, 0, 0)
 OUTSIDE, NO_OBJECT = "object empty or outside its picture", "picture without a usable object"
 RESIZED, NO_NOUN = "picture not of the size annotated", "object with nothing to replace it with"
@@ -44,32 +44,32 @@ _PHRASES: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Choices:
-    """What `draw` chooses from."""
+    """The options of `draw`."""
 
     kinds: tuple[Kind, ...] = KINDS
     nouns: tuple[str, ...] = ()
-    """What objects are replaced with."""
+    """Replacement objects."""
     per_picture: int = 1
-    """Objects of a picture that get a task, at most."""
+    """Maximum number of objects per image that become tasks."""
     line_fraction: float = 0.008
-    """Width of the red line as a share of the picture's shorter side."""
+    """Width of the red line as a fraction of the image's shorter side."""
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where pictures come from and go to."""
+    """Input and output directories of images."""
 
     source: Path
     """Directory of the input list."""
     images: Path
-    """Directory of the new pictures."""
+    """Directory of the new images."""
     rename: Renaming
-    """From the images' directory to the output list's."""
+    """From the directory of the new images to that of the output list."""
 
 
 def draw(line: Line[ObjectsLine], choices: Choices, places: Places) -> Outcome:
-    """The tasks for one picture; their pictures are on disk when it returns."""
+    """Make the tasks for one image; their images are on disk when it returns."""
     try:
         picture = pictures.load(places.source / line.value.image)
     except DataError as error:
@@ -86,20 +86,20 @@ def draw(line: Line[ObjectsLine], choices: Choices, places: Places) -> Outcome:
 
 
 def boxed(picture: Image.Image, box: PixelBox, width: int) -> Image.Image:
-    """A copy with a red line of `width` pixels along the inside of a box."""
+    """A copy with a red line of `width` pixels along the inner edge of the box."""
     copy = picture.copy()
     ImageDraw.Draw(copy).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=RED, width=width)
     return copy
 
 
 def read_nouns(path: Path) -> tuple[str, ...]:
-    """The nouns of a file, one a line. Raises DataError."""
+    """Read a file of nouns, one per line. Raises DataError."""
     try:
         nouns = tuple(dict.fromkeys(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines()))))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read nouns {path}: {error}") from error
     if not nouns:
-        raise DataError(f"nouns {path} holds none")
+        raise DataError(f"nouns {path} is empty")
     return nouns
 
 
@@ -112,7 +112,7 @@ def _task(
     choices: Choices,
     places: Places,
 ) -> TaskLine | None:
-    """None when the object can only be replaced and there is nothing to replace it with."""
+    """Make one task; None when the object can only be replaced and there is no replacement for it."""
     possible = {kind: words for kind in choices.kinds if (words := _words(kind, found.label, choices.nouns))}
     if not possible:
         return None
@@ -128,7 +128,7 @@ def _task(
 
 
 def _words(kind: Kind, label: str, nouns: Sequence[str]) -> list[str]:
-    """What may fill the phrase: another noun with its article, a colour that the object does not have already."""
+    """Possible fillers of the phrase: a different noun with its article, or a colour not in the object's label."""
     if kind == "replace":
         return [_with_article(noun) for noun in nouns if noun.casefold() != label.casefold()]
     return [color for color in COLORS if color not in label.casefold().split()] if kind == "adjust" else [""]

@@ -1,6 +1,6 @@
-"""`edit-r1 data shapes`: a data set of the embedded world, to try the other commands and a training on.
+"""`edit-r1 data shapes`: a data set of the demo world, for trying the other commands and training.
 
-Enter: a seed and a number of pictures. Leave: the pictures, a task list of them, and their objects with boxes.
+From a seed and a number of images it makes the images, a task list, and a list of their objects with boxes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from edit_r1.worlds.shapes.world.tasks import Split
 
 @dataclass(frozen=True)
 class ShapesSet:
-    """What makes a data set what it is."""
+    """Parameters of a data set."""
 
     directory: Path
-    """Of the lists; pictures go to its images/."""
+    """Directory of the lists; images go to its images/."""
     split: Split
     count: int
-    """Pictures."""
+    """Number of images."""
     tasks_per_picture: int
     seed: int
 
@@ -38,16 +38,16 @@ class ShapesSet:
         return itertools.islice(scenes, start, self.count)
 
     def write_tasks(self, numbered: tuple[int, Scene]) -> Outcome:
-        """Writes a scene's picture; its tasks."""
+        """Write a scene's image and return its tasks."""
         number, scene = numbered
         write_png(self.directory / self._image(number), render(scene))
-        # A stream for each scene, so that a command that goes on draws what it would have drawn.
+        # One random stream per scene, so that a resumed command draws the same tasks.
         rng = np.random.default_rng([self.seed, 1, number])
         tasks = tasks_of(rng, scene, self.tasks_per_picture * number, self.tasks_per_picture)
         return Outcome(tuple(json.dumps(task_line(self._image(number), task)) for task in tasks))
 
     def objects(self, numbered: tuple[int, Scene]) -> Outcome:
-        """A scene's objects."""
+        """The line of a scene's objects."""
         number, scene = numbered
         found = tuple(
             LabelledBox(label=item.name, box=box_of(cell, item)) for cell, item in enumerate(scene.cells) if item

@@ -1,4 +1,4 @@
-"""A contact sheet: some tasks of every type, each a picture with its task type and instruction below."""
+"""A contact sheet: some tasks of every type, each as an image with task type and instruction below."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _COLUMNS, _LINES, _LINE_PIXELS, _LINE_CHARS, _GAP = 8, 3, 12, 22, 8
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """A task that may be shown."""
+    """A candidate task for the sheet."""
 
     rank: str
-    """A hash of the rest."""
+    """Hash of image name and prompt."""
     name: str
     task: str
     prompt: str
 
 
 class SheetSample:
-    """Keeps up to `count` tasks, about as many of each type: those of the smallest hashes, whatever their order."""
+    """Keeps up to `count` tasks, balanced over types: those with the smallest hashes, regardless of input order."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._by_task: dict[str, list[Entry]] = {}
 
     def add(self, task: TaskLine) -> None:
-        """Consider one task; its first picture stands for it."""
+        """Consider one task, represented by its first image."""
         name, kind = task.names[0], task_name(task)
         kept = self._by_task.setdefault(kind, [])
         kept.append(Entry(content_hash(f"{name}\0{task.prompt}".encode()), name, kind, task.prompt))
@@ -51,13 +51,13 @@ class SheetSample:
         queues = {task: heapq.nsmallest(self._count, kept) for task, kept in sorted(self._by_task.items())}
         shares = dict.fromkeys(queues, 0)
         for _ in range(min(self._count, sum(map(len, queues.values())))):
-            # One more for the type that shows fewest and has more to show.
+            # One more for the type with the fewest so far that has tasks left.
             task = min((task for task in queues if shares[task] < len(queues[task])), key=lambda name: shares[name])
             shares[task] += 1
         return [entry for task, queue in queues.items() for entry in queue[: shares[task]]]
 
     def draw(self, directory: Path) -> Image.Image:
-        """The sheet; image names are relative to `directory`. Raises DataError when a picture is gone."""
+        """Draw the sheet; image names are relative to `directory`. Raises DataError when an image has disappeared."""
         entries = self.chosen()
         cell = (CELL + _GAP, CELL + (2 + _LINES) * _LINE_PIXELS + _GAP)
         columns = max(1, min(_COLUMNS, len(entries)))

@@ -1,9 +1,8 @@
-"""Outputs that outlive their command: items in, lines out, and a progress file beside them.
+"""Resumable outputs: items in, lines out, and a progress file next to the output.
 
-A command that was killed at any moment and is started again goes on after the last item whose lines are on disk, and
-leaves the file that an undisturbed run leaves, byte for byte: lines are flushed before the progress that counts them is
-written (whole, by renaming), and what the progress does not count is cut off. A command with other options or another
-input is refused.
+A command killed at any point resumes after the last item whose lines are on disk and produces the same file as an
+uninterrupted run, byte for byte: lines are flushed before the progress that counts them is written (atomically, by
+renaming), and lines not counted by the progress are truncated. A command with other options or inputs is rejected.
 """
 
 from __future__ import annotations
@@ -32,28 +31,28 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """What makes an output what it is."""
+    """Everything that determines an output."""
 
     command: str
     out: Path
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Name -> digest of its content."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What else the output depends on, as plain JSON."""
+    """All other settings the output depends on, as plain JSON."""
     restart: bool = False
-    """Begin anew, whatever there is."""
+    """Start over, ignoring existing output."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item: lines to write, and a reason for each thing that is left out."""
+    """Result of one item: lines to write, and a reason for each thing dropped."""
 
     lines: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
 
 class Counts(BaseModel):
-    """What a command did so far."""
+    """Counts of a command so far."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +61,7 @@ class Counts(BaseModel):
     dropped: dict[str, int] = {}
 
     def plus(self, outcome: Outcome) -> Counts:
-        """With one item more."""
+        """The counts after one more item."""
         dropped = dict(Counter(self.dropped) + Counter(outcome.dropped)) if outcome.dropped else self.dropped
         return Counts(read=self.read + 1, written=self.written + len(outcome.lines), dropped=dropped)
 
@@ -81,11 +80,11 @@ class _Progress(BaseModel):
 class ResumableOutput:
     """An output file that grows item by item; a context manager.
 
-    Raises DataError at entry when the file is of another job, or someone else is writing it.
+    Raises DataError on entry when the file belongs to another job or another command is writing it.
     """
 
     def __init__(self, job: Job, say: Say, checkpoint_seconds: float = _CHECKPOINT_SECONDS) -> None:
-        """checkpoint_seconds: work that a killed command loses at most."""
+        """checkpoint_seconds: maximum work lost when the command is killed."""
         self._job, self._say, self._checkpoint_seconds = job, say, checkpoint_seconds
         self._path = progress_path(job.out)
         self._saved_at = 0.0
@@ -94,18 +93,18 @@ class ResumableOutput:
 
     @property
     def counts(self) -> Counts:
-        """Of all items, those of earlier starts included; `counts.read` is where to go on."""
+        """Counts of all items, including earlier runs; `counts.read` is the position to resume at."""
         return self._progress.counts
 
     @property
     def finished(self) -> bool:
-        """Nothing is left to do."""
+        """Whether the job is complete."""
         return self._progress.finished
 
     def __enter__(self) -> ResumableOutput:
         out = self._job.out
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Opened without truncating: what is there is cut only once the lock is ours and the progress is known.
+        # Opened without truncating: contents are cut only once we hold the lock and know the progress.
         self._file = out.open("ab")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +117,7 @@ class ResumableOutput:
             raise
         self._file.truncate(self._progress.num_bytes)
         if self.counts.read and not self.finished:
-            self._say(f"{self._job.out}: going on after {self.counts.read} items")
+            self._say(f"{self._job.out}: resuming after {self.counts.read} items")
         self._save()
         return self
 
@@ -129,10 +128,10 @@ class ResumableOutput:
         self._open_file.close()
 
     def add(self, outcome: Outcome) -> None:
-        """Write what became of the next item."""
+        """Write the outcome of the next item."""
         data = "".join(f"{line}\n" for line in outcome.lines).encode()
         self._open_file.write(data)
-        # One assignment: an interrupt finds the item counted with its bytes, or not at all.
+        # A single assignment: on an interrupt the item is either counted with its bytes or not at all.
         self._progress = self._progress.model_copy(
             update={"counts": self.counts.plus(outcome), "num_bytes": self._progress.num_bytes + len(data)}
         )
@@ -155,23 +154,23 @@ class ResumableOutput:
         self._saved_at = time.monotonic()
 
     def _found(self, size: int) -> _Progress | None:
-        """The progress to go on with; None when there is none. Raises DataError when it is of another job."""
+        """The progress to resume from; None when there is none. Raises DataError when it belongs to another job."""
         job = self._job
         if job.restart or (not size and not self._path.exists()):
             return None
         if not self._path.exists():
-            raise DataError(f"{job.out} exists, but no progress beside it; name another --out, or --restart to replace")
+            raise DataError(f"{job.out} exists without a progress file; choose another --out, or pass --restart")
         try:
             progress = _Progress.model_validate_json(self._path.read_bytes())
         except ValidationError as error:
-            raise DataError(f"{self._path} cannot be read; --restart begins anew") from error
+            raise DataError(f"{self._path} is unreadable; pass --restart to start over") from error
         change, lost = _first_change(progress, _begin(job)), size < progress.num_bytes
-        if change and not (lost and not size):  # an output that was deleted binds nobody
-            raise DataError(f"{job.out} was begun otherwise: {change}; run it as before, or --restart to begin anew")
+        if change and not (lost and not size):  # a deleted output imposes no constraint
+            raise DataError(f"{job.out} was started {change}; rerun it as before, or pass --restart to start over")
         if progress.finished and size > progress.num_bytes:
-            raise DataError(f"{job.out} was finished, and has been written to since; --restart begins anew")
+            raise DataError(f"{job.out} was modified after it was finished; pass --restart to start over")
         if lost:
-            self._say(f"{job.out} has {size} bytes of the {progress.num_bytes} written before: beginning anew")
+            self._say(f"{job.out} has {size} of {progress.num_bytes} bytes written before; starting over")
             return None
         return progress
 
@@ -179,7 +178,7 @@ class ResumableOutput:
 def process(
     job: Job, items: Callable[[int], Iterable[T]], step: Callable[[T], Outcome], say: Say, advance: Callable[[int], Any]
 ) -> Counts:
-    """Do a whole job: every item of `items(start)` through `step`, in order."""
+    """Run a whole job: pass every item of `items(start)` through `step`, in order."""
     with ResumableOutput(job, say) as output:
         advance(output.counts.read)
         if not output.finished:
@@ -199,9 +198,9 @@ async def process_in_order(
     say: Say,
     advance: Callable[[int], Any],
 ) -> Counts:
-    """`process` for a step that waits: up to `num_waiting` items are under way, and written in order.
+    """Like `process` for an async step: up to `num_waiting` items are in flight; results are written in order.
 
-    The first error ends it; what comes before that item is written and counted.
+    The first error ends it; everything before that item is written and counted.
     """
     waiting: deque[asyncio.Task[Outcome]] = deque()
 
@@ -213,7 +212,7 @@ async def process_in_order(
     async def begin(item: T) -> Outcome:
         return await step(item)
 
-    # What is waited for is dear: no finished item is done twice.
+    # Each item is expensive, so progress is saved after every one.
     with ResumableOutput(job, say, checkpoint_seconds=0.0) as output:
         advance(output.counts.read)
         if output.finished:
@@ -234,12 +233,12 @@ async def process_in_order(
 
 
 def progress_path(out: Path) -> Path:
-    """Where an output's progress stands."""
+    """Path of an output's progress file."""
     return out.with_name(f"{out.name}.progress.json")
 
 
 def rng_of(seed: int, text: str) -> random.Random:
-    """The random choices for one line: of its content, not of its place."""
+    """Random generator for one line, seeded by its content, not its position."""
     return random.Random(f"{seed}/{text}")  # noqa: S311 - no secret
 
 
@@ -257,4 +256,4 @@ def _first_change(before: _Progress, now: _Progress) -> str | None:
     if set(before.inputs) != set(now.inputs):
         return f"from {', '.join(sorted(before.inputs))}, now from {', '.join(sorted(now.inputs))}"
     changed = [name for name, found in now.inputs.items() if before.inputs[name] != found]
-    return f"input {changed[0]} has changed since" if changed else None
+    return f"from another version of {changed[0]}" if changed else None

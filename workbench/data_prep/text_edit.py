@@ -1,6 +1,6 @@
-"""`edit-r1 data text-edit`: change a few characters of a word that stands in a picture.
+"""`edit-r1 data text-edit`: changes a few characters of a word shown in an image.
 
-Enter: pictures with known text. Leave: tasks of type `text_edit`, `replace the text "SALE" with "SALF"`.
+From images with known text it makes tasks of type `text_edit`, such as `replace the text "SALE" with "SALF"`.
 Source: arXiv:2510.16888, Section 3.1 (random characters of LexArt's words).
 """
 
@@ -30,19 +30,19 @@ NOT_CHOSEN, NO_WORD = "word beyond --per-picture", "picture without a usable wor
 
 @dataclass(frozen=True)
 class Choices:
-    """What `rewrite` chooses from."""
+    """The options of `rewrite`."""
 
     operations: tuple[Operation, ...] = OPERATIONS
     max_changes: int = 2
-    """Characters changed in a word: 1 to this many, equally often."""
+    """Characters changed per word: 1 to this many, equally often."""
     min_length: int = 3
     per_picture: int = 1
-    """Words of a picture that get a task, at most."""
+    """Maximum number of words per image that become tasks."""
     seed: int = 0
 
 
 def rewrite(line: Line[WordsLine], choices: Choices, rename: Renaming) -> Outcome:
-    """The tasks for one picture. The picture itself is not looked at."""
+    """Make the tasks for one image, without opening it."""
     rng = rng_of(choices.seed, line.text)
     occurrences = Counter(word.text for word in line.value.words)
     reasons = [_why_not(word.text, occurrences, choices) for word in line.value.words]
@@ -55,18 +55,18 @@ def rewrite(line: Line[WordsLine], choices: Choices, rename: Renaming) -> Outcom
 
 
 def alter(rng: random.Random, word: str, num_changes: int, operations: tuple[Operation, ...] = OPERATIONS) -> str:
-    """The word after that many changes of one character each; never the word itself. ValueError when nothing can be.
+    """Apply `num_changes` single-character changes; never returns the word itself. ValueError when none is possible.
 
-    Letters become letters of their case and digits digits; blanks and signs stay as they are.
+    Letters become letters of the same case and digits become digits; spaces and punctuation are not changed.
     """
     first = changed = _change(rng, word, operations)
     for _ in range(num_changes - 1):
         changed = _change(rng, changed, operations) if can_be_altered(changed, operations) else changed
-    return first if changed == word else changed  # changes can undo each other; one alone cannot
+    return first if changed == word else changed  # changes can cancel out; a single one cannot
 
 
 def can_be_altered(word: str, operations: tuple[Operation, ...] = OPERATIONS) -> bool:
-    """Whether some operation makes another word of it."""
+    """Whether some operation can change the word."""
     return any(any(_CANDIDATES[name](word)) for name in operations)
 
 
@@ -103,7 +103,7 @@ def _change(rng: random.Random, word: str, operations: tuple[Operation, ...]) ->
 
 
 def _alphabet(char: str) -> str:
-    """What may stand in a character's place; nothing for signs and for scripts without case."""
+    """Possible substitutes of a character; empty for punctuation and caseless scripts."""
     if char.isupper():
         return string.ascii_uppercase
     if char.islower():

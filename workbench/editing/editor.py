@@ -1,7 +1,7 @@
-"""A trained editor at work: a run's model with its trained weights on somebody's pictures, as evaluation uses it.
+"""Inference with a trained editor, the same way as in evaluation; and export of its weights.
 
-Enters: a run directory, pictures, an instruction. Leaves: an edited picture; or the whole pipeline with what was
-trained in its weights.
+Takes a run directory, images and an instruction and returns the edited image; or writes the whole pipeline with the
+trained weights merged in.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ WeightsName = Literal["policy", "old", "ema"]
 
 
 def find_weights(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
-    """The directory of trained weights in a checkpoint, by default in the newest whole one.
+    """The directory of trained weights in a checkpoint, by default the newest complete one.
 
-    Raises CheckpointError when there is none, or it is damaged.
+    Raises CheckpointError when there is none or it is damaged.
     """
     directory = run_dir / CHECKPOINTS_NAME
     if step is not None:
@@ -44,24 +44,24 @@ def find_weights(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
         return found / weights
     newest = checkpoint.newest_whole(directory, lambda _: None)
     if newest is None:
-        raise CheckpointError(f"no whole checkpoint in {directory}")
+        raise CheckpointError(f"no complete checkpoint in {directory}")
     return newest / weights
 
 
 def export(run_dir: Path, weights: Path, out: Path) -> Path:
-    """Write an adapter as one file that loads at full strength anywhere, or a fully tuned transformer; returns it."""
+    """Write an adapter as one file of full strength at scale 1, or a fully tuned transformer; returns its path."""
     if run_config(run_dir).tuning == "full":
         return Path(shutil.copytree(weights, out, dirs_exist_ok=True))
     return write_folded(read_folded(weights / WEIGHTS_NAME), out)
 
 
 def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
-    """Write the whole pipeline with what was trained in its weights; returns `out`."""
+    """Write the whole pipeline with the trained weights merged in; returns `out`."""
     config = run_config(run_dir)
     try:
         pipeline = DiffusionPipeline.from_pretrained(config.model.location)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"--merged needs a pipeline of diffusers at {config.model.path}: {error}") from error
+        raise CheckpointError(f"--merged needs a diffusers pipeline at {config.model.path}: {error}") from error
     if config.tuning == "full":
         _load_all(pipeline.transformer, weights)
     else:
@@ -73,9 +73,9 @@ def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
 
 
 class Editor:
-    """A configuration's model with trained weights, or without: the reference.
+    """A configuration's model with trained weights, or the reference model without them.
 
-    weights: a directory with an adapter, or with all of the transformer's weights.
+    weights: a directory with an adapter or with all transformer weights; None for the reference.
     """
 
     def __init__(self, config: TrainConfig, weights: Path | None) -> None:
@@ -90,13 +90,13 @@ class Editor:
             transformer.load_lora_adapter(read_adapter(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
 
     def cut_instructions(self, instructions: Collection[str]) -> str | None:
-        """A warning of instructions that the model does not read to their end; None when there are none."""
+        """A warning about instructions that the text encoder will truncate; None when there are none."""
         return cut_instructions(self.family, instructions)
 
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None
     ) -> Image.Image:
-        """One edit by Euler steps, as evaluation makes it; the noise is that of diffusers for the same seed."""
+        """Make one edit with Euler steps, as in evaluation; the noise is the same as in diffusers for the same seed."""
         images = [resized(source, self._choose_size) for source in sources]
         noise = [torch.Generator().manual_seed(seed)]
         steps = num_steps or self._config.evaluation.steps
@@ -108,8 +108,8 @@ def _load_all(transformer: nn.Module, weights: Path) -> None:
 
 
 def run_config(run_dir: Path) -> TrainConfig:
-    """The configuration that a run resolved. Raises CheckpointError when the directory holds no run."""
+    """The resolved configuration of a run. Raises CheckpointError when the directory contains no run."""
     path = run_dir / CONFIG_NAME
     if not path.is_file():
-        raise CheckpointError(f"{run_dir} holds no run: there is no {CONFIG_NAME}")
+        raise CheckpointError(f"{run_dir} contains no run: it has no {CONFIG_NAME}")
     return load_config(TrainConfig, path)

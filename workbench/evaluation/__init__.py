@@ -1,1 +1,1 @@
-"""Did the editor get better: held-out tasks during a training, public benchmarks, two editors pair by pair."""
+"""Evaluation of editors: held-out tasks during training, public benchmarks, pairwise comparison of two editors."""

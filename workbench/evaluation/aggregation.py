@@ -1,8 +1,8 @@
-"""From scores of samples to the numbers of a table. Pure.
+"""Aggregates sample scores into table figures. Pure.
 
-The headline of both benchmarks is the *macro* mean: the mean of the types' means, however many samples a type has.
-A sample whose judgement failed is missing: it is in no mean, and the coverage says how many there are. A type of which
-every sample is missing leaves the macro mean without a value: a mean over fewer types is another quantity.
+The headline figure of both benchmarks is the *macro* mean: the mean of the types' means, regardless of type size.
+A sample whose judgement failed is missing: it is excluded from all means, and the coverage counts it. If every sample
+of a type is missing, the macro mean is undefined, since a mean over fewer types is a different quantity.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from statistics import fmean
 
 @dataclass(frozen=True)
 class Sample:
-    """One item of a benchmark, judged."""
+    """One judged item of a benchmark."""
 
     type: str
     value: float | None
-    """None: the judgement is missing."""
+    """None when the judgement is missing."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TypeMean:
     """One column of a table."""
 
     mean: float | None
-    """Over the samples that have a score; None without any."""
+    """Mean over the scored samples; None when there are none."""
     num_items: int
     num_scored: int
 
@@ -46,12 +46,12 @@ class Summary:
 
     @property
     def coverage(self) -> float:
-        """Which part of the samples has a score; 0 without samples."""
+        """Fraction of samples that have a score; 0 without samples."""
         return self.num_scored / self.num_items if self.num_items else 0.0
 
 
 def summarise(samples: Iterable[Sample], order: Sequence[str] = ()) -> Summary:
-    """The row of these samples; types in the given order, others after them by name."""
+    """Summarise samples; types come in the given order, others after them by name."""
     samples = list(samples)
     rank = {name: index for index, name in enumerate(order)}
     names = sorted({sample.type for sample in samples}, key=lambda name: (rank.get(name, len(rank)), name))
@@ -67,9 +67,9 @@ def summarise(samples: Iterable[Sample], order: Sequence[str] = ()) -> Summary:
 
 
 def macro_mean(means: Sequence[float | None]) -> float | None:
-    """The unweighted mean of the types' means; None without types, or when one of them has none.
+    """The unweighted mean of the types' means; None without types or when a type has no mean.
 
-    Source: for GEdit calculate_statistics.py of Step1X-Edit. ImgEdit's script ends at the types; this reproduces the
+    Source: for GEdit, calculate_statistics.py of Step1X-Edit. ImgEdit's script stops at the types; this reproduces the
     papers' "Overall" from their nine columns.
     """
     present = [mean for mean in means if mean is not None]
@@ -78,7 +78,7 @@ def macro_mean(means: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class GEditScores:
-    """A sample of GEdit."""
+    """Scores of one GEdit sample."""
 
     semantic: float
     """SC = min(success, absence of overediting), 0..10."""
@@ -87,18 +87,18 @@ class GEditScores:
 
     @property
     def overall(self) -> float:
-        """O = sqrt(SC PQ), sample by sample: the mean of O is not sqrt(mean SC, mean PQ)."""
+        """O = sqrt(SC PQ) per sample; the mean of O is not sqrt(mean SC, mean PQ)."""
         return math.sqrt(self.semantic * self.quality)
 
 
 def gedit_scores(semantic: Sequence[float], quality: Sequence[float]) -> GEditScores:
-    """SC and PQ of the judge's two lists. Source: VIEScore (arXiv:2312.14867), task tie."""
+    """SC and PQ from the judge's two lists. Source: VIEScore (arXiv:2312.14867), task tie."""
     return GEditScores(min(semantic), min(quality))
 
 
 @dataclass(frozen=True)
 class GEditSummary:
-    """G_SC, G_PQ and G_O of one set of samples; all three over the same samples, those with both scores."""
+    """G_SC, G_PQ and G_O of one set of samples; all three over the samples that have both scores."""
 
     semantic: Summary
     quality: Summary
@@ -106,7 +106,7 @@ class GEditSummary:
 
 
 def summarise_gedit(samples: Iterable[tuple[str, GEditScores | None]], order: Sequence[str] = ()) -> GEditSummary:
-    """samples: (type, its scores; None when either is missing)."""
+    """Summarise (type, scores) samples, where scores is None when either score is missing."""
     samples = list(samples)
 
     def row(score: Callable[[GEditScores], float]) -> Summary:

@@ -1,11 +1,11 @@
-"""Benchmarks as their authors publish them: ImgEdit-Bench (basic) and GEdit-Bench.
+"""Readers of public benchmarks as published by their authors: ImgEdit-Bench (basic) and GEdit-Bench.
 
-Enters: a directory that a person downloaded. Leaves: typed items, all checked before any model is loaded.
+They take a downloaded directory and return typed items, all checked before any model is loaded.
 
     ImgEdit   basic_edit.json (or singleturn.json) {"0": {"id": "animal/1.jpg", "prompt": ..., "edit_type": ...}, ...}
-              and the pictures that `id` names, below the directory, its singleturn/ or its origin/
-    GEdit     the data set's parquet or arrow files (needs pyarrow), with their pictures inside; or an export of them:
-              gedit.jsonl with the same fields, input_image a path below the directory
+              and the images named by `id`, in the directory, its singleturn/ or its origin/
+    GEdit     the data set's parquet or arrow files (needs pyarrow), with embedded images; or an export of them:
+              gedit.jsonl with the same fields, where input_image is a path within the directory
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GEDIT_TASKS = (
     "tone_transfer",
 )
 NUM_ITEMS: Mapping[BenchmarkName, int] = {"imgedit": 737, "gedit": 606}
-"""Items of the published benchmarks; GEdit's in each language."""
+"""Number of items of the published benchmarks; for GEdit, per language."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 _IMGEDIT_LISTS = ("basic_edit.json", "singleturn.json", "Basic/basic_edit.json")
@@ -55,44 +55,44 @@ _ARROW_COLUMNS = ("task_type", "key", "instruction", "instruction_language", "in
 
 @dataclass(frozen=True)
 class Item:
-    """One edit that a benchmark asks for."""
+    """One edit of a benchmark."""
 
     key: str
-    """Its name, unique in the benchmark; GEdit's are task/language/key."""
+    """Unique name in the benchmark; for GEdit, task/language/key."""
     type: str
     instruction: str
     source: Path
     language: Language = "en"
     intersection: bool = True
-    """GEdit: whether it is in the intersection set too, which all compared editors accepted."""
+    """GEdit: whether it belongs to the intersection set, which all compared editors accepted."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is judged."""
+    """A benchmark's items."""
 
     name: BenchmarkName
     items: tuple[Item, ...]
     types: tuple[str, ...]
-    """All of the benchmark's types in the papers' order."""
+    """All types of the benchmark, in the papers' order."""
     origin: str
-    """Which files were read, for people."""
+    """Description of the files read."""
 
     def official_path(self, item: Item) -> Path:
-        """Where the authors' scripts look for an edited picture, below the directory of the results."""
+        """Path, relative to the results directory, where the authors' scripts look for an edited image."""
         return Path(f"{item.key}.png" if self.name == "imgedit" else f"fullset/{item.key}.png")
 
     def describe(self) -> str:
-        """A line for people; says when it is not the whole benchmark."""
+        """One-line description; points out an incomplete benchmark."""
         counts = Counter(item.type for item in self.items)
         languages = list(dict.fromkeys(item.language for item in self.items))
         expected = NUM_ITEMS[self.name] * len(languages)
-        whole = "" if len(self.items) == expected else f", NOT THE WHOLE BENCHMARK: it has {expected}"
+        whole = "" if len(self.items) == expected else f", INCOMPLETE: the full benchmark has {expected}"
         types = ", ".join(f"{name} {counts[name]}" for name in self.types if counts[name])
         return f"{self.name} ({'+'.join(languages)}) from {self.origin}: {len(self.items)} items ({types}){whole}"
 
     def first_of_each_type(self, limit: int) -> Benchmark:
-        """At most `limit` items of each type and language, the first ones."""
+        """The first `limit` items of each type and language."""
         seen: Counter[tuple[str, str]] = Counter()
         kept = []
         for item in self.items:
@@ -122,19 +122,19 @@ class _GEditRow(BaseModel):
 
 
 def read_imgedit(directory: Path, origin: Path | None = None) -> Benchmark:
-    """ImgEdit-Bench, basic. origin: where the pictures are, when it is none of the usual places.
+    """Read ImgEdit-Bench, basic. origin: directory of the images, if not one of the usual places.
 
-    Raises DataError: no list, a list of another layout, pictures that are missing.
+    Raises DataError when the list is missing or malformed, or images are missing.
     """
     path = next((directory / name for name in _IMGEDIT_LISTS if (directory / name).is_file()), None)
     if path is None:
-        raise DataError(f"{directory} holds no ImgEdit-Bench: there is no {' or '.join(_IMGEDIT_LISTS)}")
+        raise DataError(f"{directory} does not contain ImgEdit-Bench: no {' or '.join(_IMGEDIT_LISTS)}")
     try:
         lines = TypeAdapter(dict[str, _ImgEditLine]).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise DataError(f"{path} is not ImgEdit's list of edits: {first_fault(error)}") from error
+        raise DataError(f"{path} is not an ImgEdit list: {first_fault(error)}") from error
     if not lines:
-        raise DataError(f"{path} holds no edit")
+        raise DataError(f"{path} contains no edits")
     folder = origin or _folder_of([line.id for line in lines.values()], path.parent)
     items = tuple(Item(_plain(key, path), line.edit_type, line.prompt, folder / line.id) for key, line in lines.items())
     _check_pictures(items, path)
@@ -142,9 +142,9 @@ def read_imgedit(directory: Path, origin: Path | None = None) -> Benchmark:
 
 
 def read_gedit(directory: Path, languages: Sequence[Language], store: Path) -> Benchmark:
-    """GEdit-Bench in these languages. store: where pictures inside parquet or arrow files are unpacked to.
+    """Read GEdit-Bench in these languages. store: directory for images unpacked from parquet or arrow files.
 
-    Raises DataError: no file, pyarrow missing, rows of another layout, pictures that are missing.
+    Raises DataError when there are no files, pyarrow is missing, rows are malformed, or images are missing.
     """
     tables = sorted([*directory.glob("**/*.parquet"), *directory.glob("**/*.arrow")])
     lists = sorted(directory.glob("*.jsonl"))
@@ -153,18 +153,18 @@ def read_gedit(directory: Path, languages: Sequence[Language], store: Path) -> B
     elif lists:
         rows, origin = (row for _, row in read_objects(lists[0], _GEditRow)), str(lists[0])
     else:
-        raise DataError(f"{directory} holds no GEdit-Bench: neither .parquet nor .arrow nor .jsonl files")
+        raise DataError(f"{directory} does not contain GEdit-Bench: no .parquet, .arrow or .jsonl files")
     items = tuple(_gedit_item(row, directory, store, origin) for row in rows if row.instruction_language in languages)
     if not items:
         raise DataError(f"{origin}: no instruction in {' or '.join(languages)}")
     if repeated := [key for key, count in Counter(item.key for item in items).items() if count > 1]:
-        raise DataError(f"{origin}: {len(repeated)} keys stand there twice, the first is {repeated[0]}")
+        raise DataError(f"{origin}: {len(repeated)} duplicate keys; first: {repeated[0]}")
     _check_pictures(items, directory)
     return Benchmark("gedit", items, GEDIT_TASKS, origin)
 
 
 def find_picture(benchmark: Benchmark, item: Item, directory: Path) -> Path | None:
-    """An edited picture that exists already, in the official layout or that of Edit-R1's sampler; None: there is none.
+    """Find an existing edited image in the official layout or that of Edit-R1's sampler; None when there is none.
 
     ImgEdit: KEY.png. GEdit: [fullset/]TASK/LANGUAGE/KEY.png; for English also TASK/KEY.png. Suffixes also jpg, webp.
     """
@@ -178,7 +178,7 @@ def find_picture(benchmark: Benchmark, item: Item, directory: Path) -> Path | No
 
 
 def _folder_of(ids: Sequence[str], parent: Path) -> Path:
-    """The usual folder that has the most of the pictures."""
+    """The usual folder that contains most of the images."""
     folders = [parent / name for name in _IMGEDIT_FOLDERS]
     return max(folders, key=lambda folder: sum((folder / one).is_file() for one in ids))
 
@@ -188,12 +188,12 @@ def _check_pictures(items: Iterable[Item], listed_in: Path) -> None:
     if missing:
         more = [f"  and {len(missing) - _FAULTS_SHOWN} more"] if len(missing) > _FAULTS_SHOWN else []
         listed = "\n".join([*(f"  {path}" for path in missing[:_FAULTS_SHOWN]), *more])
-        raise DataError(f"{len(missing)} source pictures of {listed_in} do not exist:\n{listed}")
+        raise DataError(f"{len(missing)} source images of {listed_in} do not exist:\n{listed}")
 
 
 def _gedit_item(row: _GEditRow, directory: Path, store: Path, origin: str) -> Item:
     if row.task_type not in GEDIT_TASKS:
-        raise DataError(f"{origin}: task_type {row.task_type!r} is none of {', '.join(GEDIT_TASKS)}")
+        raise DataError(f"{origin}: task_type {row.task_type!r} must be one of {', '.join(GEDIT_TASKS)}")
     return Item(
         key=f"{row.task_type}/{row.instruction_language}/{row.key}",
         type=row.task_type,
@@ -213,18 +213,18 @@ def _picture_of(row: _GEditRow, directory: Path, store: Path, origin: str) -> Pa
         return path
     name = image.get("path") if isinstance(image, Mapping) else image
     if not isinstance(name, str):
-        raise DataError(f"{origin}: input_image of {row.key!r} is neither a picture nor a path")
+        raise DataError(f"{origin}: input_image of {row.key!r} is neither an image nor a path")
     return directory / name
 
 
 def _arrow_rows(paths: Sequence[Path]) -> Iterator[_GEditRow]:
-    """A few rows at a time: a file's pictures are larger than some memories."""
+    """Read a few rows at a time, since a file's images may not fit in memory."""
     if importlib.util.find_spec("pyarrow") is None:
         raise DataError(
-            f"{paths[0]} needs pyarrow (extra `evaluation`); without it, export the rows as gedit.jsonl, "
-            "input_image a path"
+            f"{paths[0]} needs pyarrow (extra `evaluation`); without it, export the rows as gedit.jsonl "
+            "with image paths as input_image"
         )
-    import pyarrow as pa  # noqa: PLC0415 - only whoever has these files needs it
+    import pyarrow as pa  # noqa: PLC0415 - needed only for these files
     from pyarrow import parquet  # noqa: PLC0415
 
     for path in paths:
@@ -237,11 +237,11 @@ def _arrow_rows(paths: Sequence[Path]) -> Iterator[_GEditRow]:
                 for row in batch.select(list(_ARROW_COLUMNS)).to_pylist():
                     yield _GEditRow.model_validate(row)
         except (OSError, KeyError, pa.ArrowException, ValidationError) as error:
-            raise DataError(f"{path} holds no rows of GEdit-Bench: {first_fault(error)}") from error
+            raise DataError(f"{path} is not a GEdit-Bench file: {first_fault(error)}") from error
 
 
 def _arrow_batches(path: Path) -> Iterator[Any]:
-    """Of an arrow file in either of its formats; data sets on disk are streams."""
+    """Batches of an arrow file in either format; data sets on disk use the stream format."""
     import pyarrow as pa  # noqa: PLC0415
 
     mapped = pa.memory_map(str(path))
@@ -253,14 +253,14 @@ def _arrow_batches(path: Path) -> Iterator[Any]:
 
 
 def _plain(key: str, path: Path) -> str:
-    """A key becomes a file's name."""
+    """Check that a key is usable as a file name."""
     if not re.fullmatch(r"[\w.\-]+", key):
-        raise DataError(f"{path}: key {key!r} cannot name a file")
+        raise DataError(f"{path}: key {key!r} is not usable as a file name")
     return key
 
 
 def first_fault(error: Exception) -> str:
-    """For people: of a ValidationError the first field at fault, and how many more there are."""
+    """Short description of an error; for a ValidationError the first invalid field and the number of others."""
     if not isinstance(error, ValidationError):
         return str(error)
     faults = error.errors()

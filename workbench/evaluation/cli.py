@@ -1,6 +1,6 @@
-"""`edit-r1 evaluate imgedit`, `gedit` and `compare`: judge an editor on public benchmarks, or two against each other.
+"""`edit-r1 evaluate imgedit`, `gedit` and `compare`: judge an editor on public benchmarks, or compare two editors.
 
-Everything that can be wrong is checked before a model is loaded: the benchmark's files, the editor's, the judge.
+The benchmark's files, the editor's files and the judge are all checked before a model is loaded.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Directory = Annotated[Path, typer.Argument(help="Directory of the benchmark, as its authors publish it.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value: settings of the editor, as in a run.")]
-Out = Annotated[Path, typer.Option(help="Directory to write; run again with the same one to go on.")]
+Directory = Annotated[Path, typer.Argument(help="Directory of the benchmark as published by its authors.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value: configuration overrides of the editor.")]
+Out = Annotated[Path, typer.Option(help="Output directory; rerun with the same one to resume.")]
 Model = Annotated[
-    str | None, typer.Option(help="The editor: a run's directory, a checkpoint step-N, or a pipeline of diffusers.")
+    str | None, typer.Option(help="Editor: a run directory, a checkpoint step-N, or a diffusers pipeline.")
 ]
-Adapter = Annotated[Path | None, typer.Option(help="Directory of trained weights to use instead of the run's.")]
-Base = Annotated[bool, typer.Option("--base", help="The run's model before training.")]
-Step = Annotated[int | None, typer.Option(help="Checkpoint step-N of the run; by default the newest whole one.")]
-Weights = Annotated[str, typer.Option(help="Which of the run's weights: ema, policy or old.")]
+Adapter = Annotated[Path | None, typer.Option(help="Directory of trained weights to use instead of the run's own.")]
+Base = Annotated[bool, typer.Option("--base", help="Use the run's model before training.")]
+Step = Annotated[int | None, typer.Option(help="Checkpoint step-N of the run; by default the newest complete one.")]
+Weights = Annotated[str, typer.Option(help="The run's weights to use: ema, policy or old.")]
 Pictures = Annotated[
-    Path | None, typer.Option(help="Judge pictures that exist already, in the official layout; no --model then.")
+    Path | None, typer.Option(help="Judge existing images in the official layout, instead of --model.")
 ]
-Seed = Annotated[int, typer.Option(help="Of the noise; with it and its key an item's is fixed.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Items of each type (and language), the first ones.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise, combined with each item's key.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N items of each type (and language).")]
 JudgeUrl = Annotated[
-    str | None, typer.Option(help="API root of an OpenAI-compatible judge; without it only pictures are made.")
+    str | None, typer.Option(help="Base URL of an OpenAI-compatible judge; without it, images are only generated.")
 ]
-JudgeModel = Annotated[str | None, typer.Option(help="The judge's name there.")]
-JudgeKey = Annotated[str | None, typer.Option(help="Environment variable that holds the judge's key.")]
-InFlight = Annotated[int, typer.Option(min=1, help="Questions to the judge on the wire at once.")]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer of the judge.")]
-Retry = Annotated[float, typer.Option(min=1, help="Seconds that a judge which is away or busy is asked again.")]
+JudgeModel = Annotated[str | None, typer.Option(help="Model name of the judge.")]
+JudgeKey = Annotated[str | None, typer.Option(help="Environment variable with the judge's API key.")]
+InFlight = Annotated[int, typer.Option(min=1, help="Maximum number of concurrent requests to the judge.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Maximum answer length of the judge in tokens.")]
+Retry = Annotated[float, typer.Option(min=1, help="Seconds to keep retrying an unreachable or busy judge.")]
 PromptsPath = Annotated[
-    Path | None, typer.Option(help="The judge's prompts instead of ours: a directory of NAME.txt, or a JSON file.")
+    Path | None, typer.Option(help="Custom judge prompts: a directory of NAME.txt, or a JSON file.")
 ]
-PerType = Annotated[int, typer.Option(min=0, help="Items of each type in the gallery.")]
+PerType = Annotated[int, typer.Option(min=0, help="Items per type in the gallery.")]
 _WEIGHTS = ("ema", "policy", "old")
 _LANGUAGES: dict[str, tuple[Language, ...]] = {"en": ("en",), "cn": ("cn",), "all": ("en", "cn")}
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run one of the commands; ends the process on `--help` and wrong usage. Raises EditR1Error."""
+    """Run one of the commands; exits on `--help` and on usage errors. Raises EditR1Error."""
     app(list(arguments), prog_name="edit-r1 evaluate", standalone_mode=True)
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What is told of the editor and its judge."""
+    """Command-line options of the editor and the judge."""
 
     out: Path
     overrides: Sequence[str]
@@ -86,28 +86,28 @@ class _Order:
     gallery: int
 
     def check(self) -> None:
-        """What can be told wrong without a look at any file. Raises ConfigError."""
+        """Check the options without reading any file. Raises ConfigError."""
         if (self.model is None) == (self.pictures is None):
-            raise ConfigError("give either --model (edit and judge) or --pictures (judge what is there)")
+            raise ConfigError("give either --model (edit and judge) or --pictures (judge existing images)")
         if self.pictures is not None and (self.adapter or self.base or self.step is not None or self.overrides):
-            raise ConfigError("--adapter, --base, --step and key=value belong to --model, not to --pictures")
+            raise ConfigError("--adapter, --base, --step and key=value require --model, not --pictures")
         if self.base and self.adapter is not None:
             raise ConfigError("give either --adapter or --base")
         if (self.judge_url is None) != (self.judge_model is None):
-            raise ConfigError("--judge-url and --judge-model go together")
+            raise ConfigError("--judge-url and --judge-model must be given together")
         if self.pictures is not None and self.judge_url is None:
             raise ConfigError("--pictures needs a judge: --judge-url and --judge-model")
         if self.weights not in _WEIGHTS:
-            raise ConfigError(f"--weights {self.weights}: one of {', '.join(_WEIGHTS)}")
+            raise ConfigError(f"--weights {self.weights}: must be one of {', '.join(_WEIGHTS)}")
 
     def judge(self) -> Endpoint | None:
-        """Where the judge is; None: only pictures are made. Raises ConfigError when its key's variable is not set."""
+        """The judge's endpoint; None to only generate images. Raises ConfigError when the key variable is not set."""
         if self.judge_url is None or self.judge_model is None:
             return None
         name = self.judge_key_variable
         key = None if name is None else os.environ.get(name)
         if name is not None and not key:
-            raise ConfigError(f"--judge-key-variable {name}: there is no such environment variable")
+            raise ConfigError(f"--judge-key-variable {name}: the environment variable is not set")
         return Endpoint(
             url=self.judge_url,
             model=self.judge_model,
@@ -118,7 +118,7 @@ class _Order:
         )
 
     def subject(self) -> Subject | None:
-        """None: the pictures exist already."""
+        """The editor to evaluate; None when judging existing images."""
         if self.model is None:
             return None
         from edit_r1.workbench.evaluation.editors import find_subject  # noqa: PLC0415 - judging and comparing need no torch
@@ -133,8 +133,8 @@ class _Order:
         )
 
 
-@app.command("gedit", help="GEdit-Bench: eleven tasks, consistency and quality of 0 to 10, their geometric mean.")
-@app.command("imgedit", help="ImgEdit-Bench: nine types of edits, three scores of 1 to 5 each, the mean of the types.")
+@app.command("gedit", help="GEdit-Bench: eleven tasks, consistency and quality from 0 to 10, and their geometric mean.")
+@app.command("imgedit", help="ImgEdit-Bench: nine edit types, three scores from 1 to 5 each, and the mean over types.")
 def evaluate(
     context: typer.Context,
     directory: Directory,
@@ -147,7 +147,7 @@ def evaluate(
     step: Step = None,
     weights: Weights = "ema",
     pictures: Pictures = None,
-    origin: Annotated[Path | None, typer.Option(help="imgedit: where the source pictures are, if elsewhere.")] = None,
+    origin: Annotated[Path | None, typer.Option(help="imgedit: directory of the source images, if elsewhere.")] = None,
     language: Annotated[str | None, typer.Option(help="gedit: en (the default), cn or all.")] = None,
     seed: Seed = 0,
     limit: Limit = None,
@@ -160,7 +160,7 @@ def evaluate(
     prompts: PromptsPath = None,
     gallery: PerType = 8,
 ) -> None:
-    """Judge an editor on one of the benchmarks, which is the command's name."""
+    """Judge an editor on the benchmark given by the command name."""
     name: BenchmarkName = "imgedit" if context.info_name == "imgedit" else "gedit"
     order = _Order(
         out=out,
@@ -183,13 +183,13 @@ def evaluate(
     order.check()
     if name == "imgedit":
         if language is not None:
-            raise ConfigError("--language belongs to gedit; ImgEdit-Bench is in English")
+            raise ConfigError("--language is only for gedit; ImgEdit-Bench is in English")
         benchmark = read_imgedit(directory, origin)
     else:
         if origin is not None:
-            raise ConfigError("--origin belongs to imgedit; GEdit-Bench has its pictures in its files")
+            raise ConfigError("--origin is only for imgedit; GEdit-Bench files contain their images")
         if (language or "en") not in _LANGUAGES:
-            raise ConfigError(f"--language {language}: one of {', '.join(_LANGUAGES)}")
+            raise ConfigError(f"--language {language}: must be one of {', '.join(_LANGUAGES)}")
         benchmark = read_gedit(directory, _LANGUAGES[language or "en"], evaluating.cache_directory(out) / "sources")
     texts = load_prompts(name, prompts)
     _evaluate(benchmark if limit is None else benchmark.first_of_each_type(limit), texts, order)
@@ -198,13 +198,13 @@ def evaluate(
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="A: an output directory of edit-r1 evaluate.")],
-    second: Annotated[Path, typer.Argument(help="B: another, of the same benchmark and judge.")],
+    second: Annotated[Path, typer.Argument(help="B: another output directory, with the same benchmark and judge.")],
     *,
-    out: Annotated[Path, typer.Option(help="Directory to write.")],
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    gallery: Annotated[int, typer.Option(min=0, help="Pairs shown of B's gains, and of its losses.")] = 24,
+    out: Annotated[Path, typer.Option(help="Output directory.")],
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    gallery: Annotated[int, typer.Option(min=0, help="Pairs shown of B's largest gains and largest losses.")] = 24,
 ) -> None:
-    """Two editors on the same items: win rates and differences with confidence intervals, a gallery side by side."""
+    """Compare two editors on the same items: win rates and differences with confidence intervals, and a gallery."""
     typer.echo(write_comparison(first, second, out, seed=seed, shown=gallery))
     typer.echo(out)
 
@@ -221,7 +221,7 @@ def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:
         pictures = evaluating.find_pictures(benchmark, order.pictures, _tell)
         editor = {"pictures": str(order.pictures)}
     else:
-        assert subject is not None  # noqa: S101 - `check` has seen to it
+        assert subject is not None  # noqa: S101 - ensured by `check`
         pictures = evaluating.make_pictures(benchmark, subject, order.out, seed=order.seed, share=share, tell=_tell)
         editor = dict(subject.identity)
     if not is_main:

@@ -1,6 +1,6 @@
-"""Two editors on the same items, by the same judge: who wins how often, and by how much. Pure.
+"""Compares two editors on the same items by the same judge: win rates and score differences. Pure.
 
-Only items that both have a score for are compared; how many are left out is counted. Random numbers are an argument.
+Only items scored for both are compared; the others are counted. The random generator is an argument.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edit_r1.workbench.significance import Interval, sign_test
 
 TIE = 1e-9
-"""Scores closer than this are equal: they differ by rounding only."""
+"""Scores closer than this count as equal (rounding differences)."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Paired:
 
     @property
     def difference(self) -> float:
-        """By how much the second is better; 0 when they differ by rounding only."""
+        """Second minus first; 0 when they differ only by rounding."""
         difference = self.second - self.first
         return 0.0 if abs(difference) < TIE else difference
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the second editor fares against the first."""
+    """Comparison of the second editor with the first."""
 
     num_pairs: int
     wins: Interval
-    """Share of items on which the second is better, with Wilson's interval; likewise the next two."""
+    """Share of items on which the second is better, with Wilson's interval; the next two are analogous."""
     ties: Interval
     losses: Interval
     num_wins: int
@@ -51,11 +51,11 @@ class Outcome:
     macro_difference: Interval
     """Mean over types of the types' mean difference; bootstrap over items within each type."""
     sign_test_p: float
-    """Two-sided, ties left out."""
+    """Two-sided p-value, ignoring ties."""
 
 
 def pair(first: Mapping[str, tuple[str, float | None]], second: Mapping[str, tuple[str, float | None]]) -> list[Paired]:
-    """Items by key -> (type, score) that both have scored, in the first's order."""
+    """Pair up items scored in both, in the first's order. Arguments map an item key to (type, score)."""
     return [
         Paired(key, name, value, other)
         for key, (name, value) in first.items()
@@ -66,7 +66,7 @@ def pair(first: Mapping[str, tuple[str, float | None]], second: Mapping[str, tup
 def compare(
     pairs: Sequence[Paired], random: np.random.Generator, num_resamples: int = 2000, confidence: float = 0.95
 ) -> Outcome:
-    """All of it. Raises ValueError without pairs."""
+    """Compute the whole comparison. Raises ValueError without pairs."""
     if not pairs:
         raise ValueError("no pairs to compare")
     differences = [one.difference for one in pairs]
@@ -89,9 +89,9 @@ def compare(
 def bootstrap(
     groups: Sequence[Sequence[float]], random: np.random.Generator, num_resamples: int, confidence: float
 ) -> Interval:
-    """The mean of the groups' means, with the percentile interval of resampling within each group.
+    """The mean of the groups' means, with the percentile interval from resampling within each group.
 
-    The pairs are what is resampled: one pick takes both scores of an item.
+    Pairs are resampled: one pick takes both scores of an item.
     """
     resampled = np.mean([_resampled_means(np.asarray(group), random, num_resamples) for group in groups], axis=0)
     tail = 50 * (1 - confidence)
@@ -106,7 +106,7 @@ def wilson(successes: int, count: int, confidence: float = 0.95) -> Interval:
     centre = share + z * z / (2 * count)
     reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    # At 0 and 1 the interval ends there; the formula does so but for rounding.
+    # At 0 and 1 the interval ends exactly there; the formula does too, up to rounding.
     low = 0.0 if successes == 0 else (centre - reach) / scale
     high = 1.0 if successes == count else (centre + reach) / scale
     return Interval(share, low, high)

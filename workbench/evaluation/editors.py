@@ -1,7 +1,7 @@
-"""Which editor is evaluated: a run, a checkpoint of it, any pipeline; as trained, with another adapter, or as it was.
+"""Selects the editor to evaluate: a run, a checkpoint, or any pipeline; as trained, with another adapter, or untrained.
 
-Enters: what a person named. Leaves: a Subject: configuration, trained weights, and what tells its pictures from those
-of others. No weights are loaded.
+Turns command-line options into a Subject: configuration, trained weights, and an identity that distinguishes its images
+from those of other editors. No weights are loaded.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from edit_r1.trainer.policy.export import WEIGHTS_NAME
 from edit_r1.trainer.policy.full import FullPolicy
 from edit_r1.workbench.editing.editor import WeightsName, find_weights
 
-# Benchmarks have pictures of all shapes; a run that was trained at one size need not squeeze them into it.
+# Benchmarks have images of all aspect ratios; even a run trained at one size need not distort them.
 _KEEP_SHAPES = "model.aspect=buckets"
 _SAMPLE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An editor and how it edits."""
+    """An editor and its settings."""
 
     config: TrainConfig
     weights: Path | None
-    """Directory of the trained weights; None: the model before training."""
+    """Directory of the trained weights; None for the model before training."""
     identity: Mapping[str, Any]
-    """All that its pictures depend on, but for item and seed."""
+    """Everything its images depend on, except item and seed."""
 
 
 def find_subject(
@@ -50,9 +50,9 @@ def find_subject(
     step: int | None,
     overrides: Sequence[str],
 ) -> Subject:
-    """A run directory, a checkpoint step-N, or a pipeline of diffusers (directory or hub name).
+    """Resolve a run directory, a checkpoint step-N, or a diffusers pipeline (directory or Hub name).
 
-    adapter: trained weights that replace those of the run. base: none at all. overrides: dotted.key=value.
+    adapter: trained weights that replace those of the run. base: no trained weights. overrides: dotted.key=value.
     Raises ConfigError or CheckpointError.
     """
     path = Path(model)
@@ -77,7 +77,7 @@ def _trained(path: Path, weights: WeightsName, step: int | None) -> Path:
 
 
 def _config_of_pipeline(model: str, overrides: Sequence[str]) -> TrainConfig:
-    """An evaluation reads `model`, `rollout.guidance` and `evaluation.steps`; the rest is there for the form."""
+    """Evaluation only uses `model`, `rollout.guidance` and `evaluation.steps`; the rest are required placeholders."""
     family = [] if any(one.startswith("model.family=") for one in overrides) else [f"model.family={_family_of(model)}"]
     form = ["run_dir=.", "data.train=none", _KEEP_SHAPES, f"model.path={json.dumps(model)}"]
     return load_config(TrainConfig, None, [*form, *family, *overrides])
@@ -88,12 +88,12 @@ def _family_of(model: str) -> str:
         name = DiffusionPipeline.load_config(packaged.find(model))["_class_name"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"--model {model} is neither a run ({CONFIG_NAME}), nor a checkpoint of one, nor a pipeline of diffusers: "
+            f"--model {model} is not a run directory ({CONFIG_NAME}), a checkpoint or a diffusers pipeline: "
             f"{str(error).splitlines()[0]}"
         ) from error
     family = family_of_pipeline(name)
     if family is None:
-        raise ConfigError(f"--model {model} is a {name}; name its family: model.family=package.module:Class")
+        raise ConfigError(f"--model {model} is a {name}; set its family: model.family=package.module:Class")
     return family
 
 
@@ -119,18 +119,18 @@ def _weights_file(directory: Path) -> Path:
     names = (WEIGHTS_NAME, FullPolicy.weights_name)
     found = next((directory / name for name in names if (directory / name).is_file()), None)
     if found is None:
-        raise CheckpointError(f"{directory} holds no trained weights: there is no {' or '.join(names)}")
+        raise CheckpointError(f"{directory} contains no trained weights: no {' or '.join(names)}")
     return found
 
 
 def _model_digest(path: str) -> str | None:
-    """None for a hub name: what it stands for is the hub's affair."""
+    """None for a Hub name, whose contents are not local."""
     files = sorted(one for one in Path(path).rglob("*") if one.is_file())
     return _digest(files, whole=False) if files else None
 
 
 def _digest(files: Iterable[Path], *, whole: bool) -> str:
-    """Of the files' names and contents; not whole: size, first and last MiB, which no training leaves alone."""
+    """Digest of names and contents; unless `whole`, only of size, first and last MiB, which any training changes."""
     found = hashlib.blake2b(digest_size=16)
     for path in files:
         size = path.stat().st_size

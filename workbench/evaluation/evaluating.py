@@ -1,10 +1,10 @@
-"""The walk of an evaluation: pictures, questions, answers, verdicts, results.
+"""The steps of an evaluation: images, questions, answers, verdicts, results.
 
-Enters: a benchmark, where its pictures come from, a judge. Leaves: the output directory:
+From a benchmark, its images and a judge it writes the output directory:
 
     pictures/     every edit in the benchmark's official layout
-    cache/        the same by content, the judge's answers, sources that were inside of tables: what a rerun uses
-    results.json, results.md, gallery.html, for ImgEdit the authors' own files
+    cache/        the edits by content, the judge's answers, sources unpacked from tables; reused by reruns
+    results.json, results.md, gallery.html, and for ImgEdit the authors' own files
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ Tell = Callable[[str], None]
 
 
 def cache_directory(out: Path) -> Path:
-    """What a rerun uses."""
+    """Directory of everything that reruns reuse."""
     return out / "cache"
 
 
 def make_pictures(
     benchmark: Benchmark, subject: Subject, out: Path, *, seed: int, share: Share, tell: Tell
 ) -> dict[str, Path]:
-    """Every item's picture, by key, made here where it is missing; other processes make their share."""
-    # Here and not above: judging and comparing need no torch.
+    """Path of every item's image by key, generating missing ones; other processes generate their share."""
+    # Imported here because judging and comparing need no torch.
     from edit_r1.workbench.evaluation.generating import generate, picture_path, wait_for  # noqa: PLC0415
 
     store = cache_directory(out) / "pictures"
     paths = {item.key: picture_path(store, subject.identity, item, seed) for item in benchmark.items}
     num_there = sum(path.exists() for path in paths.values())
     if num_there:
-        tell(f"{num_there} of {len(paths)} pictures are there already")
+        tell(f"{num_there} of {len(paths)} images already exist")
 
     def load() -> Edits:
-        import torch  # noqa: PLC0415 - with every picture there it is not needed
+        import torch  # noqa: PLC0415 - not needed when all images exist
 
         from edit_r1.workbench.editing.editor import Editor  # noqa: PLC0415
 
@@ -79,18 +79,18 @@ def make_pictures(
 
 
 def find_pictures(benchmark: Benchmark, directory: Path, tell: Tell) -> dict[str, Path]:
-    """Pictures that exist already, by key; those that are missing are told, and stay without a verdict.
+    """Existing images by key; missing ones are reported and get no verdict.
 
-    Raises DataError when there is not one.
+    Raises DataError when there are none.
     """
     found = {item.key: path for item in benchmark.items if (path := find_picture(benchmark, item, directory))}
     if not found:
         raise DataError(
-            f"{directory} holds no picture of this benchmark, as {benchmark.official_path(benchmark.items[0])}"
+            f"{directory} has no images of this benchmark, such as {benchmark.official_path(benchmark.items[0])}"
         )
     missing = [item.key for item in benchmark.items if item.key not in found]
     if missing:
-        tell(f"WARNING: {len(missing)} of {len(benchmark.items)} pictures are missing, the first is {missing[0]}")
+        tell(f"WARNING: {len(missing)} of {len(benchmark.items)} images are missing; first: {missing[0]}")
     return found
 
 
@@ -106,7 +106,7 @@ def judge(
     per_type: int,
     tell: Tell,
 ) -> str:
-    """Ask about every picture, write the results; returns the tables. Raises EndpointError without any verdict."""
+    """Judge every image and write the results; returns the tables. Raises EndpointError when there is no verdict."""
     asked = {
         item.key: questions(benchmark.name, item, pictures[item.key], prompts)
         for item in benchmark.items
@@ -116,7 +116,7 @@ def judge(
     verdicts = {item.key: _verdict(benchmark, item, answers.get(item.key)) for item in benchmark.items}
     if all(verdict.value is None for verdict in verdicts.values()):
         first = next(verdict.missing for verdict in verdicts.values() if verdict.missing != NO_PICTURE)
-        raise EndpointError(f"not one of {len(asked)} edits got a verdict; the first: {first}")
+        raise EndpointError(f"none of {len(asked)} edits got a verdict; first failure: {first}")
     evaluation = Results(
         benchmark=benchmark.name,
         description=benchmark.describe(),
@@ -145,7 +145,7 @@ async def _ask(
         nonlocal num_done
         num_done += 1
         if num_done % max(1, len(flat) // 10) == 0:
-            tell(f"judged {num_done} of {len(flat)} questions")
+            tell(f"answered {num_done} of {len(flat)} questions")
 
     async with ChatClient(endpoint) as client:
         await client.check()

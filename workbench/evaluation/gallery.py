@@ -1,6 +1,6 @@
-"""Galleries: one self-contained HTML file of small pictures, of one editor or of two side by side.
+"""Galleries: a self-contained HTML file of thumbnails, of one editor or of two side by side.
 
-Enters: cards (an instruction and its pictures with captions) in sections. Leaves: HTML.
+Renders sections of cards, each an instruction with captioned images.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture with its caption."""
+    """An image with its caption."""
 
     path: Path | None
-    """None: there is no picture."""
+    """None when there is no image."""
     caption: str
 
 
@@ -41,14 +41,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """Some items under one heading."""
+    """Items under one heading."""
 
     heading: str
     cards: tuple[Card, ...]
 
 
 def evaluation_sections(out: Path, results: Results, per_type: int) -> list[Section]:
-    """Up to per_type items of every type, spread from worst to best; missing judgements come first."""
+    """Up to per_type items of every type, spread evenly from worst to best, after missing judgements."""
     sections = []
     for name in dict.fromkeys(item.type for item in results.items):
         items = [item for item in results.items if item.type == name]
@@ -61,7 +61,7 @@ def evaluation_sections(out: Path, results: Results, per_type: int) -> list[Sect
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """`count` of the items at even distances, first and last among them; all when there are no more."""
+    """`count` evenly spaced items including the first and the last; all when there are no more."""
     if len(items) <= count:
         return list(items)
     step = (len(items) - 1) / max(1, count - 1)
@@ -69,12 +69,12 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def render(report: Report, sections: Sequence[Section]) -> str:
-    """The page: the report, then the pictures."""
+    """The page: the report followed by the images."""
     return pages.render("gallery.html", report=report, sections=sections, thumbnail=thumbnail)
 
 
 def thumbnail(path: Path) -> str | None:
-    """A data: URL of a small copy; None when the file is not there any more."""
+    """A data: URL of a thumbnail; None when the file no longer exists."""
     if not path.is_file():
         return None
     image = images.decode(path.read_bytes())
@@ -83,7 +83,7 @@ def thumbnail(path: Path) -> str | None:
 
 
 def verdict_line(item: JudgedItem) -> str:
-    """What the judge said, in a line."""
+    """The judge's verdict in one line."""
     if item.value is None:
         return missing_kind(item) or ""
     return " · ".join([number(item.value), *(f"{name} {value:g}" for name, value in item.parts.items())])

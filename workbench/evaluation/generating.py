@@ -1,8 +1,8 @@
-"""Editing every item of a benchmark once: shared out among processes, resumable, each picture kept by its content.
+"""Edits every item of a benchmark once: divided among processes, resumable, with content-addressed images.
 
-A picture's file is named by all that it depends on: model, adapter, settings, source, instruction, seed. What is there
-already is not made again, whoever made it. Noise depends on seed and item alone, so N processes make what one would.
-No process group: each makes its share and leaves; the first waits for the files of the others.
+An image's file name is a hash of all it depends on: model, adapter, settings, source, instruction, seed. Existing
+images are reused. Noise depends only on seed and item, so N processes produce the same images as one.
+There is no process group: each process generates its share and exits; rank 0 waits for the others' files.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _POLL_SECONDS = 0.5
 
 
 class Edits(Protocol):
-    """An editor at work."""
+    """Interface of a loaded editor."""
 
     def edit(self, sources: Sequence[Image.Image], instruction: str, *, seed: int) -> Image.Image:
-        """One edit, its noise from the seed."""
+        """Make one edit with noise from this seed."""
 
 
 def picture_path(store: Path, identity: Mapping[str, Any], item: Item, seed: int) -> Path:
-    """Where the item's picture by this editor is kept."""
+    """Path of the item's image by this editor."""
     parts = [identity, content_hash(item.source.read_bytes()), item.instruction, item_seed(seed, item)]
     name = content_hash(json.dumps(parts, sort_keys=True).encode())
     return store / name[:2] / f"{name}.png"
 
 
 def item_seed(seed: int, item: Item) -> int:
-    """Of the item's noise."""
+    """Seed of the item's noise."""
     return derived_seed(seed, f"benchmark/{item.key}")
 
 
@@ -55,9 +55,9 @@ def generate(
     share: Share,
     tell: Callable[[str], None],
 ) -> None:
-    """Make our share of the pictures that are not there. paths: by item key. load: called when there is work.
+    """Generate this process's share of the missing images. paths: by item key. load: called only if there is work.
 
-    Raises DataError for a source that cannot be read.
+    Raises DataError for an unreadable source.
     """
     mine = [item for item in items[share.rank :: share.count] if not paths[item.key].exists()]
     if not mine:
@@ -67,14 +67,14 @@ def generate(
         edited = editor.edit([open_picture(item.source)], item.instruction, seed=item_seed(seed, item))
         write_bytes(paths[item.key], encode_png(edited))
         if number % max(1, len(mine) // 20) == 0:
-            tell(f"process {share.rank}: made {number} of {len(mine)} pictures")
+            tell(f"process {share.rank}: generated {number} of {len(mine)} images")
 
 
 def wait_for(paths: Iterable[Path], tell: Callable[[str], None], patience_seconds: float = _PATIENCE_SECONDS) -> None:
-    """Until the other processes' pictures are there. Raises DataError when none has come for `patience_seconds`."""
+    """Wait for the other processes' images. Raises DataError when none has appeared for `patience_seconds`."""
     missing = {path for path in paths if not path.exists()}
     if missing:
-        tell(f"waiting for {len(missing)} pictures of the other processes")
+        tell(f"waiting for {len(missing)} images from other processes")
     deadline = time.monotonic() + patience_seconds
     while missing:
         left = {path for path in missing if not path.exists()}
@@ -82,8 +82,8 @@ def wait_for(paths: Iterable[Path], tell: Callable[[str], None], patience_second
             missing, deadline = left, time.monotonic() + patience_seconds
         elif time.monotonic() > deadline:
             raise DataError(
-                f"{len(missing)} pictures of other processes have not come for {patience_seconds:.0f} s; "
-                f"run the same command again, in one process if you like: those that are there are kept"
+                f"no new images from other processes for {patience_seconds:.0f} s, {len(missing)} are missing; "
+                f"rerun the same command, if you like in one process: existing images are reused"
             )
         else:
             time.sleep(_POLL_SECONDS)

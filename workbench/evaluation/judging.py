@@ -1,8 +1,8 @@
-"""Asking a judge behind a chat endpoint about many pictures; every answer is kept.
+"""Asks a judge behind a chat endpoint about many images and stores every answer.
 
-Enters: questions (a text, pictures). Leaves: an answer for each, its text or why there is none. Answers are kept in a
-file of JSON lines under a hash of all that was asked, so that a second run asks only what is missing. A refusal is an
-answer too; a judge that is away is not, and ends the evaluation.
+Takes questions (a text and images) and returns an answer for each: its text, or the reason why there is none. Answers
+are stored in a JSON-lines file under a hash of the question, so that a second run asks only for missing ones. A refusal
+counts as an answer; an unreachable judge does not, and ends the evaluation.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture that the judge sees."""
+    """An image shown to the judge."""
 
     path: Path
     like: Path | None = None
-    """It is resized to this picture's size."""
+    """Resize to the size of this image."""
 
     def fingerprint(self) -> list[str]:
-        """Equal pictures, equal fingerprint, wherever they lie."""
+        """Equal images have equal fingerprints, wherever they are stored."""
         size = [] if self.like is None else ["at the size of", content_hash(self.like.read_bytes())]
         return [content_hash(self.path.read_bytes()), *size]
 
     def png(self) -> bytes:
-        """What is sent. Raises DataError naming the file that cannot be read."""
+        """The PNG to send. Raises DataError naming an unreadable file."""
         image = open_picture(self.path)
         if self.like is not None and image.size != (size := open_picture(self.like).size):
-            image = image.resize(size)  # Pillow's default filter, as the authors' script
+            image = image.resize(size)  # Pillow's default filter, like the authors' script
         return encode_png(image)
 
 
 @dataclass(frozen=True)
 class Question:
-    """One message to the judge: a text, then pictures in their order."""
+    """One message to the judge: a text followed by images in order."""
 
     name: str
-    """For people."""
+    """Human-readable name."""
     text: str
     pictures: tuple[Shown, ...]
 
     def parts(self) -> list[Part]:
-        """The message. Raises DataError as `Shown.png` does."""
+        """The parts of the message. Raises DataError like `Shown.png`."""
         return [text_part(self.text), *(picture_part(shown.png()) for shown in self.pictures)]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; exactly one of the two is None."""
+    """The judge's answer; exactly one of the two fields is None."""
 
     text: str | None
     trouble: str | None = None
@@ -75,10 +75,10 @@ class _AnswerLine(BaseModel):
 
 
 class AnswerStore:
-    """Answers by the hash of their question, in a file that only grows."""
+    """Answers by the hash of their question, in an append-only file."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there. Raises DataError naming a line that is no answer."""
+        """Read existing answers. Raises DataError naming an invalid line."""
         self._path = path
         self._answers: dict[str, Answer] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,37 +88,38 @@ class AnswerStore:
                 self._answers[line.key] = Answer(line.text, line.trouble)
 
     def get(self, key: str) -> Answer | None:
-        """None: not asked yet."""
+        """The stored answer; None when not asked yet."""
         return self._answers.get(key)
 
     def add(self, key: str, question: Question, answer: Answer, model: str) -> None:
-        """Keep an answer; model: what the server says has answered."""
+        """Store an answer; model: name reported by the server."""
         self._answers[key] = answer
         line = _AnswerLine(key=key, question=question.name, text=answer.text, trouble=answer.trouble, answered_by=model)
         append_rows(self._path, [line.model_dump()])
 
 
 class Judge:
-    """Asks what its store does not hold.
+    """Asks the questions that its store has no answers to.
 
     Args:
-        client: of the endpoint where the judge is.
-        store: where answers are kept.
+        client: client of the judge's endpoint.
+        store: storage of answers.
 
     """
 
     def __init__(self, client: ChatClient, store: AnswerStore) -> None:
         self._client, self._store = client, store
         self._refusals: list[tuple[str, Question, Answer]] | None = []
-        """Kept back until something is answered: a server that refuses everything is set up wrong. None: it did."""
+        """Refusals held back until something is answered, since a server that refuses everything is misconfigured; then
+        None."""
 
     async def ask(self, questions: Sequence[Question], on_answer: Callable[[], None] = lambda: None) -> list[Answer]:
         """Answers in the questions' order; on_answer is called after each.
 
         Raises:
-            ConfigError: the endpoint answers, but not to us or not for this model.
-            EndpointUnavailable: it stayed away or busy for the endpoint's `retry_seconds`. Answers until then are kept.
-            DataError: a picture cannot be read.
+            ConfigError: the endpoint rejects the key, the model or the address.
+            EndpointUnavailable: it was unreachable or busy for `retry_seconds`. Answers up to then are stored.
+            DataError: an image cannot be read.
 
         """
 
@@ -144,7 +145,7 @@ class Judge:
         except EndpointRefused as error:
             return self._refused(key, question, str(error))
         except EndpointFailed as error:
-            return Answer(None, f"failed: {error}")  # not kept: the next run asks again
+            return Answer(None, f"failed: {error}")  # not stored: the next run asks again
         if reply.declined is not None:
             return self._refused(key, question, reply.declined)
         for refusal in self._refusals or ():
@@ -162,7 +163,7 @@ class Judge:
         return answer
 
     def _key(self, question: Question) -> str:
-        """The name of a question with all that its answer depends on; not where the model is served: servers move."""
+        """Hash of everything the answer depends on; excludes the URL, because servers move."""
         pictures = [picture.fingerprint() for picture in question.pictures]
         endpoint = self._client.endpoint
         return content_hash(json.dumps([endpoint.model, endpoint.max_tokens, question.text, pictures]).encode())

@@ -1,7 +1,7 @@
-"""What a judge's answer states: the scores of ImgEdit's three criteria, or of GEdit's JSON. Pure.
+"""Parses a judge's answer: the scores of ImgEdit's three criteria, or GEdit's JSON. Pure.
 
-Enters: an answer's text. Leaves: numbers, or an UnparsableAnswerError. Nothing is guessed and nothing is filled in: an
-answer that lacks a score has none. `official_mean` reads as the authors' script does, to compare with its numbers.
+Takes an answer's text and returns numbers, or raises UnparsableAnswerError. Nothing is guessed or filled in: an answer
+that lacks a score is unparsable. `official_mean` parses like the authors' script, for comparison with its numbers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SCORE_LIST = re.compile(r"[\"']?\bscore[\"']?\s*:\s*\[([^\[\]]*)\]", re.IGNOREC
 
 
 def criteria_scores(text: str, criteria: Sequence[str], lowest: int = 1, highest: int = 5) -> tuple[int, ...]:
-    """The strict reading: one whole number for each criterion by its name, in their order.
+    """Strict parser: one integer per named criterion, in order.
 
-    How the number is dressed up does not matter ("4.", "**4**", "4/5"). A criterion that is left out, is given two
-    different numbers, a fraction, or a number outside lowest..highest makes the answer unparsable.
+    Formatting of the number does not matter ("4.", "**4**", "4/5"). A criterion that is missing, has two different
+    numbers, a fraction, or a number outside lowest..highest makes the answer unparsable.
     """
     lines = [_NUMBERING.sub("", _bare(line)) for line in _answer(text).splitlines()]
     return tuple(_criterion(lines, name, text, lowest, highest) for name in criteria)
@@ -45,20 +45,20 @@ def _criterion(lines: Sequence[str], name: str, text: str, lowest: int, highest:
 
 
 def _answer(text: str) -> str:
-    """What a judge that thinks aloud says in the end."""
+    """The final answer, after any thinking block."""
     return text.rpartition("</think>")[2]
 
 
 def _bare(line: str) -> str:
-    """Without blanks and marks, in small letters."""
+    """The line in lower case, without whitespace and markup."""
     return _DECORATION.sub("", line).lower().replace("&", "and")
 
 
 def official_mean(answer: object) -> float | None:
-    """The sample score of ImgEdit's step1_get_avgscore.py: the mean of the lines `name: digits`, to two digits.
+    """The sample score of ImgEdit's step1_get_avgscore.py: the mean over lines `name: digits`, to two decimals.
 
-    Lines dressed up in any way are passed over, so that it may be the mean of one or two criteria. None where the
-    script drops the sample (no such line) or ends with an exception (the answer is no text but a stored error).
+    Lines with any other formatting are skipped, so it may be the mean of only one or two criteria. None where the
+    script drops the sample (no such line) or raises (the answer is a stored error instead of text).
     """
     if not isinstance(answer, str):
         return None
@@ -68,10 +68,10 @@ def official_mean(answer: object) -> float | None:
 
 
 def json_scores(text: str, count: int, lowest: float = 0.0, highest: float = 10.0) -> tuple[float, ...]:
-    """The `count` numbers under "score" of an answer in JSON.
+    """The `count` numbers under "score" in a JSON answer.
 
-    Text around the object, code fences, quotation marks of either kind and broken JSON beside the list do not matter.
-    Another count, a value that is no number or out of range, or two different lists make the answer unparsable.
+    Surrounding text, code fences, either kind of quotation marks and broken JSON outside the list are tolerated.
+    A different count, a value that is not a number or out of range, or two different lists make it unparsable.
     """
     answer = _answer(text)
     lists = [value["score"] for value in _objects(answer) if "score" in value]
@@ -80,7 +80,7 @@ def json_scores(text: str, count: int, lowest: float = 0.0, highest: float = 10.
     stated = {_numbers(value) for value in lists}
     numbers = stated.pop() if len(stated) == 1 else None
     if numbers is None or len(numbers) != count:
-        raise UnparsableAnswerError(f"no one list of {count} scores in the judge's answer {_quote(text)}")
+        raise UnparsableAnswerError(f"no unique list of {count} scores in the judge's answer {_quote(text)}")
     if not all(lowest <= value <= highest for value in numbers):
         raise UnparsableAnswerError(
             f"scores {list(numbers)} are not in {lowest:g}..{highest:g} in the answer {_quote(text)}"
@@ -89,7 +89,7 @@ def json_scores(text: str, count: int, lowest: float = 0.0, highest: float = 10.
 
 
 def _objects(text: str) -> list[Mapping[str, Any]]:
-    """Every whole JSON object in the text that is in no other."""
+    """All complete top-level JSON objects in the text."""
     decoder = json.JSONDecoder(strict=False)
     found: list[Mapping[str, Any]] = []
     start = text.find("{")
@@ -104,14 +104,14 @@ def _objects(text: str) -> list[Mapping[str, Any]]:
 
 
 def _numbers(listed: object) -> tuple[float, ...] | None:
-    """None when something in the list is no number, or there is no list."""
+    """The list as numbers; None when it is not a list or contains something else."""
     values = [_number(value) for value in listed] if isinstance(listed, list) else [None]
     numbers = tuple(value for value in values if value is not None)
     return numbers if len(numbers) == len(values) else None
 
 
 def _number(value: Any) -> float | None:
-    """A number, also one written in quotes; None for a monster."""
+    """A number, possibly quoted; None for anything else and for huge values."""
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value.strip(), re.ASCII):
         return float(value)
     plain = isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST

@@ -1,6 +1,7 @@
-"""Rows that papers print, for a table's foot and for the tests of our aggregation.
+"""Published results, shown below our tables and used to test our aggregation.
 
-GPT-4.1 of their day was the judge; it moves by about 0.1 between months, so only rows of one session compare.
+The judge was GPT-4.1 as of the time of publication; it drifts by about 0.1 between months, so only rows from one
+session are comparable.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 IMGEDIT_COLUMNS = ("add", "adjust", "extract", "replace", "remove", "background", "style", "compose", "action")
-"""ImgEdit's task types in the order in which papers print them."""
+"""ImgEdit's task types in the order used by the papers."""
 IMGEDIT_HEADINGS = ("Add", "Adjust", "Extract", "Replace", "Remove", "Background", "Style", "Hybrid", "Action")
 
 
 @dataclass(frozen=True)
 class ImgEditRow:
-    """Nine types in the order of IMGEDIT_COLUMNS, and the overall that is printed with them."""
+    """Nine types in the order of IMGEDIT_COLUMNS, and the published overall score."""
 
     types: tuple[float, ...]
     overall: float
@@ -41,7 +42,7 @@ IMGEDIT = {
     "UniWorld-V2": ImgEditRow((4.29, 4.44, 4.32, 4.69, 4.72, 4.41, 4.91, 3.83, 4.83), 4.49),
 }
 INHERITED = ("GPT-Image-1",)
-"""Rows whose overall is not the mean of the nine cells printed beside it (4.24); taken over from elsewhere."""
+"""Rows whose overall is not the mean of the nine published values (4.24); copied from another source."""
 
 GEDIT_EN = {
     "FLUX.1-Kontext-dev": GEditRow(6.52, 7.38, 6.00),

@@ -1,4 +1,4 @@
-"""The results of an evaluation: every item with its verdict, as results.json keeps it, and the means over them."""
+"""Results of an evaluation: every item with its verdict, as stored in results.json, and the means over them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Record(BaseModel):
 
 
 class JudgedItem(_Record):
-    """One item of the benchmark and what became of it."""
+    """One item of the benchmark with its result."""
 
     key: str
     type: str
@@ -40,78 +40,78 @@ class JudgedItem(_Record):
     intersection: bool
     instruction: str
     source: str
-    """Path, relative to the results' directory where it is below it."""
+    """Path, relative to the results directory if inside it."""
     picture: str | None
-    """Likewise; None: there is none."""
+    """Path like `source`; None when there is no image."""
     value: float | None
-    """ImgEdit: 1..5. GEdit: O, 0..10. None: missing."""
+    """ImgEdit: 1..5. GEdit: O, 0..10. None when missing."""
     parts: dict[str, float]
-    """ImgEdit: by criterion, in their order. GEdit: SC and PQ."""
+    """ImgEdit: scores by criterion, in order. GEdit: SC and PQ."""
     official: float | None
-    """ImgEdit: by the authors' parser."""
+    """ImgEdit: score by the authors' parser."""
     missing: str | None
-    """Why there is no value."""
+    """Reason when there is no value."""
     answers: dict[str, str | None]
-    """The judge's own words, by question."""
+    """The judge's answers by question."""
 
 
 class JudgeInfo(_Record):
-    """Who judged, and what it was asked."""
+    """The judge and its prompts."""
 
     model: str
     url: str
     prompts: str
-    """`ours`, or the file they are from."""
+    """`ours`, or the path they were read from."""
     prompts_digest: str
 
 
 class Results(_Record):
-    """A whole evaluation; summaries are made from it."""
+    """A whole evaluation, from which summaries are computed."""
 
     benchmark: BenchmarkName
     description: str
-    """Which files, how many items."""
+    """Files read and number of items."""
     editor: dict[str, Any]
-    """Model, adapter and settings; or where the pictures were found."""
+    """Model, adapter and settings; or the directory of existing images."""
     seed: int
     judge: JudgeInfo
     judged_at: str
-    """UTC; a judge that others serve changes with time."""
+    """Time in UTC; a judge served by others may change over time."""
     items: tuple[JudgedItem, ...]
 
 
 def read_results(directory: Path) -> Results:
-    """What `write` wrote. Raises DataError."""
+    """Read results.json. Raises DataError."""
     path = directory / RESULTS_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values.pop("summary", None)
         return Results.model_validate(values)
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{directory} holds no results of edit-r1 evaluate: {first_fault(error)}") from error
+        raise DataError(f"{directory} contains no results of edit-r1 evaluate: {first_fault(error)}") from error
 
 
 def stored_path(path: Path, out: Path) -> str:
-    """How results.json names a file: relative where it lies below the results, so that they can be moved."""
+    """Path as stored in results.json: relative if inside the results directory, so that it can be moved."""
     full = path.resolve()
     return os.path.relpath(full, out.resolve()) if full.is_relative_to(out.resolve()) else str(full)
 
 
 def imgedit_summaries(results: Results) -> tuple[Summary, Summary]:
-    """(by the strict parser, by the authors')."""
+    """Summaries of (the strict parser, the authors' parser)."""
     strict = [Sample(item.type, item.value) for item in results.items]
     official = [Sample(item.type, item.official) for item in results.items]
     return summarise(strict, IMGEDIT_COLUMNS), summarise(official, IMGEDIT_COLUMNS)
 
 
 def num_cap_violations(results: Results) -> int:
-    """Answers that score a later criterion above the first, which the prompt forbids and the authors' code allows."""
+    """Number of answers scoring a later criterion above the first, which the prompt forbids but their code allows."""
     rated = [list(item.parts.values()) for item in results.items if item.value is not None]
     return sum(max(scores) > scores[0] for scores in rated)
 
 
 def gedit_summaries(results: Results) -> list[tuple[Language, str, GEditSummary]]:
-    """(language, full or intersection, its row), of the sets that have items."""
+    """(language, full or intersection, summary) of every non-empty set."""
     found: list[tuple[Language, str, GEditSummary]] = []
     for language in LANGUAGES:
         full = [item for item in results.items if item.language == language]
@@ -121,12 +121,12 @@ def gedit_summaries(results: Results) -> list[tuple[Language, str, GEditSummary]
 
 
 def missing_kind(item: JudgedItem) -> str | None:
-    """The reason in a word: refused, failed, unparsable, no picture."""
+    """Kind of the reason: refused, failed, unparsable, no picture."""
     return None if item.missing is None else item.missing.partition(":")[0]
 
 
 def missing_reasons(items: Sequence[JudgedItem]) -> Counter[str]:
-    """How often each."""
+    """Counts by kind."""
     return Counter(kind for item in items if (kind := missing_kind(item)) is not None)
 
 

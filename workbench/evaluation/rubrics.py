@@ -1,7 +1,7 @@
-"""How each benchmark asks its judge, and reads the answers: prompts in, questions out; answers in, a verdict out.
+"""How each benchmark queries its judge: turns prompts into questions, and answers into a verdict.
 
-ImgEdit   one question that shows original and edit: three criteria of the edit's type, 1..5 each
-GEdit     `sc` shows original and edit, `pq` the edit alone: two scores each, 0..10; the edit at the original's size
+ImgEdit   one question showing original and edit: three criteria of the edit's type, 1..5 each
+GEdit     `sc` shows original and edit, `pq` only the edit: two scores each, 0..10; the edit at the original's size
 """
 
 from __future__ import annotations
@@ -30,45 +30,45 @@ CRITERIA: Mapping[str, tuple[str, str, str]] = {
     "background": ("Instruction Compliance", "Visual Seamlessness", "Physical Consistency"),
     "compose": ("Instruction Compliance", "Visual Naturalness", "Physical Consistency & Fine Detail"),
 }
-"""ImgEdit's criteria by task type; an answer names them."""
+"""ImgEdit's criteria by task type, as named in answers."""
 PLACEHOLDERS: Mapping[BenchmarkName, str] = {"imgedit": "<edit_prompt>", "gedit": "<instruction>"}
-"""Where a prompt gets the instruction; the authors' own files have the same."""
+"""Placeholder of the instruction in a prompt, the same as in the authors' files."""
 _NAMES: Mapping[BenchmarkName, Sequence[str]] = {"imgedit": tuple(CRITERIA), "gedit": ("sc", "pq")}
 _OURS = Path(__file__).parent / "prompts"
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the judge is asked, by task type (ImgEdit) or by question (GEdit)."""
+    """Prompts of the judge, by task type (ImgEdit) or by question (GEdit)."""
 
     texts: Mapping[str, str]
     origin: str
-    """Where they are from, for people."""
+    """Human-readable origin."""
 
     @property
     def digest(self) -> str:
-        """Equal texts, equal digest."""
+        """Digest of the texts."""
         return content_hash(json.dumps(self.texts, sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said of one edit."""
+    """The judge's verdict on one edit."""
 
     value: float | None
-    """ImgEdit: mean of the criteria, 1..5. GEdit: O = sqrt(SC PQ), 0..10. None: missing."""
+    """ImgEdit: mean of the criteria, 1..5. GEdit: O = sqrt(SC PQ), 0..10. None when missing."""
     parts: Mapping[str, float] = field(default_factory=dict)
-    """ImgEdit: by criterion. GEdit: SC and PQ."""
+    """ImgEdit: scores by criterion. GEdit: SC and PQ."""
     official: float | None = None
-    """ImgEdit: what the authors' parser makes of the answer; None where it drops it."""
+    """ImgEdit: score by the authors' parser; None when it drops the answer."""
     missing: str | None = None
-    """Why there is no value."""
+    """Reason when there is no value."""
 
 
 def load_prompts(benchmark: BenchmarkName, path: Path | None) -> Prompts:
-    """The texts: ours, or those of a directory of NAME.txt, or of a JSON file as ImgEdit's prompts.json.
+    """Load our prompts, or those in a directory of NAME.txt or a JSON file like ImgEdit's prompts.json.
 
-    Raises DataError: a text is missing, or has no place for the instruction.
+    Raises DataError when a text or its instruction placeholder is missing.
     """
     source = path or _OURS / benchmark
     try:
@@ -79,18 +79,18 @@ def load_prompts(benchmark: BenchmarkName, path: Path | None) -> Prompts:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read prompts {source}: {error}") from error
     if not isinstance(texts, dict):
-        raise DataError(f"prompts {source}: an object of texts is expected, found a {type(texts).__name__}")
+        raise DataError(f"prompts {source}: expected an object of texts, got a {type(texts).__name__}")
     for name in _NAMES[benchmark]:
         if not isinstance(texts.get(name), str):
             raise DataError(f"prompts {source}: the text {name!r} is missing")
         if name != "pq" and PLACEHOLDERS[benchmark] not in texts[name]:
-            raise DataError(f"prompts {source}: {name!r} has no place {PLACEHOLDERS[benchmark]} for the instruction")
+            raise DataError(f"prompts {source}: {name!r} lacks the placeholder {PLACEHOLDERS[benchmark]}")
     kept = {name: texts[name] for name in _NAMES[benchmark]}
     return Prompts(kept, "ours" if path is None else str(path))
 
 
 def questions(benchmark: BenchmarkName, item: Item, edited: Path, prompts: Prompts) -> dict[str, Question]:
-    """What the judge is asked about one edit, by name."""
+    """Questions about one edit, by name."""
     source = Shown(item.source)
     texts = {
         name: text.replace(PLACEHOLDERS[benchmark], item.instruction)
@@ -107,7 +107,7 @@ def questions(benchmark: BenchmarkName, item: Item, edited: Path, prompts: Promp
 
 
 def read(benchmark: BenchmarkName, item: Item, answers: Mapping[str, Answer]) -> Verdict:
-    """The verdict of the answers to `questions`."""
+    """Parse the answers to `questions` into a verdict."""
     official = official_mean(answers["rating"].text) if benchmark == "imgedit" else None
     if silent := [answer.trouble for answer in answers.values() if answer.text is None]:
         return Verdict(None, missing=silent[0])

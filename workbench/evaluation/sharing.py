@@ -1,4 +1,4 @@
-"""Which of the processes that work on an evaluation we are. No torch here."""
+"""The share of this process in an evaluation. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from edit_r1.shared.errors import ConfigError
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the items is ours."""
+    """Rank of this process among `count` processes."""
 
     rank: int
     count: int
 
     @staticmethod
     def from_environment() -> Share:
-        """By RANK and WORLD_SIZE, as accelerate launch, torchrun or a person sets them. Raises ConfigError."""
+        """Read RANK and WORLD_SIZE, as set by accelerate launch, torchrun or the user. Raises ConfigError."""
         try:
             share = Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
         except ValueError as error:
-            raise ConfigError(f"RANK and WORLD_SIZE must be whole numbers: {error}") from error
+            raise ConfigError(f"RANK and WORLD_SIZE must be integers: {error}") from error
         if not 0 <= share.rank < share.count:
-            raise ConfigError(f"RANK = {share.rank} must be one of 0..{share.count - 1} (WORLD_SIZE - 1)")
+            raise ConfigError(f"RANK = {share.rank} must be in 0..{share.count - 1} (WORLD_SIZE - 1)")
         return share

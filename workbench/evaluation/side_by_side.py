@@ -1,6 +1,6 @@
-"""Two evaluations of one benchmark by one judge: who is better, how surely, and where.
+"""Compares two evaluations of one benchmark by one judge: which is better, how certain it is, and where.
 
-Enters: two output directories of `edit-r1 evaluate`. Leaves: comparison.json, comparison.md, comparison.html.
+Reads two output directories of `edit-r1 evaluate`; writes comparison.json, comparison.md and comparison.html.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Row:
     name: str
     outcome: Outcome
     first: float
-    """Mean of A over the pairs: of all types, the mean of the types' means."""
+    """Mean of A over the pairs; for all types together, the mean of the types' means."""
     second: float
     is_whole: bool
-    """All types together."""
+    """Whether the row covers all types together."""
 
 
 def write_comparison(first: Path, second: Path, out: Path, *, seed: int, shown: int) -> str:
-    """Compare B = second with A = first; returns the tables. Raises DataError when they cannot be compared."""
+    """Compare B = second with A = first; returns the tables. Raises DataError when they are not comparable."""
     a, b = read_results(first), read_results(second)
     _check_comparable(a, b, first, second)
     rows, left_out = _rows(a, b, seed)
@@ -58,17 +58,15 @@ def _check_comparable(a: Results, b: Results, first: Path, second: Path) -> None
         ("prompts", a.judge.prompts_digest, b.judge.prompts_digest),
     ):
         if mine != other:
-            raise DataError(
-                f"{first} and {second} cannot be compared: the {what} of one is {mine}, of the other {other}"
-            )
+            raise DataError(f"{first} and {second} cannot be compared: different {what}: {mine} and {other}")
     instructions = {item.key: item.instruction for item in a.items}
     for item in b.items:
         if instructions.get(item.key, item.instruction) != item.instruction:
-            raise DataError(f"{first} and {second} cannot be compared: item {item.key} asks for different edits")
+            raise DataError(f"{first} and {second} cannot be compared: the instructions of item {item.key} differ")
 
 
 def _rows(a: Results, b: Results, seed: int) -> tuple[list[Row], int]:
-    """A row for each language's whole and each type, and how many items lack a score on either side."""
+    """Rows for each language, overall and by type, and the number of items that lack a score on either side."""
     rows: list[Row] = []
     num_left_out = 0
     for language in LANGUAGES:
@@ -86,7 +84,7 @@ def _rows(a: Results, b: Results, seed: int) -> tuple[list[Row], int]:
             for name in dict.fromkeys(one.type for one in pairs)
         ]
     if not rows:
-        raise DataError("not one item has a score in both")
+        raise DataError("no item has a score in both")
     return rows, num_left_out
 
 
@@ -102,22 +100,22 @@ def _row(name: str, pairs: Sequence[Paired], seed: int, *, is_whole: bool) -> Ro
 
 
 def _head(a: Results, b: Results, first: Path, second: Path) -> list[str]:
-    noise = "" if a.seed == b.seed else f" The noise differs: seed {a.seed} against {b.seed}."
+    noise = "" if a.seed == b.seed else f" The noise differs: seeds {a.seed} and {b.seed}."
     return [f"A: {first} ({a.judged_at}). B: {second} ({b.judged_at}). Judge: {a.judge.model}.{noise}"]
 
 
 def _body(rows: Sequence[Row], left_out: int) -> list[str | Table]:
     decided = [
-        f"{row.name}: of {row.outcome.num_wins + row.outcome.num_losses} decided pairs B wins {row.outcome.num_wins}; "
-        f"mean over items B - A {_difference(row.outcome.item_difference)}."
+        f"{row.name}: B wins {row.outcome.num_wins} of {row.outcome.num_wins + row.outcome.num_losses} decided pairs; "
+        f"mean over items of B - A: {_difference(row.outcome.item_difference)}."
         for row in rows
         if row.is_whole
     ]
     return [
         Table(_HEADINGS, [_cells(row) for row in rows]),
         *decided,
-        f"Items without a score on either side, left out: {left_out}. Rows `all` weigh types alike; intervals of B - A "
-        "are bootstrapped over items within types, those of shares are Wilson's.",
+        f"Excluded items that lack a score on either side: {left_out}. Rows `all` weight types equally; intervals of "
+        "B - A are bootstrapped over items within types, those of shares are Wilson's.",
     ]
 
 
@@ -153,7 +151,7 @@ def _document(a: Results, b: Results, rows: Sequence[Row], left_out: int) -> dic
 
 
 def _sections(first: Path, second: Path, a: Results, b: Results, shown: int) -> list[Section]:
-    """Where B gains most, and where it loses most."""
+    """The items where B gains most and where it loses most."""
     others = {item.key: item for item in b.items}
     both = [
         (other.value - item.value, item, other)

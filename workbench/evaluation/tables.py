@@ -1,4 +1,4 @@
-"""A report of paragraphs and tables, as markdown that reads well in a terminal, and for the template of galleries."""
+"""Reports of paragraphs and tables, as terminal-friendly Markdown and for the gallery template."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under headings; the first column names the rows."""
+    """Rows of texts under headings; the first column has the row names."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """Padded, numbers to the right."""
+        """The table in Markdown, padded, with numbers right-aligned."""
         widths = [max(len(row[column]) for row in (self.headings, *self.rows)) for column in range(len(self.headings))]
         widths = [max(width, 4) for width in widths]
         ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -23,19 +23,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What is printed and what a page shows above its pictures."""
+    """Printed on the terminal and shown above the images of a page."""
 
     title: str
     blocks: Sequence[str | Table]
 
     def markdown(self) -> str:
-        """The whole, a heading first."""
+        """The whole report, starting with a heading."""
         blocks = [block if isinstance(block, str) else block.markdown() for block in self.blocks]
         return "\n\n".join([f"# {self.title}", *blocks]) + "\n"
 
 
 def number(value: float | None) -> str:
-    """Two digits, as papers print; a dash for none."""
+    """Two decimals, as in the papers; a dash for None."""
     return "-" if value is None else f"{value:.2f}"
 
 

@@ -1,7 +1,7 @@
-"""What an evaluation leaves: results.json for programs, tables in the papers' layout, the authors' own files.
+"""Output files of an evaluation: results.json for programs, tables in the papers' layout, the authors' own files.
 
-Enters: results. Leaves, in the output directory: results.json and results.md; for ImgEdit also result.json,
-average_score.json and typescore.json as its scripts write them.
+Writes results.json and results.md to the output directory; for ImgEdit also result.json, average_score.json and
+typescore.json in the format of its scripts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TABLES_NAME = "results.md"
 
 
 def write(out: Path, results: Results) -> Report:
-    """Write everything but the gallery; returns the tables."""
+    """Write everything except the gallery; returns the tables."""
     document = {**results.model_dump(mode="json"), "summary": summary(results)}
     write_json(out / RESULTS_NAME, document)
     tables = report(results)
@@ -58,7 +58,7 @@ def official_files(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """All numbers of the tables, for programs."""
+    """All figures of the tables, for programs."""
     common = {"missing": dict(missing_reasons(results.items))}
     if results.benchmark == "imgedit":
         strict, official = imgedit_summaries(results)
@@ -109,7 +109,7 @@ def report(results: Results) -> Report:
             f"Editor: {_editor_line(results.editor)}; seed {results.seed}. Judge: {judge.model}, prompts: "
             f"{judge.prompts} ({judge.prompts_digest[:8]}), {results.judged_at}.",
             *(_imgedit_blocks(results) if results.benchmark == "imgedit" else _gedit_blocks(results)),
-            f"Missing judgements, in no mean: {sum(reasons.values())} of {len(results.items)}{counts}.",
+            f"Missing judgements, excluded from all means: {sum(reasons.values())} of {len(results.items)}{counts}.",
         ],
     )
 
@@ -120,15 +120,15 @@ def _imgedit_blocks(results: Results) -> list[str | Table]:
     counts = [f"{column.num_scored}/{column.num_items}" if column else "-" for column in columns]
     rows = [
         ["this editor", *_cells(strict), number(strict.macro)],
-        ["as the official script reads it", *_cells(official), number(official.macro)],
+        ["this editor, official parser", *_cells(official), number(official.macro)],
         ["scored items", *counts, f"{strict.num_scored}/{strict.num_items}"],
         *([f"{name} (published)", *map(number, row.types), number(row.overall)] for name, row in IMGEDIT.items()),
     ]
     return [
         Table(["", *IMGEDIT_HEADINGS, "Overall"], rows),
         f"Overall is the mean of the nine types. Mean over items: {number(strict.item_mean)}. Parse coverage: strict "
-        f"{strict.coverage:.1%}, official {official.coverage:.1%}. Answers over their own cap: "
-        f"{num_cap_violations(results)}. Published rows: GPT-4.1 of their day and the authors' prompts.",
+        f"{strict.coverage:.1%}, official {official.coverage:.1%}. Answers above their own cap: "
+        f"{num_cap_violations(results)}. Published rows: judged by GPT-4.1 at the time with the authors' prompts.",
     ]
 
 
@@ -156,8 +156,8 @@ def _gedit_blocks(results: Results) -> list[str | Table]:
     ]
     return [
         Table(["", "G_SC", "G_PQ", "G_O", "item mean O", "scored items"], rows),
-        "G_* are means of the tasks' means; O = sqrt(SC PQ) sample by sample. Published rows: GPT-4.1 of their day and "
-        "the authors' prompts.",
+        "G_* are means of the tasks' means; O = sqrt(SC PQ) per sample. Published rows: judged by GPT-4.1 at the time "
+        "with the authors' prompts.",
         Table(["SC / PQ / O", *(f"{language}, {name}" for language, name, _ in sets)], tasks),
     ]
 
@@ -174,7 +174,7 @@ def _task_cell(row: GEditSummary, task: str) -> str:
 
 def _editor_line(editor: Mapping[str, Any]) -> str:
     if "pictures" in editor:
-        return f"pictures in {editor['pictures']}"
+        return f"images in {editor['pictures']}"
     adapter = f"adapter {editor['adapter'][:8]}" if editor["adapter"] else "no adapter"
     settings = editor["settings"]
     return f"{editor['model']}, {adapter}, {settings['steps']} steps, guidance {settings['guidance']:g}"

@@ -1,9 +1,9 @@
-"""`make demo`: both programs on this machine, joined by HTTP, from an untrained policy to a report.
+"""`make demo`: runs reward service and trainer on this machine, from an untrained policy to a report.
 
-    python -m edit_r1.worlds.shapes.demo [dotted.key=value ...]      # the trainer's keys, e.g. seed=1 run_dir=runs/x
+    python -m edit_r1.worlds.shapes.demo [dotted.key=value ...]      # trainer keys, e.g. seed=1 run_dir=runs/x
 
 Starts the reward service with the tiny judge on a free port, waits until it is ready, runs `edit-r1 train` against its
-URL, and stops it. Both run as the commands a user would type; the service's log stands in the run directory.
+URL, and stops it. Both run as the commands a user would type; the service's log is in the run directory.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ def _run_dir(overrides: Sequence[str]) -> Path:
 
 
 def _set_aside(run_dir: Path) -> None:
-    """Keep an earlier run under another name: a demo always starts anew and never deletes a result."""
+    """Rename the directory of an earlier run: a demo always starts from scratch and never deletes results."""
     if run_dir.exists():
         stamp = datetime.fromtimestamp(run_dir.stat().st_mtime, tz=UTC).strftime("%Y%m%d-%H%M%S")
         kept = run_dir.with_name(f"{run_dir.name}-{stamp}")
         run_dir.rename(kept)
-        console.print(f"the earlier run is kept in {kept}")
+        console.print(f"moved the earlier run to {kept}")
 
 
 @contextmanager
 def reward_service(log: Path, judge: Path) -> Iterator[str]:
-    """A ready reward service with a judge's checkpoint on a free port; yields its URL and stops it at the end."""
+    """Run a reward service with a judge's checkpoint on a free port; yields its URL once ready and stops it on exit."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as stream:
@@ -83,7 +83,7 @@ def reward_service(log: Path, judge: Path) -> Iterator[str]:
 
 
 async def _until_ready(url: str, service: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the service is ready; raise with the end of its log when its process has ended."""
+    """Return when the service is ready; raise with the end of its log if it exits or is not ready in time."""
     started = time.monotonic()
     async with RewardClient(url) as client:
         while True:
@@ -117,7 +117,7 @@ def _edit_r1(*arguments: object) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on."""
+    """A free local TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

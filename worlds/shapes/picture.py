@@ -1,9 +1,9 @@
-"""The README's picture from a run of the demo.
+"""Draws the README's picture from a run of the demo.
 
     python -m edit_r1.worlds.shapes.picture runs/demo docs/images/demo.png
 
-One column a held-out task: the instruction, the source, the same noise edited before and after training, each with the
-judge's reward and a green frame where the oracle calls the edit a success.
+One column per held-out task: the instruction, the source, and the edits from the same noise before and after training,
+each with the judge's reward and a green frame if the oracle considers the edit a success.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ GAP, HEAD, FOOT, MARGIN = 18, 58, 24, 64
 ROWS = ("source", "before", "after")
 BAND = HEAD + len(ROWS) * (CELL_PIXELS + FOOT)
 PER_TYPE = 2
-"""Tasks shown of each type: the first ones in the task list."""
+"""Number of tasks shown per type: the first ones in the task list."""
 SUCCESS, FAILURE, TEXT = (40, 160, 80), (200, 70, 60), (40, 40, 40)
 
 
 def draw(run_dir: Path) -> Image.Image:
-    """The picture: PER_TYPE bands, in each one task of every type."""
+    """The picture: PER_TYPE bands, each with one task of every type."""
     evaluations = read_evaluations(run_dir)
     (before_dir, before), (after_dir, after) = evaluations[0], evaluations[-1]
     bands = _bands([task for task in before.tasks if task.edited])
@@ -49,7 +49,7 @@ def draw(run_dir: Path) -> Image.Image:
 
 
 def _bands(tasks: list[EvaluatedTask]) -> list[list[EvaluatedTask]]:
-    """Band i holds the i-th task of each type."""
+    """Band i contains the i-th task of each type."""
     bands: list[dict[str | None, EvaluatedTask]] = [{} for _ in range(PER_TYPE)]
     for task in tasks:
         free = next((band for band in bands if task.task not in band), None)

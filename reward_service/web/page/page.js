@@ -1,5 +1,5 @@
-// The page for people: reads the form, asks /v1 for each chosen method, shows what comes back.
-// Everything from the service or a file goes in as text, never as markup.
+// The web page: reads the form, calls /v1 for each chosen method, shows the results.
+// Everything from the service or a file is inserted as text, never as markup.
 import { curlCommand } from "./curl.js";
 import { candidateCard, make, picture } from "./results.js";
 
@@ -35,13 +35,13 @@ document.onpaste = event => {
   else take("source", pasted);
 };
 
-/** The text fields of one method's request, [name, value] pairs; what is empty is left to the service. */
+/** The text fields of one method's request as [name, value] pairs; empty ones are omitted, so the service's defaults apply. */
 function fields(method) {
   const found = [["instruction", $("instruction").value.trim()], ["task", $("task").value], ["method", method]];
   for (const name of OPTIONS) found.push([name, $(name).value.trim()]);
   for (const [name, belongs] of Object.entries(OF_METHOD)) if (belongs(method)) found.push([name, $(name).value.trim()]);
   found.push(["reasoning", "true"]);
-  const replaced = Boolean($("requirement").value.trim()); // its text stands in place of the task's
+  const replaced = Boolean($("requirement").value.trim()); // it replaces the task's text
   return found.filter(([name, value]) => value && !(name === "task" && replaced));
 }
 
@@ -52,14 +52,14 @@ function body(method) {
   return form;
 }
 
-/** One answer of the service; throws an Error that says its problem in words. */
+/** One response of the service; throws an Error with a readable message. */
 async function ask(path, method, signal) {
   let answer;
   try {
     answer = await fetch(path, { method: "POST", body: body(method), headers: headers(), signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error(`no answer from the service: ${error.message}`);
+    throw new Error(`no response from the service: ${error.message}`);
   }
   const found = await answer.json().catch(() => ({ detail: `the service answered ${answer.status}` }));
   if (!answer.ok) throw new Error(`${method}: ${found.detail}`);
@@ -69,7 +69,7 @@ async function ask(path, method, signal) {
 function missing() {
   if (!files.source.length) return "Choose the original image first.";
   if (!files.candidates.length) return "Choose at least one edited image.";
-  if (!$("instruction").value.trim()) return "Type what the edit was asked to do.";
+  if (!$("instruction").value.trim()) return "Enter the edit instruction.";
   if (!chosen().length) return "Choose at least one method.";
   return "";
 }
@@ -107,7 +107,7 @@ $("curl").onclick = async () => {
   const root = new URL(".", location.href).href;
   const text = chosen().map(method => curlCommand(root, files, fields(method), Boolean($("key").value))).join("\n\n");
   display(text);
-  await navigator.clipboard?.writeText(text).catch(() => {}); // shown anyway; not every browser lets us copy
+  await navigator.clipboard?.writeText(text).catch(() => {}); // not every browser allows copying; the text is shown anyway
 };
 
 $("prompt").onclick = async () => {
@@ -126,14 +126,14 @@ async function describe() {
   try {
     answer = await fetch("v1/info", { headers: headers() });
   } catch {
-    $("info").textContent = "the service does not answer";
+    $("info").textContent = "the service does not respond";
     setTimeout(describe, 2000);
     return;
   }
   if (answer.status === 401) {
     $("key-field").hidden = false;
     $("key").onchange = describe;
-    $("info").textContent = "this service needs its key";
+    $("info").textContent = "this service requires an API key";
     return;
   }
   const info = await answer.json();

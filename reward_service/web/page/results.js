@@ -1,4 +1,4 @@
-// What the service answered, as elements.
+// Renders the service's responses as elements.
 
 export function make(tag, text = "", cls = "") {
   return Object.assign(document.createElement(tag), { textContent: text, className: cls });
@@ -74,6 +74,6 @@ function principles(list) {
 
 function mass(result) {
   const low = result.details.low_score_mass;
-  const warning = low ? " — low: the judge hardly meant to answer with a label" : "";
+  const warning = low ? " — low: the judge probably did not intend to answer with a label" : "";
   return make("p", `score mass ${result.score_mass.toFixed(4)}${warning}`, low ? "note warn" : "note");
 }

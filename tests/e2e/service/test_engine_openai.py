@@ -115,7 +115,7 @@ def test_a_continued_answer_is_exact_or_refused(server, judge):
 
     async def both() -> None:
         assert (await ask(exact)).label_logprobs
-        with pytest.raises(EngineError, match="read other token ids than meant"):
+        with pytest.raises(EngineError, match="read other token ids than intended"):
             await ask(letters)
 
     asyncio.run(both())
@@ -125,7 +125,7 @@ def test_a_server_of_another_model_is_refused(server, judge, tmp_path):
     with pytest.raises(ConfigError, match="serves the-judge, not gpt"):
         build_engine("openai", replace(options(judge, server), openai_model="gpt"))
     other = save_tiny_judge(tmp_path / "other")
-    with pytest.raises(UnsuitableModelError, match="read other token ids than meant"):
+    with pytest.raises(UnsuitableModelError, match="read other token ids than intended"):
         build_engine("openai", options(other, server))
 
 
@@ -133,5 +133,5 @@ def test_no_server_is_told_at_once(judge):
     gone = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(ConfigError, match=f"no OpenAI-style server at {gone}"):
         build_engine("openai", options(judge, gone))
-    with pytest.raises(ConfigError, match="openai_url must say where"):
+    with pytest.raises(ConfigError, match="openai_url must be set to"):
         build_engine("openai", EngineOptions(model=str(judge)))

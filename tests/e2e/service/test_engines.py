@@ -63,7 +63,7 @@ def test_one_bad_conversation_fails_alone(transformers_engine):
     long = METHODS["score_logit"].ask(replace(edit, brief=replace(edit.brief, instruction="long " * 5000)))[0].messages
     found = asyncio.run(generate_all(transformers_engine, [*good[:3], long, *good[3:]]))
     assert isinstance(found[3], EngineError)
-    assert "tokens; this model reads 4096" in str(found[3])
+    assert "tokens; this model's limit is 4096" in str(found[3])
     alone = asyncio.run(generate_all(transformers_engine, good))
     for one, other in zip([*found[:3], *found[4:]], alone, strict=True):
         assert isinstance(one, Answer)

@@ -156,7 +156,7 @@ def test_it_says_what_is_missing_and_keeps_the_rest(page: Page, folder: Path) ->
     expect(page.get_by_role("alert")).to_have_text("Choose the original image first.")
     page.locator("#source").set_input_files(folder / "source.png")
     page.get_by_role("button", name="Score", exact=True).click()
-    expect(page.get_by_role("alert")).to_have_text("Type what the edit was asked to do.")
+    expect(page.get_by_role("alert")).to_have_text("Enter the edit instruction.")
     page.locator("#instruction").fill(_instruction(folder))
     expect(score(page)).to_have_count(1)
     expect(page.locator("#problem")).to_be_empty()
@@ -205,7 +205,7 @@ def test_a_service_with_a_key_asks_for_it(context: BrowserContext, shapes_dir: P
     with serving(create_app(settings)) as url:
         page = context.new_page()
         page.goto(url)
-        expect(page.get_by_role("status")).to_have_text("this service needs its key")
+        expect(page.get_by_role("status")).to_have_text("this service requires an API key")
         page.get_by_label("API key").fill("sesame")
         page.get_by_label("API key").blur()
         expect(page.get_by_label("score_logit", exact=True)).to_be_checked(timeout=60_000)

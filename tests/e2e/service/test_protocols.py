@@ -33,7 +33,7 @@ def test_the_laptops_engine_answers_plain_chats(service_url):
         assert {ask(seed=seed).message.content for seed in range(4)} != {ask().message.content}
         assert ask(messages=[{"role": "user", "content": "no picture"}], temperature=0.0).finish_reason == "length"
         for field, value in {"stream": True, "n": 2, "stop": ["x"], "presence_penalty": 1.0}.items():
-            with pytest.raises(openai.BadRequestError, match=f"{field}: not offered by the engine transformers"):
+            with pytest.raises(openai.BadRequestError, match=f"{field}: not supported by the engine transformers"):
                 ask(**{field: value})
 
 

@@ -125,16 +125,16 @@ def test_a_client_that_leaves_its_stream_frees_its_place(vllm_url):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("top_logprobs", 3, "corrupted beside score requests"),
-        ("prompt_logprobs", 1, "corrupted beside score requests"),
-        ("logit_bias", {"5": 10}, "changes nobody's logits"),
-        ("allowed_token_ids", [5], "changes nobody's logits"),
+        ("top_logprobs", 3, "corrupted when batched with score requests"),
+        ("prompt_logprobs", 1, "corrupted when batched with score requests"),
+        ("logit_bias", {"5": 10}, "changing logits is not supported"),
+        ("allowed_token_ids", [5], "changing logits is not supported"),
         ("response_format", {"type": "json_object"}, "masks logits"),
         ("structured_outputs", {"choice": ["1"]}, "masks logits"),
-        ("mm_processor_kwargs", {"size": {"longest_edge": 4}}, "share their caches"),
+        ("mm_processor_kwargs", {"size": {"longest_edge": 4}}, "which shares their caches"),
         ("priority", -1, "overtake score requests"),
         ("tools", [{"type": "function", "function": {"name": "f"}}], "has no tools"),
-        ("kv_transfer_params", {"do_remote_prefill": True}, "not offered here"),
+        ("kv_transfer_params", {"do_remote_prefill": True}, "not supported; supported fields"),
         ("n", 1000, "the limit is 64 (max_candidates)"),
         ("max_tokens", 10**6, "(max_model_len)"),
         ("logprob_token_ids", [10**6], "out-of-vocab"),
@@ -196,5 +196,5 @@ def test_editscores_evaluation_gets_its_dictionary(vllm_url):
         assert found["prompt_following"] == pytest.approx(10 * following, abs=1e-4)
         assert all(0 <= found[name] <= 10 for name in ("consistency", "perceptual_quality"))
         assert {type(found["SC_reasoning"]), type(found["PQ_reasoning"])} == {str}
-    with pytest.raises(DataError, match="the source and the edited one"):
+    with pytest.raises(DataError, match="the source and the edited image"):
         EditR1Scorer(vllm_url).evaluate(images[:1], INSTRUCTION)

@@ -73,7 +73,7 @@ def test_a_bad_group_is_a_problem_in_its_place(service_url):
         "invalid_field",
         "invalid_field",
     ]
-    assert "no file part named 'z'; there are a, b, x, y" in problems[0]["detail"]
+    assert "no file part named 'z'; found: a, b, x, y" in problems[0]["detail"]
     assert "instruction" in problems[3]["detail"]
 
 

@@ -61,7 +61,7 @@ def test_a_judge_whose_labels_are_not_single_tokens_is_refused(tmp_path):
     status, output = run("--model", save_tiny_judge(tmp_path / "judge", words=("Yes",), vocab_size=260))
     assert status == 1
     last = output.strip().splitlines()[-1]
-    assert last.startswith("edit-r1: the reward service ended: model")
+    assert last.startswith("edit-r1: the reward service stopped: model")
     assert "each score label must be one token of its own, but 'No' is ['N', 'o']" in last
     assert "Traceback" not in output
 
@@ -75,7 +75,7 @@ def test_a_judge_that_fails_the_self_test_is_refused(tiny_judge, shapes_dir):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "/nowhere/judge"], "no directory /nowhere/judge"),
+        (["--model", "/nowhere/judge"], "directory /nowhere/judge does not exist"),
         (["--port", "seventy"], "port: Input should be a valid integer"),
         (["--calibration", "/nowhere"], "calibration: no */instruction.txt in /nowhere"),
         (["--task-prompts", "/nowhere"], "no default.txt"),

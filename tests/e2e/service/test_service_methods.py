@@ -123,7 +123,7 @@ def test_the_prompt_shows_every_question(url):
         (
             {"method": "verifier", "principles": '[{"question": "<|im_end|>"}]'},
             "invalid_field",
-            "principles.0: holds the judge's control token <|im_end|>",
+            "principles.0: contains the judge's control token <|im_end|>",
         ),
     ],
 )

@@ -140,7 +140,7 @@ def test_written_chains_are_sampled_and_compared(files, shapes_dir, tmp_path):
     ("arguments", "message"),
     [
         ((), "give --traces, --pairs or both"),
-        (("--method", "score_logit", "--pairs", "x"), "--method score_logit: one of verifier, verifier_cot"),
+        (("--method", "score_logit", "--pairs", "x"), "--method score_logit: must be one of verifier, verifier_cot"),
         (("--pairs", "none.jsonl"), "none.jsonl does not exist"),
         (("--traces", "{traces}", "--method", "verifier_cot"), "trace 1 has 3 answers; verifier_cot asks 1 questions"),
     ],

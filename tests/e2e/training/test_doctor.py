@@ -36,16 +36,16 @@ def test_a_run_that_will_go(tiny, url):
     assert status == 0, output
     for line in (
         "ok  training on 5 tasks (adjust 3, add 2)",
-        "ok  every instruction is read to its end",
-        "ok  edits of 32x32",
+        "ok  every instruction fits the text encoder",
+        "ok  edit sizes: 32x32",
         "color-judge (numpy), method score_logit",
-        f"ok  scored a group of 4 (4 scores): the untouched source of 'make it red' is worth {redness(source):.3f}",
-        "scores/s from 1 replica(s): an epoch's ",
+        f"ok  scored a group of 4 (4 scores): the unedited source of 'make it red' scores {redness(source):.3f}",
+        "scores/s from 1 replica(s): scoring an epoch's ",
         "ok  one group: rollout",
     ):
         assert line in output
     # Whether this service keeps up with this trainer depends on the machine.
-    assert output.splitlines()[-1] == ("it will run; 1 warning" if "warn" in output else "all is well")
+    assert output.splitlines()[-1] == ("ready to run, 1 warning" if "warn" in output else "all checks passed")
     assert not (tiny.folder / "run").exists()
 
 
@@ -55,7 +55,7 @@ def test_a_service_too_slow_for_its_trainer_is_told(tiny, url):
     (line,) = (line for line in output.splitlines() if "the trainer would wait" in line)
     assert line.lstrip().startswith("warn")
     assert line.endswith("replicas, or max_staleness=1")
-    assert output.endswith("it will run; 1 warning\n")
+    assert output.endswith("ready to run, 1 warning\n")
 
 
 def test_the_rewards_are_held_against_an_epoch_of_as_many_sources_as_the_tasks_have(tiny, url, tmp_path):
@@ -92,9 +92,9 @@ def test_a_real_model_that_does_not_fit_comes_with_what_to_change(tiny, url, kon
     assert status == 1
     assert "transformer 11.9 B, text encoders 4.89 B, VAE 83.8 M parameters" in output
     assert "23.8 GB  transformer" in output
-    assert "of 36.8 usable" in output
-    assert output.index("text_encoders=offload makes") < output.index("gradient_checkpointing=true makes")
-    advice = [line.split()[0] for line in output.splitlines() if " makes it " in line]
+    assert "of 36.8 GB usable" in output
+    assert output.index("text_encoders=offload brings") < output.index("gradient_checkpointing=true brings")
+    advice = [line.split()[0] for line in output.splitlines() if " brings it to " in line]
     # What it advised makes it fit.
     status, output = doctor(tiny, url, *sizes, *advice, "--gpus", "8", "--gpu-memory", "40")
     assert status == 0, output

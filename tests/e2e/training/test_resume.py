@@ -96,7 +96,7 @@ def test_a_run_can_start_from_another_runs_checkpoint(tiny, url, uninterrupted, 
 
 
 def test_resume_none_refuses_a_used_directory(tiny, url, uninterrupted):
-    with pytest.raises(ConfigError, match="already holds a run: set resume=auto"):
+    with pytest.raises(ConfigError, match="already contains a run: set resume=auto"):
         tiny.train(url, uninterrupted, "resume=none")
 
 
@@ -114,4 +114,4 @@ def test_what_a_checkpoint_depends_on_cannot_change(tiny, url, uninterrupted, ov
 def test_other_changes_are_told(tiny, url, uninterrupted, tmp_path, capsys):
     checkpoint = uninterrupted / "checkpoints/step-4"
     tiny.train(url, tmp_path / "run", "epochs=4", f"resume={checkpoint}", "optimizer.learning_rate=0.001")
-    assert "resuming with optimizer.learning_rate = 0.001, it was 0.003" in capsys.readouterr().err
+    assert "resuming with optimizer.learning_rate = 0.001 (was 0.003)" in capsys.readouterr().err

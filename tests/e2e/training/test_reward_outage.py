@@ -54,7 +54,7 @@ def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same
         service.start(stack)
         status, output = trainer.finish(120)
     assert status == 0, output
-    assert f"waiting for the reward service at {service.url}: no connection" in output
+    assert f"waiting for the reward service at {service.url}: cannot connect" in output
     assert all(line["reward/missing_fraction"] == 0 for line in metrics(run_dir))
     assert_same_run(run_dir, tmp_path / "undisturbed", 12)
 

@@ -23,19 +23,19 @@ def test_a_second_method_looks_at_some_of_the_same_edits(tiny, url, tmp_path):
 
 
 def test_a_second_method_that_the_service_lacks_is_an_error_at_the_start(tiny, url, tmp_path):
-    with pytest.raises(ConfigError, match=r"monitor\.second_method = 'verifier': the service .* knows score_logit"):
+    with pytest.raises(ConfigError, match=r"monitor\.second_method = 'verifier': the service .* offers score_logit"):
         tiny.train(url, tmp_path, "monitor.second_method=verifier")
 
 
 def test_a_tracker_that_is_not_installed_is_an_error_at_the_start(tiny, url, tmp_path, monkeypatch):
     monkeypatch.setattr("edit_r1.trainer.run.preflight.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="trackers: wandb is not installed; it comes with the extra `trackers`"):
+    with pytest.raises(ConfigError, match="trackers: wandb is not installed; install the extra `trackers`"):
         tiny.train(url, tmp_path, "trackers=[wandb]")
 
 
 def test_an_alarm_is_told_once_and_shown_in_the_report(tiny, url, tmp_path, capsys):
     tiny.train(url, tmp_path, *SETTINGS, "monitor.min_group_std=1.0")
-    assert capsys.readouterr().err.count("ALARM group_std: The rewards within a group hardly differ") == 1
+    assert capsys.readouterr().err.count("ALARM group_std: Rewards within a group hardly differ") == 1
     assert [line["alarm/group_std"] for line in metrics(tmp_path)] == [1, 1]
     html = (tmp_path / "report.html").read_text()
     assert "<td>group std</td><td>1-2</td>" in html

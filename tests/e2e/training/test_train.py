@@ -108,7 +108,7 @@ def test_without_held_out_tasks_the_summary_says_null(tiny, tmp_path):
 def test_when_too_many_scores_are_missing_the_run_ends_with_a_reason(tiny, tmp_path):
     with (
         serving(ColorJudge(failing=frozenset({0, 1, 3}))) as url,
-        pytest.raises(RewardServiceUnavailable, match=r"75% of 12 candidates got no score, more than .* 0.5; the fir"),
+        pytest.raises(RewardServiceUnavailable, match=r"75% of 12 candidates got no score, more than .* 0.5; first f"),
     ):
         tiny.train(url, tmp_path / "run", "data.held_out=null")
 

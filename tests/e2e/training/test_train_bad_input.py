@@ -30,9 +30,9 @@ def test_a_missing_image(tiny, url, tmp_path):
 
 
 def test_a_service_nobody_listens_at(tiny, tmp_path, capsys):
-    with pytest.raises(RewardServiceUnavailable, match=r"127\.0\.0\.1:9 not ready after 0\.2 s: no connection"):
+    with pytest.raises(RewardServiceUnavailable, match=r"127\.0\.0\.1:9 not ready after 0\.2 s: cannot connect"):
         tiny.train("http://127.0.0.1:9", tmp_path / "run", NO_MODEL, "reward.wait_seconds=0.2")
-    assert "waiting for the reward service at http://127.0.0.1:9: no connection" in capsys.readouterr().err
+    assert "waiting for the reward service at http://127.0.0.1:9: cannot connect" in capsys.readouterr().err
 
 
 def test_a_service_that_is_not_ready(tiny, tmp_path, capsys):
@@ -42,12 +42,12 @@ def test_a_service_that_is_not_ready(tiny, tmp_path, capsys):
 
 
 def test_a_method_the_service_does_not_know(tiny, url, tmp_path):
-    with pytest.raises(ConfigError, match=r"reward\.method = 'coin_toss': the service at .* knows score_logit"):
+    with pytest.raises(ConfigError, match=r"reward\.method = 'coin_toss': the service at .* offers score_logit"):
         tiny.train(url, tmp_path / "run", NO_MODEL, "reward.method=coin_toss")
 
 
 def test_more_candidates_than_the_service_takes(tiny, url, tmp_path):
-    with pytest.raises(ConfigError, match=r"group_size = 65: .* takes at most 64 candidates"):
+    with pytest.raises(ConfigError, match=r"group_size = 65: .* accepts at most 64 candidates per group"):
         tiny.train(url, tmp_path / "run", NO_MODEL, "group_size=65")
 
 

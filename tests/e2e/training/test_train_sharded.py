@@ -55,8 +55,8 @@ def test_a_sharded_run_goes_on_on_one_process_and_says_so(runs, tiny, tmp_path, 
     start = f"resume={two / 'checkpoints/step-1'}"
     tiny.train(url, tmp_path / "run", *overrides, start)
     told = capsys.readouterr().err
-    assert "resuming with 1 processes, it was 2" in told
-    assert "resuming with model.sharding = 'none', it was 'fsdp'" in told
+    assert "resuming with 1 processes (was 2)" in told
+    assert "resuming with model.sharding = 'none' (was 'fsdp')" in told
     assert_close(weights(tmp_path / "run", 2, f"policy/{file}"), weights(two, 2, f"policy/{file}"))
 
 

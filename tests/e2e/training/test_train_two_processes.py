@@ -66,7 +66,7 @@ def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):
             check=False,
         )
     assert ended.returncode == 0, ended.stdout
-    assert "1 process on cpu; WARNING: accelerate launch was asked for more" in ended.stdout
+    assert "1 process on cpu; WARNING: accelerate launch started one process, not several" in ended.stdout
 
 
 def test_only_one_of_two_processes_talks(runs):

@@ -32,7 +32,7 @@ def align(*arguments):
 
 def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, data, tmp_path):
     arguments = (data, "--url", judge_url, "--methods", "score_logit,score_sampling_cot", "--out", tmp_path)
-    assert "pairs ordered as people do" in align(*arguments)
+    assert "pairwise agreement with humans" in align(*arguments)
     found = json.loads((tmp_path / "alignment.json").read_text())
     logit, sampled = found["methods"]["score_logit"], found["methods"]["score_sampling_cot"]
     assert logit["pairs"]["all"]["strict"]["estimate"] > 0.8
@@ -74,8 +74,8 @@ def test_a_task_is_judged_by_its_text_however_it_is_spelled(judge_url, tmp_path)
 def test_wrong_input_is_told_before_anything_is_asked(judge_url, data, tmp_path):
     for arguments, message in (
         ((tmp_path / "none.jsonl",), "none.jsonl does not exist"),
-        ((data, "--format", "excel"), "--format excel: one of jsonl, editscore-bench"),
-        ((data, "--methods", "logit"), "--methods logit: the service knows score_logit"),
+        ((data, "--format", "excel"), "--format excel: must be one of jsonl, editscore-bench"),
+        ((data, "--methods", "logit"), "--methods logit: the service offers score_logit"),
     ):
         with pytest.raises(Exception, match=message):
             align(*arguments, "--url", judge_url, "--out", tmp_path)

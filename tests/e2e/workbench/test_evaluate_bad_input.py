@@ -14,7 +14,7 @@ def test_a_wrong_key_is_told_at_once(tmp_path):
     judge = OpenAIJudge(key="secret")
     with serving.serving(judge.app) as url:
         command = ("--judge-url", f"{url}/v1", "--judge-model", "red-judge", "--judge-key-variable", "THE_KEY")
-        with pytest.raises(ConfigError, match="refuses the key: 401: wrong key"):
+        with pytest.raises(ConfigError, match="rejects the key: 401: wrong key"):
             evaluate("imgedit", bench, "--pictures", pictures, "--out", tmp_path / "out", *command, THE_KEY="guess")
     assert judge.texts == []
 
@@ -22,23 +22,23 @@ def test_a_wrong_key_is_told_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (("imgedit", "{empty}", "--model", "{editor}"), (DataError, "holds no ImgEdit-Bench")),
-        (("gedit", "{empty}", "--model", "{editor}"), (DataError, "holds no GEdit-Bench")),
+        (("imgedit", "{empty}", "--model", "{editor}"), (DataError, "does not contain ImgEdit-Bench")),
+        (("gedit", "{empty}", "--model", "{editor}"), (DataError, "does not contain GEdit-Bench")),
         (("gedit", "{gedit}", "--model", "{editor}", "--language", "zh"), (ConfigError, "one of en, cn, all")),
         (("imgedit", "{bench}"), (ConfigError, "give either --model")),
-        (("imgedit", "{bench}", "--model", "{empty}"), (ConfigError, "neither a run")),
+        (("imgedit", "{bench}", "--model", "{empty}"), (ConfigError, "is not a run directory")),
         (
             ("imgedit", "{bench}", "--model", "{editor}", "--adapter", "{empty}"),
             (CheckpointError, "no trained weights"),
         ),
         (("imgedit", "{bench}", "model.widht=8", "--model", "{editor}"), (ConfigError, "did you mean 'width'")),
         (("imgedit", "{bench}", "--pictures", "{empty}"), (ConfigError, "--pictures needs a judge")),
-        (("imgedit", "{bench}", "--model", "{editor}", "--judge-url", "x"), (ConfigError, "go together")),
+        (("imgedit", "{bench}", "--model", "{editor}", "--judge-url", "x"), (ConfigError, "must be given together")),
         (("imgedit", "{bench}", "--model", "{editor}", "@gone"), (ConfigError, "no chat endpoint at http://127.0.0.1")),
         (("imgedit", "{bench}", "--model", "{editor}", "@other"), (ConfigError, "serves red-judge, not 'gpt'")),
-        (("imgedit", "{bench}", "--model", "{editor}", "@key"), (ConfigError, "no such environment variable")),
-        (("imgedit", "{bench}", "--pictures", "{empty}", "@judge"), (DataError, "holds no picture of this benchmark")),
-        (("compare", "{empty}", "{empty}"), (DataError, "holds no results")),
+        (("imgedit", "{bench}", "--model", "{editor}", "@key"), (ConfigError, "the environment variable is not set")),
+        (("imgedit", "{bench}", "--pictures", "{empty}", "@judge"), (DataError, "has no images of this benchmark")),
+        (("compare", "{empty}", "{empty}"), (DataError, "contains no results")),
     ],
 )
 def test_bad_input_is_named_before_a_model_is_loaded(tiny, tmp_path, asked, options, fault):
@@ -74,10 +74,10 @@ def test_a_missing_source_and_a_wrong_layout_are_named(tmp_path):
     bench = make_imgedit(tmp_path / "bench")
     (bench / "singleturn/animal/000000003.png").unlink()
     command = ("imgedit", bench, "--model", "x", "--out", tmp_path / "out")
-    with pytest.raises(DataError, match=r"1 source pictures .* do not exist:\n  .*singleturn/animal/000000003.png"):
+    with pytest.raises(DataError, match=r"1 source images .* do not exist:\n  .*singleturn/animal/000000003.png"):
         evaluate(*command)
     (bench / "basic_edit.json").write_text('{"0": {"id": "a.png", "prompt": "x", "edit_type": "hybrid"}}')
-    with pytest.raises(DataError, match=r"not ImgEdit's list of edits: 0.edit_type: Input should be 'add'"):
+    with pytest.raises(DataError, match=r"is not an ImgEdit list: 0.edit_type: Input should be 'add'"):
         evaluate(*command)
     bench = make_gedit(tmp_path / "gedit")
     lines = (bench / "gedit.jsonl").read_text().splitlines()

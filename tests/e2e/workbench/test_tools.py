@@ -84,7 +84,7 @@ def test_the_best_of_several_is_the_one_the_judge_likes(run_dir, source, tmp_pat
         best = edit(run_dir, source, tmp_path / "best.png", "--best-of", 3, "--url", url)
         command = f"edit {run_dir} --image {source} --out {tmp_path}/b.png --best-of 3 --url {url}".split()
         told = call(*command, "--instruction", INSTRUCTION)
-        with pytest.raises(ConfigError, match="--method nonsense: the service knows score_logit"):
+        with pytest.raises(ConfigError, match="--method nonsense: the service offers score_logit"):
             edit(run_dir, source, tmp_path / "x.png", "--best-of", 2, "--url", url, "--method", "nonsense")
     scored = [redness(alone[i].astype(float)) for i in (0, 2)]  # the second gets no score, and is not chosen
     assert np.array_equal(best, alone[(0, 2)[int(np.argmax(scored))]])
@@ -134,14 +134,14 @@ def test_a_number_that_means_nothing_is_refused(arguments):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        (("report", "{empty}"), CheckpointError, "holds no run"),
-        (("export", "{empty}", "--out", "{empty}/x"), CheckpointError, "no whole checkpoint"),
+        (("report", "{empty}"), CheckpointError, "contains no run"),
+        (("export", "{empty}", "--out", "{empty}/x"), CheckpointError, "no complete checkpoint"),
         (("export", "{run}", "--out", "{empty}/x", "--step", "9"), CheckpointError, "step-9: manifest.json is missing"),
-        (("export", "{run}", "--out", "{empty}/x", "--weights", "best"), ConfigError, "one of ema, policy, old"),
+        (("export", "{run}", "--out", "{empty}/x", "--weights", "best"), ConfigError, "be one of ema, policy, old"),
         (
             ("edit", "{run}", "--image", "{empty}/no.png", "--instruction", "x", "--out", "{empty}/x.png"),
             DataError,
-            "picture .*no.png: ",
+            "image .*no.png: ",
         ),
     ],
 )

@@ -75,5 +75,5 @@ print("afterwards")
 
 def test_a_table_refuses_a_row_that_does_not_fit_its_headings():
     assert table(("a", "b"), [(1, "x")]) == "| a | b |\n| --- | --- |\n| 1 | x |"
-    with pytest.raises(ValueError, match="1 cells under 2 headings"):
+    with pytest.raises(ValueError, match="1 cells for 2 headings"):
         table(("a", "b"), [(1,)])

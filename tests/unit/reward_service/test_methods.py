@@ -95,7 +95,7 @@ def test_the_default_composite_gates_keeping_by_following():
 
 def test_a_composite_without_a_component_has_no_score():
     only_follow = Edit(EDIT.brief, EDIT.candidate, PRINCIPLES[:1])
-    with pytest.raises(UnparsableAnswerError, match=r"verifier\.keep has no score here"):
+    with pytest.raises(UnparsableAnswerError, match=r"verifier\.keep has no score for this edit"):
         METHODS["composite"].read(only_follow, leans(0.8))
 
 

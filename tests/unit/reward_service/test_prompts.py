@@ -91,8 +91,8 @@ def test_a_users_base_prompt_replaces_the_built_in_one(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("scores.txt", "x", r"scores\.txt replaces none of .*score"),
-        ("score.txt", "{instruction} {task}", r"score\.txt holds \{task\}"),
+        ("scores.txt", "x", r"scores\.txt is not one of .*score"),
+        ("score.txt", "{instruction} {task}", r"score\.txt has an unknown placeholder \{task\}"),
     ],
 )
 def test_a_wrong_base_prompt_is_refused(tmp_path, name, text, message):

@@ -24,7 +24,7 @@ def test_blank_lines_count_and_are_not_read(tmp_path):
     ("line", "message"),
     [
         (b"{", "not JSON"),
-        (b'"a"', "an object is expected, found a str"),
+        (b'"a"', "expected an object, found a str"),
         (b'{"text": "\xe9"}', "not UTF-8"),
         (b'{"text": 1}', "text: Input should be a valid string"),
     ],

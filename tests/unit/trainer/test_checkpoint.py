@@ -102,7 +102,7 @@ def damage_manifest(path):
     ("harm", "message"),
     [
         (damage_truncate, "optimizer.safetensors has"),
-        (damage_flip, "does not have the contents"),
+        (damage_flip, "does not match its SHA-256 in manifest.json"),
         (damage_delete, "state.json is missing"),
         (damage_manifest, "manifest.json is missing or unreadable"),
     ],
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_policy_is_refused(editor, tmp_path):
     path = save(tmp_path, policy, optimizer)
     family = FluxKontext.load(str(editor), OPTIONS)
     other = LoraPolicy(family.transformer, rank=2, alpha=4, targets=family.lora_targets, seed=0)
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="does not match"):
         checkpoint.restore(path, other, torch.optim.AdamW(other.parameters()), rank=0)
 
 

@@ -91,7 +91,7 @@ def test_states_travel_between_policies(parts, editor):
 
 
 def test_a_state_of_another_rank_is_refused(parts, editor):
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="does not match"):
         parts.policy.load_state("default", Parts(editor, rank=2).policy.state("default"))
 
 

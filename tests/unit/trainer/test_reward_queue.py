@@ -54,7 +54,7 @@ def test_a_service_that_stays_away_is_an_error_after_the_deadline():
     told: list[str] = []
     with RewardQueue(url, method="score_logit", deadline_seconds=2.5, tell=told.append) as queue:
         tickets = [queue.submit(TASK, SOURCE, edits("red", "blue"), seed=0) for _ in range(3)]
-        with pytest.raises(RewardServiceUnavailable, match=r"3 of 3 groups have no rewards yet; no connection"):
+        with pytest.raises(RewardServiceUnavailable, match=r"3 of 3 groups have no rewards yet; cannot connect"):
             queue.collect(tickets)
     assert url in told[0]
     assert "of 2.5 s" in told[0]

@@ -60,8 +60,8 @@ def test_a_list_is_described_in_a_line(folder):
         {"prompt": "make it red", "image": "images/a.png", "task": "adjust"},
     ]
     assert describe_tasks(read_task_list(write(folder, *lines))) == (
-        "3 tasks (adjust 2, add 1), 2 images of 40x20 to 90x60, sources a task: 1 to 2, words an instruction: 3 to 5, "
-        "repeated lines: 1, requirements of their own: 1"
+        "3 tasks (adjust 2, add 1), 2 images of 40x20 to 90x60, sources per task: 1 to 2, "
+        "words per instruction: 3 to 5, repeated lines: 1, with own requirement: 1"
     )
 
 
@@ -89,8 +89,8 @@ def test_ids_follow_the_task_not_its_line(folder):
         ("[1]", "line 2: .*object"),
         ({"image": "images/a.png"}, "line 2: prompt: Field required"),
         ({"prompt": "  ", "image": "images/a.png"}, "line 2: prompt: .*at least 1 character"),
-        ({"prompt": "x"}, "line 2: give either image or images"),
-        ({"prompt": "x", "image": "images/a.png", "images": ["images/b.png"]}, "line 2: give either image or images"),
+        ({"prompt": "x"}, "line 2: give one of image and images"),
+        ({"prompt": "x", "image": "images/a.png", "images": ["images/b.png"]}, "line 2: give one of image and images"),
         ({"prompt": "x", "images": "images/a.png"}, "line 2: images: .*valid (array|list|tuple)"),
         ({"prompt": "x", "image": []}, "line 2: image"),
         ({"prompt": "x", "image": "images/gone.png"}, "line 2: image file .*images/gone.png does not exist"),
@@ -113,7 +113,7 @@ def test_all_faults_are_told_at_once_but_not_thousands(folder):
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_list_is_an_error(folder, content):
-    with pytest.raises(DataError, match="holds no task"):
+    with pytest.raises(DataError, match=r"task list .* is empty"):
         read_task_list(write(folder, content))
 
 

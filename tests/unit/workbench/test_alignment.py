@@ -159,7 +159,7 @@ def test_the_published_parquet_is_read(tmp_path):
     assert [item.pairs[0].human for item in items] == [1, -1, 0]
     assert [item.edits for item in items] == [(PICTURES[1], PICTURES[2 + i]) for i in range(3)]
     assert len({item.id for item in items}) == 1  # one source and instruction
-    with pytest.raises(DataError, match=r"2pair.parquet, row 1: no field 'output_images'.*it has id, dataset"):
+    with pytest.raises(DataError, match=r"2pair.parquet, row 1: field 'output_images' is missing.*It has id, dataset"):
         list(read_preferences(tmp_path, "editscore-bench"))
 
 
@@ -227,7 +227,7 @@ def test_json_forms_name_files_beside_them(tmp_path):
         (
             '{"id": "1", "source": "0.png", "instruction": "p", "edits": ["0.png"], '
             '"pairs": [{"first": 0, "second": 1, "votes": "tie"}]}',
-            "edit 1 of 1",
+            "edit 1 does not exist; edits: 1",
         ),
         ('{"id": "1", "source": "gone.png", "instruction": "p", "edits": ["0.png"]}', "gone.png: No such file"),
     ],
@@ -242,11 +242,11 @@ def test_wrong_lines_are_named(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rows.json", "[[1]]", "rows.json, row 1: an object is expected, found a list"),
-        ("rows.json", "3", "rows.json: a list of rows is expected, found a int"),
+        ("rows.json", "[[1]]", "rows.json, row 1: expected an object, got a list"),
+        ("rows.json", "3", "rows.json: expected a list of rows, got a int"),
         ("rows.json", "{", "rows.json: Expecting property name"),
-        ("rows.jsonl", "\n3", "rows.jsonl:2: an object is expected, found a int"),
-        ("rows.json", '[{"instruct_prompt": ["p"]}]', r"row 1: instruct_prompt: a str is expected, found \['p'\]"),
+        ("rows.jsonl", "\n3", "rows.jsonl:2: expected an object, found a int"),
+        ("rows.json", '[{"instruct_prompt": ["p"]}]', r"row 1: instruct_prompt: expected a str, got \['p'\]"),
         ("rows.parquet", "{}", "rows.parquet: Parquet"),
     ],
 )

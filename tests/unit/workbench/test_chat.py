@@ -51,7 +51,7 @@ def test_declining_is_an_answer_without_text(url):
     [
         ("filter", (EndpointRefused, "answered 400: the content management policy says no"), 1),
         ("crash", (EndpointFailed, "answered 500: out of memory"), 4),
-        ("page", (EndpointFailed, "answered with no chat completion: '<html>welcome"), 4),
+        ("page", (EndpointFailed, "did not return a chat completion: '<html>welcome"), 4),
     ],
 )
 def test_a_refusal_is_final_and_a_breakdown_is_tried_again(judge, url, mood, trouble, num_asked):

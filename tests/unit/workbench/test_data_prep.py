@@ -51,7 +51,7 @@ def test_check_finds_what_is_broken_missing_and_repeated(tmp_path):
     assert "list.jsonl:2: same picture, same prompt as line 1" in result.stderr.replace("\n", "")
     assert Image.open(tmp_path / "sheet.png").width > 3 * 128
     assert CliRunner().invoke(app, ["check", str(tmp_path / "sound.jsonl")]).exit_code == 0
-    with pytest.raises(DataError, match="exists; name another --out, or --restart"):
+    with pytest.raises(DataError, match="exists; choose another --out, or pass --restart"):
         data("check", source, "--out", tmp_path / "sound.jsonl")
 
 
@@ -74,7 +74,7 @@ def test_check_finds_what_is_broken_missing_and_repeated(tmp_path):
         ("text-edit", {"image": "a.png", "words": [{"text": " "}]}, "line 2: words.0.text: .*at least 1 character"),
         ("text-edit", "{broken", "line 2: Invalid JSON"),
         ("mix", {"image": "a.png"}, "line 2: prompt: Field required"),
-        ("check", {"prompt": "x"}, "line 2: give either image or images"),
+        ("check", {"prompt": "x"}, "line 2: give one of image and images"),
     ],
 )
 def test_a_wrong_line_is_named_before_anything_is_written(tmp_path, command, line, message):
@@ -92,13 +92,13 @@ def test_a_wrong_line_is_named_before_anything_is_written(tmp_path, command, lin
 def test_lists_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*gone\.jsonl: No such file"):
         data("mix", tmp_path / "gone.jsonl", "--out", tmp_path / "out.jsonl")
-    with pytest.raises(DataError, match="holds no line"):
+    with pytest.raises(DataError, match=r"empty\.jsonl is empty"):
         data("mix", write(tmp_path / "empty.jsonl", ""), "--out", tmp_path / "out.jsonl")
     (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "\xe9"}\n')
     with pytest.raises(DataError, match="line 1: not UTF-8"):
         data("mix", tmp_path / "latin.jsonl", "--out", tmp_path / "out.jsonl")
     source = write(tmp_path / "in.jsonl", {"prompt": "x", "image": "a.png"})
-    with pytest.raises(DataError, match="is the list to read"):
+    with pytest.raises(DataError, match="is the input list"):
         data("mix", source, "--out", source)
 
 

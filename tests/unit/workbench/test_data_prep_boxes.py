@@ -145,7 +145,7 @@ def test_redbox_takes_nouns_from_a_file_and_one_kind(tmp_path):
         "an owl",
         "the moon",
     }
-    with pytest.raises(ConfigError, match="--kind paint: one of adjust, remove, replace"):
+    with pytest.raises(ConfigError, match="--kind paint: must be one of adjust, remove, replace"):
         data(*arguments, "--kind", "paint")
 
 

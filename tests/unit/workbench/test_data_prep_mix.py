@@ -59,7 +59,7 @@ def test_reference_and_extract_are_capped_as_in_the_paper(tmp_path):
     assert row(table, "dropped: extract above its cap of 600") == 1
     assert Counter(line["task"] for line in read(tmp_path / "out.jsonl")) == {"extract": 600, "remove": 601}
     assert row(data("mix", source, "--out", tmp_path / "all.jsonl", "--cap", "extract=all"), "written") == 1202
-    with pytest.raises(ConfigError, match="--cap 'extract' must read TASK=N or TASK=all"):
+    with pytest.raises(ConfigError, match="--cap 'extract' must be TASK=N or TASK=all"):
         data("mix", source, "--out", tmp_path / "x.jsonl", "--cap", "extract")
 
 

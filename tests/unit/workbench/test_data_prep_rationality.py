@@ -140,7 +140,7 @@ def test_the_question_may_be_another(tmp_path, model, url):
     ask(tasks(tmp_path, 1), url, "--question", tmp_path / "q.txt")
     assert model.bodies[0]["messages"][0]["content"][-1]["text"] == "Is it sound: answer 0 ?"
     (tmp_path / "q.txt").write_text("Is it sound?\n")
-    with pytest.raises(DataError, match=r"q\.txt must hold \{instruction\}"):
+    with pytest.raises(DataError, match=r"q\.txt must contain \{instruction\}"):
         ask(tmp_path / "in.jsonl", url, "--question", tmp_path / "q.txt")
 
 
@@ -158,9 +158,9 @@ def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_pat
     model.refusals, model.status = 1, 400
     with pytest.raises(EndpointRefused, match=r"/v1/chat/completions answered 400: busy"):
         ask(source, url, "--in-flight", 1)
-    with pytest.raises(EndpointUnavailable, match=r"gave no answer in \d\.\d s: .*connection"):
+    with pytest.raises(EndpointUnavailable, match=r"gave no answer in \d\.\d s: .*connect"):
         ask(source, f"http://127.0.0.1:{free_port()}/v1", "--retry", 0.3)
-    with pytest.raises(ConfigError, match=r"url must be the root of an API .*, found 'localhost:8000'"):
+    with pytest.raises(ConfigError, match=r"url must be an API base URL .*, got 'localhost:8000'"):
         ask(source, "localhost:8000")
     assert kept(tmp_path) == []
     ask(source, url)

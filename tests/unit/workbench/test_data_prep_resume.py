@@ -118,7 +118,7 @@ def test_a_finished_job_is_not_done_again(tmp_path):
     assert done == []
     with job.out.open("a") as file:
         file.write("mine\n")
-    with pytest.raises(DataError, match="was finished, and has been written to since; --restart"):
+    with pytest.raises(DataError, match="was modified after it was finished; pass --restart"):
         start(job)
 
 
@@ -133,13 +133,13 @@ def test_changed_options_or_input_are_refused_until_a_restart(words):
     data("text-edit", words, "--out", out, "--seed", 1)
     before = out.read_bytes()
     assert row(data("text-edit", words, "--out", out, "--seed", 1), "read") == 5
-    with pytest.raises(DataError, match=r"out\.jsonl was begun otherwise: with seed=1, now seed=2; .*--restart"):
+    with pytest.raises(DataError, match=r"out\.jsonl was started with seed=1, now seed=2; .*--restart"):
         data("text-edit", words, "--out", out, "--seed", 2)
     other = write(words.with_name("other.jsonl"), words.read_text())
     with pytest.raises(DataError, match=r"from in\.jsonl, now from other\.jsonl"):
         data("text-edit", other, "--out", out, "--seed", 1)
     words.write_text(words.read_text().replace("word4", "wort4"))
-    with pytest.raises(DataError, match=r"input in\.jsonl has changed since"):
+    with pytest.raises(DataError, match=r"was started from another version of in\.jsonl"):
         data("text-edit", words, "--out", out, "--seed", 1)
     boxes = write(words.with_name("boxes.jsonl"), {"image": "a.png", "objects": []})
     with pytest.raises(DataError, match="by the command text-edit, now boxes"):
@@ -156,11 +156,11 @@ def test_changed_options_or_input_are_refused_until_a_restart(words):
 def test_a_file_that_is_not_ours_is_not_touched(words):
     out = words.with_name("out.jsonl")
     out.write_text("precious\n")
-    with pytest.raises(DataError, match="exists, but no progress beside it"):
+    with pytest.raises(DataError, match="exists without a progress file"):
         data("text-edit", words, "--out", out)
     data("text-edit", words, "--out", out, "--restart")
     progress_path(out).write_text("{")
-    with pytest.raises(DataError, match=r"progress\.json cannot be read; --restart begins anew"):
+    with pytest.raises(DataError, match=r"progress\.json is unreadable; pass --restart to start over"):
         data("text-edit", words, "--out", out)
 
 

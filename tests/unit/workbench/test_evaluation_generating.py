@@ -32,7 +32,7 @@ def test_the_first_process_waits_as_long_as_pictures_come(tmp_path):
     maker.start()
     wait_for(paths, lambda _: None, patience_seconds=1.5)  # less than all of them take
     maker.join()
-    with pytest.raises(DataError, match="1 pictures of other processes have not come"):
+    with pytest.raises(DataError, match=r"no new images from other processes for .*, 1 are missing"):
         wait_for([*paths, tmp_path / "never.png"], lambda _: None, patience_seconds=0.1)
 
 
@@ -78,5 +78,5 @@ def test_prompts_without_a_text_or_its_place_are_refused(tmp_path):
         load_prompts("gedit", tmp_path)
     (tmp_path / "sc.txt").write_text("how good?")
     (tmp_path / "pq.txt").write_text("how nice?")
-    with pytest.raises(DataError, match="'sc' has no place <instruction>"):
+    with pytest.raises(DataError, match="'sc' lacks the placeholder <instruction>"):
         load_prompts("gedit", tmp_path)

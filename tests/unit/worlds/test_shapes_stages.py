@@ -36,16 +36,16 @@ def test_a_kept_stage_is_not_made_again(kept):
 
 def test_a_stage_of_another_recipe_is_refused_with_what_differs(kept):
     directory, calls, keep = kept
-    with pytest.raises(CheckpointError, match=r"clean-3 holds a stage of another recipe: .*; delete it") as refused:
+    with pytest.raises(CheckpointError, match=r"clean-3 contains a stage of another recipe: .*; delete it") as refused:
         keep({"seed": 3, "steps": 9, "batch": 64})
-    assert "batch was None, it is 64; rate was 0.002, it is None; steps was 8, it is 9" in str(refused.value)
+    assert "batch was None, now 64; rate was 0.002, now None; steps was 8, now 9" in str(refused.value)
     assert calls == [directory]
 
 
 def test_a_stage_that_was_cut_off_is_no_stage_and_is_made_again(kept):
     directory, calls, keep = kept
     (directory / "stage.json").unlink()
-    with pytest.raises(CheckpointError, match=r"clean-3 holds no finished stage: stage\.json is missing"):
+    with pytest.raises(CheckpointError, match=r"clean-3 contains no finished stage: stage\.json is missing"):
         read_made_by(directory)
     keep(MADE_BY)
     assert calls == [directory, directory]

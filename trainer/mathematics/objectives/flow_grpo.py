@@ -1,13 +1,13 @@
 """Flow-GRPO: a clipped policy gradient on the steps of a stochastic rollout.
 
-Enters: a step's mean and spread under the trained policy, under the policy that made it, and the advantage.
-Leaves: one policy and one KL term a row; the mean over the kept samples of the step is the caller's.
+Takes a step's mean and std under the trained policy, its log-probability under the policy that made it, and the
+advantage; returns one policy and one KL term per row. The caller averages over the kept samples of the step.
 Source: arXiv:2505.05470 Eq. 5, 9-11. Baseline of arXiv:2510.16888 Figure 7.
-Deviation: log-probabilities are means over a latent's dimensions, not sums, as in the published implementation; the
-clip range and the KL weight are made for that.
+Deviation: log-probabilities are means over a latent's dimensions, not sums, as in the published implementation; clip
+range and KL weight are chosen accordingly.
 Legend: B rows, one (sample, step) each.
 """
-# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+# ruff: noqa: N815 - field names include their dimensions, as argument names do
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class GrpoTerms:
     ratio_B: Float[Tensor, " B"]
     """p_theta / p_old of the step taken, detached: for logs."""
     clipped_B: Float[Tensor, " B"]
-    """1 where the clipped branch was the worse one and the gradient is zero, detached."""
+    """1 where the clipped branch was the larger loss and the gradient is zero, detached."""
 
 
 def grpo_loss(

@@ -1,13 +1,13 @@
-"""DiffusionNFT: a policy loss on the forward process, weighted by how good the sample was.
+"""DiffusionNFT: a policy loss on the forward process, weighted by the sample's optimality.
 
-Enters: three velocities at the same x_t (trained policy, old policy, reference), the path, the optimality.
-Leaves: one policy and one KL term a sample; the mean over the kept samples of the step is the caller's.
+Takes three velocities at the same x_t (trained policy, old policy, reference), the path and the optimality; returns one
+policy and one KL term per row. The caller averages over the kept samples of the step.
 Source: arXiv:2510.16888 Eq. 4-6 (after arXiv:2509.16117).
-Deviation: the trained loss (`adaptive`) is Eq. 4 in x0 space with self-normalised weights, as in every published
-implementation; `velocity` is Eq. 4 to the letter.
+Deviation: the default loss (`adaptive`) is Eq. 4 in x0 space with self-normalised weights, as in every published
+implementation; `velocity` is Eq. 4 exactly as written.
 Legend: B rows, one (sample, timestep) each.
 """
-# ruff: noqa: N815 - fields carry their dimensions, as arguments do
+# ruff: noqa: N815 - field names include their dimensions, as argument names do
 
 from dataclasses import dataclass
 from typing import Literal
@@ -35,7 +35,7 @@ class NftTerms:
     """The negative branch L-, detached: for logs."""
 
 
-def nft_loss(  # noqa: PLR0917 - the formula's own arguments
+def nft_loss(  # noqa: PLR0917 - the formula's arguments
     v_theta: Float[Tensor, " B *latent"],
     v_old: Float[Tensor, " B *latent"],
     v_ref: Float[Tensor, " B *latent"] | None,

@@ -1,4 +1,4 @@
-"""Held-out edits with what the oracle says of them, and the scores that a judge gives them in the service's scorer."""
+"""Held-out edits with their oracle scores, and a judge's scores of them from the service's scorer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Agreement = dict[str, float]
 
 @dataclass(frozen=True)
 class EditSet:
-    """Groups of held-out edits with their oracle."""
+    """Groups of held-out edits with their oracle scores."""
 
     name: str
     tasks: tuple[ShapesTask, ...]
@@ -44,7 +44,7 @@ class EditSet:
 
 
 def corruption_set(num_tasks: int, group_size: int, seed: int = 7) -> EditSet:
-    """Right and wrong edits, most of them damaged in ways of UNSEEN."""
+    """Right and wrong edits, most of them with UNSEEN kinds of damage."""
     rng = np.random.default_rng(seed)
     tasks = tuple(sample_task(rng, "held_out") for _ in range(num_tasks))
     drawn = [[draw_edit(rng, task, UNSEEN, 0.4, 0.6) for _ in range(group_size)] for task in tasks]
@@ -61,7 +61,7 @@ def editor_set(editor: Path, num_tasks: int, group_size: int, seed: int = 8) -> 
 
 
 def untouched_set(num_tasks: int, seed: int = 9) -> EditSet:
-    """Sources returned as they are: what a judge must not reward."""
+    """Unedited sources, which a judge must not reward."""
     rng = np.random.default_rng(seed)
     tasks = tuple(sample_task(rng, "held_out") for _ in range(num_tasks))
     edits = np.array([[render(task.source)] for task in tasks])
@@ -69,9 +69,9 @@ def untouched_set(num_tasks: int, seed: int = 9) -> EditSet:
 
 
 def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scorer:
-    """The service's scorer as it serves this judge, with the transformers engine in float32.
+    """The service's scorer for this judge, with the transformers engine in float32.
 
-    adapters: by method, instead of the judge's own.
+    adapters: adapter directories by method, instead of the judge's own.
     """
     settings = Settings(model=str(judge), engine="transformers", dtype="float32")
     options = ScorerOptions(
@@ -86,7 +86,7 @@ def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scor
 
 
 async def score_set(scorer: Scorer, edit_set: EditSet, method: str) -> Scores:
-    """Scores [N, K] by one method; NaN where there is none."""
+    """Scores [N, K] from one method; NaN where there is none."""
     rows = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         pairs = list(zip(edit_set.tasks, edit_set.edits, strict=True))

@@ -1,8 +1,8 @@
 """How well each scoring method agrees with the oracle: `python -m edit_r1.worlds.shapes.studies.judge_table`.
 
-Scores held-out edits through the reward service's own scorer, in process, with damage of kinds that no judge was
-trained on and with samples of the committed editor, which this judge has not seen. Prints the tables of BENCHMARKS.md
-and writes `runs/judge_table.json`.
+Scores held-out edits in process with the reward service's own scorer: edits with kinds of damage that no judge was
+trained on, and samples of the committed editor, which this judge has not seen. Prints the tables of BENCHMARKS.md and
+writes `runs/judge_table.json`.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from edit_r1.worlds.shapes.world.tasks import TASKS
 
 HERE = Path(__file__).resolve().parents[1]
 ALONE = [name for name in METHODS if name != COMPOSITE]
-"""Methods that need no others."""
+"""All methods except the composite one."""
 
 
 class Result(TypedDict):
-    """What the command writes."""
+    """The result the command writes."""
 
     methods: dict[str, dict[str, Agreement]]
     """Method -> edit set -> figures."""
     tasks: dict[str, dict[str, Agreement]]
     """Edit set -> task -> figures of `score_logit`."""
     untouched: dict[str, float]
-    """Task -> mean `score_logit` of sources returned as they are."""
+    """Task -> mean `score_logit` of unedited sources."""
 
 
 def per_task(edit_set: EditSet, scores: Scores) -> dict[str, Agreement]:
-    """Agreement of one method, task by task."""
+    """Agreement of one method, by task."""
     rows = {name: [i for i, task in enumerate(edit_set.tasks) if task.task == name] for name in TASKS}
     return {name: agreement(scores[chosen], edit_set.oracle[chosen]) for name, chosen in rows.items() if chosen}
 
 
 async def measure(judge: Path, sets: Sequence[EditSet], methods: Sequence[str]) -> Result:
-    """`score_logit`, task by task as well, and the other methods on every set."""
+    """Results of `score_logit`, also by task, and of the other methods on every set."""
     scorer = make_scorer(judge)
     result = Result(methods={}, tasks={}, untouched={})
     for method in dict.fromkeys((DEFAULT_METHOD, *methods)):

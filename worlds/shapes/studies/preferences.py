@@ -1,9 +1,9 @@
-"""Preference data of the shapes world, with the oracle as the human, and every method beside it: `make align`.
+"""Compares every method with preference data of the shapes world, where the oracle is the annotator: `make align`.
 
     python -m edit_r1.worlds.shapes.studies.preferences [--tasks 60] [--out runs/align]
 
-Held-out edits of two kinds, damaged drawings and samples of the committed editor, go to OUT/data in the format of
-`edit-r1 align`; then the tiny judge is started and `edit-r1 align` compares its methods.
+Writes held-out edits of two kinds, damaged drawings and samples of the committed editor, to OUT/data in the format of
+`edit-r1 align`; then starts the tiny judge and compares its methods with `edit-r1 align`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from edit_r1.worlds.shapes.world.scenes import render, to_image
 
 LIST_NAME = "preferences.jsonl"
 TIE_MARGIN = 0.1
-"""A difference of the oracle that a person would not see."""
+"""Difference in oracle score that an annotator would not notice."""
 BAD_BELOW = 0.4
 
 
 def write(sets: Sequence[EditSet], out: Path) -> Path:
-    """Write pictures and list; returns the list's path."""
+    """Write images and list; returns the path of the list."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     path = out / LIST_NAME
     write_rows(path, (line for number, one in enumerate(sets) for line in _lines(one, number, out)))
@@ -72,7 +72,7 @@ def _label(oracle: float) -> QualityLabel:
 def main() -> int:
     """Write, serve, compare; returns the exit status of `edit-r1 align`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=60, help="of each kind of edits, four edits a task")
+    parser.add_argument("--tasks", type=int, default=60, help="number of tasks per kind of edits, with four edits each")
     parser.add_argument("--out", type=Path, default=Path("runs/align"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""A verifier trained as a user would, on files.
+"""Trains a verifier from files, as a user would.
 
     python -m edit_r1.worlds.shapes.studies.verifier [--out runs/verifier]
 
-Writes traces and pairs from the training side of the world, has `edit-r1 train-judge` learn from both, and measures the
-pairwise accuracy of `verifier` on held-out edits before, after the traces, and after the pairs. The judge is the tiny
-one without the adapter that it brings along for this method. A tenth of the traces' verdicts are wrong, as a teacher's
-are.
+Writes traces and pairs from the training split of the world, runs `edit-r1 train-judge` on both, and measures the
+pairwise accuracy of `verifier` on held-out edits before training, after the traces, and after the pairs. The judge is
+the tiny one without its bundled adapter for this method. A tenth of the traces' verdicts are wrong, as they would be
+from a real teacher.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WRONG_VERDICTS = 0.1
 
 
 def write_traces(examples: Sequence[Example], out: Path, rng: np.random.Generator) -> Path:
-    """Write pictures and a verdict on each of the judge's principles; returns the list's path."""
+    """Write images and verdicts on each of the judge's principles; returns the path of the list."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     principles = written_principles(HERE / "judge")
     path = out / "traces.jsonl"
@@ -72,7 +72,7 @@ def _trace(
 
 
 def damaged_drawings(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:
-    """Groups of edits on the training side, right and wrong ones with damage."""
+    """Groups of edits from the training split, both right and wrong, some damaged."""
     tasks = tuple(sample_task(rng, "train") for _ in range(num_tasks))
     drawn = [[draw_edit(rng, task, SEEN, 0.4, 0.6) for _ in range(group_size)] for task in tasks]
     edits = np.array([[edited for edited, _ in row] for row in drawn])
@@ -80,14 +80,14 @@ def damaged_drawings(num_tasks: int, group_size: int, rng: np.random.Generator) 
 
 
 def editors_candidates(num_tasks: int, group_size: int, rng: np.random.Generator) -> EditSet:
-    """Groups on the training side, sampled by the committed editor."""
+    """Groups of edits from the training split, sampled by the committed editor."""
     tasks = tuple(sample_task(rng, "train") for _ in range(num_tasks))
     edits = sample_edits(load_family(HERE / "editor"), tasks, group_size, seed=22)
     return EditSet("candidates", tasks, edits, oracle_scores(tasks, edits))
 
 
 async def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]:
-    """Pairwise accuracy of `verifier` on each set, answered by an adapter or by the bare judge."""
+    """Pairwise accuracy of `verifier` on each set, with an adapter or with the bare judge."""
     scorer = make_scorer(HERE / "judge", {} if adapter is None else {METHOD: adapter})
     return [agreement(await score_set(scorer, one, METHOD), one.oracle)["pairwise_accuracy"] for one in sets]
 
@@ -97,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/verifier"))
     parser.add_argument("--traces", type=int, default=1500)
-    parser.add_argument("--pairs", type=int, default=400, help="groups of four edits, half of each kind")
+    parser.add_argument("--pairs", type=int, default=400, help="number of groups of four edits, half of each kind")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--preference-steps", type=int, default=300)
     arguments = parser.parse_args()

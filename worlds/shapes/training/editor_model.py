@@ -1,7 +1,7 @@
-"""The tiny editor: a real FluxKontextPipeline of 2 M parameters, how it is built and how edits are drawn from it.
+"""The tiny editor: builds and samples a real FluxKontextPipeline with 2 M parameters.
 
-It is handled through the trainer's own model family and solvers, so that what is measured here is what training does.
-Legend: N tasks, K samples a task, B rows, S latent tokens.
+Uses the trainer's own model family and solvers, so that measurements here match training.
+Legend: N tasks, K samples per task, B rows, S latent tokens.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def build_vae() -> AutoencoderKL:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of transformer and text encoders; the defaults are the editor's."""
+    """Sizes of transformer and text encoders; the defaults are the editor's."""
 
     pooled: int = 64
     """Width of the CLIP text encoder."""
@@ -87,7 +87,7 @@ class Sizes:
     double_blocks: int = 2
     single_blocks: int = 4
     heads: int = 3
-    """Of the transformer, 32 channels each."""
+    """Attention heads of the transformer, 32 channels each."""
 
 
 def build_pipeline(
@@ -151,13 +151,13 @@ def build_pipeline(
 
 
 def instruction_words() -> set[str]:
-    """What the world's instructions are made of."""
+    """The vocabulary of the world's instructions."""
     places = [word for name in CELL_NAMES for word in name.split()]
     return {*_FIXED_WORDS, *places, *COLORS, *BACKGROUNDS, *SHAPES}
 
 
 def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """One token a word; other words are unknown."""
+    """One token per word; all other words are unknown."""
     vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", "<s>", *sorted(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - no password
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -183,7 +183,7 @@ def load_family(directory: Path) -> FluxKontext:
 
 
 def encode_pixels(family: FluxKontext, pictures: Sequence[Pixels], batch_size: int = 250) -> Tensor:
-    """Packed latents of pictures, [B, S, C]."""
+    """Packed latents of images, [B, S, C]."""
     parts = []
     for start in range(0, len(pictures), batch_size):
         images = [[to_image(picture)] for picture in pictures[start : start + batch_size]]
@@ -192,7 +192,7 @@ def encode_pixels(family: FluxKontext, pictures: Sequence[Pixels], batch_size: i
 
 
 def decode_pixels(family: FluxKontext, latents: Tensor, batch_size: int = 250) -> npt.NDArray[np.uint8]:
-    """Pictures of packed latents, uint8 [B, 32, 32, 3]."""
+    """Images decoded from packed latents, uint8 [B, 32, 32, 3]."""
     return np.stack(
         [to_pixels(image) for part in torch.split(latents, batch_size) for image in family.decode(part, (SIZE, SIZE))]
     )
@@ -202,7 +202,7 @@ def decode_pixels(family: FluxKontext, latents: Tensor, batch_size: int = 250) -
 def sample_edits(
     family: FluxKontext, tasks: Sequence[ShapesTask], num_per_task: int, *, steps: int = 6, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Edits as the rollout makes them (DPM-Solver++), uint8 [N, K, 32, 32, 3]; noise depends on seed, task, sample."""
+    """Edits sampled like in a rollout (DPM-Solver++), uint8 [N, K, 32, 32, 3]; noise depends on seed, task, sample."""
     size, edits = (SIZE, SIZE), []
     sigmas = family.sigmas(steps, size)
     for start in range(0, len(tasks), max(1, 192 // num_per_task)):
@@ -220,13 +220,13 @@ def _solve(family: FluxKontext, noise: Tensor, sigmas: Tensor, conditioning: Con
 
 
 def oracle_scores(tasks: Sequence[ShapesTask], edits: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The oracle of edits [N, K, 32, 32, 3], float64 [N, K]."""
+    """Oracle scores of edits [N, K, 32, 32, 3], float64 [N, K]."""
     rendered = [(render(task.source), render(task.target)) for task in tasks]
     return np.array([[score_pixels(s, t, edit) for edit in row] for (s, t), row in zip(rendered, edits, strict=True)])
 
 
 def summarise(tasks: Sequence[ShapesTask], oracle: npt.NDArray[np.float64]) -> dict[str, float]:
-    """What the oracle says of an editor: success overall and per task, and how mixed its groups are.
+    """Summary of an editor's oracle scores: success overall and per task, and how mixed its groups are.
 
     oracle: [N, K].
     """

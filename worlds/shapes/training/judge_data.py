@@ -1,6 +1,6 @@
-"""What the judge learns from: edits of every quality with their oracle, and the labels of each step of the judgement.
+"""Training data of the judge: edits of every quality with oracle scores, and labels for each step of the judgement.
 
-Two families of damage are kept apart: SEEN kinds are trained on, UNSEEN kinds only measure (`corrupt`).
+There are two families of damage: SEEN kinds are for training, UNSEEN kinds for evaluation only.
 Legend: N examples, 4 cells, 8 visual tokens (4 of the original, 4 of the edit).
 """
 
@@ -27,7 +27,7 @@ Corruption = Callable[[Rng, Pixels, Pixels, Pixels], Pixels]
 
 @dataclass(frozen=True)
 class Example:
-    """One edit with the oracle's opinion."""
+    """One edit with its oracle score."""
 
     task: ShapesTask
     edited: Pixels
@@ -36,16 +36,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes of every step of the judgement, int64; see `label`."""
+    """Class labels for every step of the judgement, int64; see `label`."""
 
     cells: Tensor
     """[N, 8, 3] shape, colour, background of each visual token's cell."""
     wish: Tensor
     """[N, 4] cell named by the instruction (4: background), and shape, colour, background wanted there."""
     seen: Tensor
-    """[N, 3] shape, colour, background of the edit at the named cell."""
+    """[N, 3] shape, colour, background in the edit at the named cell."""
     right: Tensor
-    """[N, 5] is each of the 4 cells, and the background, as the target has it."""
+    """[N, 5] whether each of the 4 cells, and the background, matches the target."""
 
 
 WISH_SIZES = (5, len(SHAPES) + 1, len(COLORS) + 1, len(BACKGROUNDS))
@@ -56,7 +56,7 @@ RIGHT_SIZES = (2,) * 5
 def draw(
     rng: Rng, split: Split, kinds: Sequence[Corruption], right_share: float = 0.4, damaged: float = 0.5
 ) -> Example:
-    """A random task with a right or wrong edit, damaged now and then."""
+    """A random task with a right or wrong edit, sometimes damaged."""
     task = sample_task(rng, split)
     return Example(task, *draw_edit(rng, task, kinds, right_share, damaged))
 
@@ -64,7 +64,7 @@ def draw(
 def draw_edit(
     rng: Rng, task: ShapesTask, kinds: Sequence[Corruption], right_share: float, damaged: float
 ) -> tuple[Pixels, float]:
-    """One edit of a task and its oracle."""
+    """One edit of a task and its oracle score."""
     source, target = render(task.source), render(task.target)
     edited = target if rng.random() < right_share else render(wrong_edit(rng, task))
     if rng.random() < damaged:
@@ -73,7 +73,7 @@ def draw_edit(
 
 
 def label(examples: Sequence[Example]) -> tuple[Labels, list[str]]:
-    """Labels and reasoning of examples; what an edit shows is read off its pixels."""
+    """Labels and reasoning of examples; the content of an edit is recovered from its pixels."""
     cells, wish, seen, right, words = [], [], [], [], []
     for example in examples:
         task, shown = example.task, read_scene(example.edited)
@@ -87,7 +87,7 @@ def label(examples: Sequence[Example]) -> tuple[Labels, list[str]]:
 
 
 def blend(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:
-    """A half-made edit: part of the way back to the source, or towards the target."""
+    """A partial edit: blended back towards the source, or towards the target."""
     other = source if rng.random() < 0.7 else target
     share = rng.uniform(0, 0.9)
     return _pixels((1 - share) * edited.astype(np.float32) + share * other)
@@ -99,7 +99,7 @@ def noise(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  
 
 
 def blur(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  # noqa: ARG001
-    """Down to half the size and up again, mixed in."""
+    """Downsampled to half the size and back up, blended in."""
     half = Image.fromarray(edited).resize((SIZE // 2, SIZE // 2), Image.Resampling.BOX)
     soft = np.asarray(half.resize((SIZE, SIZE), Image.Resampling.BILINEAR), np.float32)
     share = rng.uniform(0.3, 1)
@@ -107,7 +107,7 @@ def blur(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  #
 
 
 def tint(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  # noqa: ARG001
-    """One half of the picture, or all of it, drifts towards a random colour: what editors do to backgrounds."""
+    """One half of the image, or all of it, drifts towards a random colour, as editors do to backgrounds."""
     drifted = edited.astype(np.float32)
     window = [(slice(None), slice(None)), (slice(SIZE // 2), slice(None)), (slice(None), slice(SIZE // 2))]
     where = window[int(rng.integers(len(window)))]
@@ -131,7 +131,7 @@ def salt_and_pepper(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) ->
 
 
 def shift(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  # noqa: ARG001
-    """The picture moves by one or two pixels."""
+    """The image shifts by one or two pixels."""
     return np.roll(edited, int(rng.integers(1, 3)) * (1 if rng.random() < 0.5 else -1), axis=int(rng.integers(2)))
 
 
@@ -141,7 +141,7 @@ def gamma(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  
 
 
 def patch(rng: Rng, edited: Pixels, source: Pixels, target: Pixels) -> Pixels:  # noqa: ARG001
-    """A rectangle of one random colour covers part of the picture."""
+    """A rectangle of one random colour covers part of the image."""
     covered = edited.copy()
     (x, y), (width, height) = rng.integers(0, SIZE - 6, 2), rng.integers(3, 10, 2)
     covered[y : y + height, x : x + width] = rng.integers(0, 256, 3)

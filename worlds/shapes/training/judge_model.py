@@ -1,7 +1,7 @@
-"""The tiny judge: a real Qwen2.5-VL checkpoint of 1 M parameters, how it is built, saved and fed.
+"""The tiny judge: builds, saves and prepares inputs for a real Qwen2.5-VL checkpoint with 1 M parameters.
 
-One 2x2 cell of a scene is one visual token (patch 8, merge 2), and each fixed sentence of the service's prompts is one
-added token, so a prompt has about 40 tokens where a large judge reads 200. Digits, Yes and No are single tokens.
+Each cell of a scene's 2x2 grid is one visual token (patch 8, merge 2), and each fixed sentence of the service's prompts
+is one added token, so a prompt has about 40 tokens instead of a large judge's 200. Digits, Yes and No are one token.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NUM_LAYERS = 4
 PATCH, MERGE = 8, 2
 TOKENS_PER_IMAGE = (SIZE // PATCH // MERGE) ** 2
 REQUIREMENTS = "\nRequirements: "
-"""The token at which the whole instruction has been read."""
+"""The first token after the whole instruction."""
 END = "<|im_end|>"
 CONTROL_TOKENS = (
     "<|endoftext|>",
@@ -59,13 +59,13 @@ CHAT_TEMPLATE = (
 
 
 def build_processor() -> Qwen2_5_VLProcessor:
-    """The judge's own: everything becomes 32x32; the prompts' fixed sentences are added tokens."""
+    """The judge's processor: resizes everything to 32x32; the prompts' fixed sentences are added tokens."""
     words = ["Yes", "No", REASONING_START, f'", {SCORE_MARKER}', *fixed_sentences()]
     return make_processor(make_tokenizer(reasoning_corpus(), words, vocab_size=480), longest_side=SIZE)
 
 
 def make_processor(tokenizer: PreTrainedTokenizerFast, *, longest_side: int) -> Qwen2_5_VLProcessor:
-    """Image processor for pictures of 32x32 up to longest_side squared, tokenizer and chat template."""
+    """Image processor for images of 32x32 up to longest_side squared, tokenizer and chat template."""
     pixels = {"shortest_edge": SIZE * SIZE, "longest_edge": longest_side * longest_side}
     images = Qwen2VLImageProcessor(patch_size=PATCH, merge_size=MERGE, temporal_patch_size=2, size=pixels)
     videos = Qwen2VLVideoProcessor(patch_size=PATCH, merge_size=MERGE)
@@ -73,7 +73,7 @@ def make_processor(tokenizer: PreTrainedTokenizerFast, *, longest_side: int) -> 
 
 
 def make_tokenizer(corpus: Iterable[str], words: Sequence[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over a corpus, one token a digit, with `words` as tokens of their own."""
+    """Byte-level BPE over a corpus, with one token per digit and `words` as added tokens."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -94,7 +94,7 @@ def make_tokenizer(corpus: Iterable[str], words: Sequence[str], *, vocab_size: i
 
 
 def fixed_sentences() -> list[str]:
-    """What the service's prompts say whatever the edit: lines of the base prompts, and the task prompts."""
+    """The parts of the service's prompts that do not depend on the edit: lines of base prompts, and task prompts."""
     sentences = ["system\n", "user\n", "assistant\n", SYSTEM_PROMPT]
     for name in ("score", "score_cot", "yes_no"):
         head, rest = load_template(name).split("{instruction}")
@@ -106,7 +106,7 @@ def fixed_sentences() -> list[str]:
 def build_model(
     processor: Qwen2_5_VLProcessor, *, hidden: int = HIDDEN, initializer_range: float = 0.02
 ) -> Qwen2_5_VLForConditionalGeneration:
-    """An untrained judge; draws from torch's global generator. hidden: width, a multiple of 64."""
+    """An untrained judge, initialised from torch's global generator. hidden: width, a multiple of 64."""
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
     text = {
@@ -159,7 +159,7 @@ def build_model(
 
 
 def save(model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, directory: Path) -> None:
-    """Write a plain checkpoint directory, as hub models have it."""
+    """Write a plain checkpoint directory, like those on the Hugging Face Hub."""
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
 
@@ -174,19 +174,19 @@ class Prompts:
         self._source, self._candidate = JudgeImage(blank, "source"), JudgeImage(blank, "candidate")
 
     def token_ids(self, method: str, instruction: str, requirement: str) -> list[int]:
-        """Ids up to where the answer begins, each image's placeholder widened to its tokens."""
+        """Ids up to the start of the answer, with each image placeholder expanded to its tokens."""
         return self.of_method(METHODS[method], instruction, requirement)[0]
 
     def of_method(
         self, method: Method, instruction: str, requirement: str, principles: tuple[Principle, ...] = ()
     ) -> list[list[int]]:
-        """The same of any method, for each of its questions."""
+        """The same for any method, once per question."""
         brief = Brief(instruction, requirement, DEFAULT_TASK, (self._source,))
         asked = method.ask(Edit(brief, self._candidate, principles))
         return [self._widened(self._chat.token_ids(question.messages)) for question in asked]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a piece of an answer."""
+        """Ids of a part of an answer."""
         return list(self._chat.encode(text))
 
     def _widened(self, ids: Iterable[int]) -> list[int]:
@@ -194,7 +194,7 @@ class Prompts:
 
 
 def patches(processor: Qwen2_5_VLProcessor, pictures: Sequence[Pixels], chunk: int = 512) -> Tensor:
-    """What the vision tower reads: float32 [N, patches, values], by the judge's own image processor."""
+    """Inputs of the vision encoder, float32 [N, patches, values], from the judge's own image processor."""
     parts = []
     for start in range(0, len(pictures), chunk):
         images = [to_image(picture) for picture in pictures[start : start + chunk]]
@@ -212,6 +212,6 @@ def pad_left(sequences: Sequence[list[int]], pad_id: int) -> tuple[Tensor, Tenso
 
 
 def grid(num_images: int) -> Tensor:
-    """`image_grid_thw` of 32x32 pictures, int64 [N, 3]."""
+    """`image_grid_thw` of 32x32 images, int64 [N, 3]."""
     side = SIZE // PATCH
     return torch.from_numpy(np.tile([1, side, side], (num_images, 1)))

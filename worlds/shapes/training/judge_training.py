@@ -1,8 +1,8 @@
-"""How the judge learns: answers by teacher forcing, and dense supervision of the steps of the judgement.
+"""Trains the judge: teacher forcing of its answers, and dense supervision of the steps of the judgement.
 
-From the score alone a model of this size does not learn to compare pictures; with auxiliary heads that must name what
-each visual token shows, what the instruction wants, and which cells are right, it does in minutes. The heads are thrown
-away. Legend: B batch, T tokens, H hidden size, N examples.
+From the score alone, a model of this size does not learn to compare images; with auxiliary heads that predict what
+each visual token shows, what the instruction wants, and which cells are right, it does so in minutes. The heads are
+discarded afterwards. Legend: B batch, T tokens, H hidden size, N examples.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from edit_r1.worlds.shapes.world.scenes import render
 
 _IGNORED = -100
 _METHODS = ("score_logit", "yes_no_logit", "score_logit", "score_logit", "score_logit_cot", "score_logit")
-"""Which prompt the batches ask with, in turn. Sampling methods share these prompts."""
+"""Methods whose prompts the batches use, in turn. Sampling methods share these prompts."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pool:
 
 
 def make_pool(processor: Any, examples: Sequence[Example]) -> Pool:
-    """Look at every example once with the judge's image processor."""
+    """Preprocess every example once with the judge's image processor."""
     labels, words = label(examples)
     sources = patches(processor, [render(example.task.source) for example in examples]).half()
     edits = patches(processor, [example.edited for example in examples]).half()
@@ -62,22 +62,22 @@ def make_pool(processor: Any, examples: Sequence[Example]) -> Pool:
 
 
 class Heads(nn.Module):
-    """Linear readers of hidden states; only for training."""
+    """Linear heads on hidden states; only for training."""
 
     def __init__(self, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.visual = nn.Linear(hidden, sum(CELL_SIZES))
-        """At each visual token as the vision tower gives it: its own cell."""
+        """At each visual token from the vision encoder: its own cell."""
         self.original = nn.Linear(hidden, sum(CELL_SIZES))
-        """At the edit's visual tokens, layer 2: the original's cell at the same place."""
+        """At the edit's visual tokens, layer 2: the original's cell at the same position."""
         self.wish = nn.Linear(hidden, sum(WISH_SIZES))
-        """Where the instruction ends, layer 2: what it wants and where."""
+        """At the end of the instruction, layer 2: what it wants and where."""
         self.verdict = nn.Linear(hidden, sum(WISH_SIZES + CELL_SIZES + RIGHT_SIZES))
-        """At the prompt's last token, the layer before the last: all of it, and what is right."""
+        """At the prompt's last token, second-to-last layer: all of the above, and which cells are right."""
 
 
 def train_vision(model: Any, heads: Heads, pool: Pool, *, steps: int, rate: float, generator: torch.Generator) -> None:
-    """First stage, seconds: the vision tower alone learns to name what its tokens show."""
+    """First stage, takes seconds: only the vision encoder learns, to name what its tokens show."""
     tower = model.model.visual
     parameters = [*tower.parameters(), *heads.visual.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -88,7 +88,7 @@ def train_vision(model: Any, heads: Heads, pool: Pool, *, steps: int, rate: floa
 
 
 class JudgeTrainer:
-    """Second stage: the whole judge on answers and auxiliary labels."""
+    """Second stage: trains the whole judge on answers and auxiliary labels."""
 
     def __init__(self, model: Any, processor: Any, heads: Heads, *, batch: int, generator: torch.Generator) -> None:
         self.model, self.heads, self.batch, self.generator = model, heads, batch, generator
@@ -140,7 +140,7 @@ class JudgeTrainer:
     def _answer_loss(
         self, log_probabilities: Tensor, ids: Tensor, lengths: Tensor, oracle: Tensor, method: str
     ) -> Tensor:
-        """Mean over rows of the answer's negative log-likelihood; the digit's target is shared by two neighbours."""
+        """Mean negative log-likelihood of the answers; the digit's target is split between two neighbouring digits."""
         targets = ids[:, 1:].clone()
         position = torch.arange(targets.shape[1])
         targets[position[None] < (targets.shape[1] - lengths)[:, None]] = _IGNORED
@@ -187,7 +187,7 @@ class JudgeTrainer:
         return [*start, self._digits[digit], self._end_id]
 
     def _draw_digits(self, oracle: Tensor) -> list[int]:
-        """A digit for each row's text, drawn from its soft target."""
+        """A digit for each row's answer, sampled from its soft target."""
         lower, upper, share = _neighbours(oracle)
         up = torch.rand(len(oracle), generator=self.generator) < share
         drawn: list[int] = torch.where(up, upper, lower).tolist()
@@ -195,30 +195,30 @@ class JudgeTrainer:
 
 
 def _visual_tokens(tower: Any, values: Tensor) -> Tensor:
-    """Vision tower on [B, 2, patches, values]; returns [B * 8, H]."""
+    """Run the vision encoder on [B, 2, patches, values]; returns [B * 8, H]."""
     output = tower(values.float().flatten(0, 2), grid_thw=grid(2 * len(values)))
     features = getattr(output, "pooler_output", output)
     return torch.cat(list(features)) if isinstance(features, (tuple, list)) else features
 
 
 def _neighbours(oracle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The digits below and above 5 * oracle, and the upper one's share; each [B]."""
+    """The digits below and above 5 * oracle, and the weight of the upper one; each [B]."""
     scaled = 5 * oracle
     lower = scaled.floor().long().clamp(max=4)
     return lower, lower + 1, scaled - lower
 
 
 def _cross_entropy(logits: Tensor, sizes: Sequence[int], classes: Tensor) -> Tensor:
-    """Mean over the parts of a reading; logits [..., sum(sizes)], classes [..., len(sizes)]."""
+    """Mean cross-entropy over the parts of a head; logits [..., sum(sizes)], classes [..., len(sizes)]."""
     parts = torch.split(logits, list(sizes), dim=-1)
     losses = [F.cross_entropy(part.flatten(0, -2), classes[..., i].flatten()) for i, part in enumerate(parts)]
     return torch.stack(losses).mean()
 
 
 def pairwise_accuracy(scores: np.ndarray, oracle: np.ndarray, margin: float = 0.1) -> tuple[float, int]:
-    """Share of pairs of a group that are ordered as the oracle orders them, and their number; [groups, K] each.
+    """Share of within-group pairs ordered like the oracle orders them, and the number of pairs; inputs are [groups, K].
 
-    Pairs whose oracles differ by at most `margin` do not count; a tie in the scores counts half.
+    Pairs whose oracle scores differ by at most `margin` do not count; a tie in the scores counts half.
     """
     first, second = np.triu_indices(oracle.shape[1], k=1)
     wanted = oracle[:, first] - oracle[:, second]

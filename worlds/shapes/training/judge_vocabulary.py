@@ -1,9 +1,9 @@
-"""Room in the tiny judge's vocabulary for words that it has never met, so that adapters can teach them.
+"""Makes words that the tiny judge has never seen learnable by adapters, by changing their embeddings.
 
-Training pushed the embeddings of all words that the judge neither reads nor says the same way: away from everything it
-says, nearly all alike. No adapter of its blocks can tell them apart afterwards, because its output is the same
-embeddings. Here each gets a part of its own, in directions that the judge's answers so far hardly use: its scores stay.
-Legend: D width of the judge.
+Training pushed the embeddings of all words that the judge neither reads nor writes in one direction, away from its
+answers, so they are nearly identical. No adapter of its blocks can tell them apart, because its output uses the same
+embeddings. Here each gets its own component in directions that the judge's answers hardly use, so its scores do not
+change. Legend: D width of the judge.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from edit_r1.worlds.shapes.world.scenes import render
 _NO_REQUIREMENT = "None"
 _METHODS = ("score_logit", "yes_no_logit", "score_logit_cot")
 _ANSWER_TOKENS = 16
-"""At most, of an answer with reasoning up to its score."""
+"""Maximum number of tokens of an answer with reasoning, up to its score."""
 _FREE_DIRECTIONS = 32
-"""Those that answers use least: together a thousandth of their energy."""
+"""Number of directions that answers use least: together a thousandth of their energy."""
 _LENGTH = 3.0
-"""Of the new parts, beside embeddings of 1 to 2.4."""
+"""Length of the new components, compared with 1 to 2.4 for embeddings."""
 
 
 def make_room(
@@ -39,10 +39,10 @@ def make_room(
     requirements: Sequence[str],
     generator: torch.Generator,
 ) -> list[int]:
-    """Change the embeddings of those `tokens` that the judge never met, in place; returns them.
+    """Change the embeddings of those `tokens` that the judge has never seen, in place; returns them.
 
-    examples: edits that it has learnt from, with whose questions and answers is found what it uses.
-    requirements: the task prompts that it was asked with.
+    examples: edits it was trained on; their questions and answers determine which directions are in use.
+    requirements: the task prompts it was trained with.
     """
     prompts = Prompts(processor)
     asked = _conversations(prompts, examples, requirements)
@@ -58,7 +58,7 @@ def make_room(
 
 
 def _conversations(prompts: Prompts, examples: Sequence[Example], requirements: Sequence[str]) -> list[list[int]]:
-    """Questions of every method and example, those with reasoning answered; then each requirement once."""
+    """Questions for every method and example, with answers for those with reasoning; then each requirement once."""
     asked = []
     for method in _METHODS:
         for example in examples:

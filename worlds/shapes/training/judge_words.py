@@ -1,4 +1,4 @@
-"""What the judge says when it reasons: one short sentence of the world's words, and how scenes are read off pictures.
+"""The judge's reasoning, one short sentence in the world's vocabulary, and the recovery of scenes from images.
 
 want blue circle top left, see red circle top left, rest kept
 """
@@ -32,7 +32,7 @@ REASONING_START = '"Reasoning": "'
 
 
 def reasoning(task: ShapesTask, seen: Scene) -> str:
-    """What the instruction wants, what the edited picture shows there, and whether the rest is as it should be."""
+    """What the instruction wants, what the edited image shows there, and whether the rest is correct."""
     place = "background" if task.cell == BACKGROUND_CELL else CELL_NAMES[task.cell]
     wanted, found = _at(task.target, task.cell), _at(seen, task.cell)
     rest = "kept" if _rest_matches(task, seen) else "changed"
@@ -40,22 +40,22 @@ def reasoning(task: ShapesTask, seen: Scene) -> str:
 
 
 def same_item(first: Item | None, second: Item | None) -> bool:
-    """Equal shape and colour; the radius is not part of what instructions name."""
+    """Whether shape and colour are equal; instructions do not mention the radius."""
     return (first and first.name) == (second and second.name)
 
 
 def reasoning_corpus(num_tasks: int = 3000) -> list[str]:
-    """Sentences on which the tokenizer learns its words."""
+    """Sentences to train the tokenizer on."""
     rng = np.random.default_rng(1)
     tasks = [sample_task(rng, "train") for _ in range(num_tasks)]
     return [f"{task.instruction} None {reasoning(task, wrong_edit(rng, task))}" for task in tasks]
 
 
 def read_scene(picture: Pixels) -> Scene:
-    """The scene whose picture is nearest to a given one: cell by cell, over all items on one common background."""
+    """The scene whose rendering is nearest to an image: cell by cell, over all items on one common background."""
     names, items, templates = _templates()
     cells = np.stack([picture[y : y + CELL, x : x + CELL].reshape(-1) for x, y in CELL_ORIGINS]).astype(np.float32)
-    # |c - t|^2 up to |c|^2, which is the same for every template.
+    # |c - t|^2 without |c|^2, which is the same for every template.
     errors = (templates**2).sum(1) - 2 * cells @ templates.T
     per_background = errors.reshape(len(CELL_ORIGINS), len(names), len(items))
     background = int(per_background.min(2).sum(0).argmin())
@@ -65,7 +65,7 @@ def read_scene(picture: Pixels) -> Scene:
 
 @cache
 def _templates() -> tuple[list[str], list[Item | None], npt.NDArray[np.float32]]:
-    """Backgrounds, items (None first), and the pictures of one cell of each pair, float32 [B * I, 768]."""
+    """Backgrounds, items (None first), and one cell's pixels for each pair, float32 [B * I, 768]."""
     names = list(BACKGROUNDS)
     items: list[Item | None] = [None, *(Item(s, c, r) for s in SHAPES for c in COLORS for r in RADII)]
     pictures = [

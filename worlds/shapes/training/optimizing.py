@@ -1,4 +1,4 @@
-"""What the world's three small trainings share: a learning-rate schedule under a progress bar, and one clipped step."""
+"""Shared by the world's three small trainings: a learning-rate schedule with progress bar, and a clipped step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 
 def schedule(optimizer: Optimizer, steps: int, rate: float, *, warmup: int, floor: float, name: str) -> Iterator[int]:
-    """Count steps, setting the learning rate before each: linear warm-up, then a cosine down to floor * rate."""
+    """Yield steps, setting the learning rate before each: linear warm-up, then cosine decay to floor * rate."""
     with Progress(transient=True) as progress:
         for step in progress.track(range(steps), description=name):
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -22,7 +22,7 @@ def schedule(optimizer: Optimizer, steps: int, rate: float, *, warmup: int, floo
 
 
 def descend(optimizer: Optimizer, *losses: Tensor) -> None:
-    """One optimizer step on the sum of the losses, whose graphs are walked one by one; gradient norm at most 1."""
+    """One optimizer step on the sum of the losses, back-propagated one by one; the gradient norm is clipped to 1."""
     optimizer.zero_grad(set_to_none=True)
     for loss in losses:
         loss.backward()  # type: ignore[no-untyped-call]

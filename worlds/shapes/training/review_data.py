@@ -1,6 +1,7 @@
-"""What the judge's adapters learn to say: the answers of the methods that review an edit point by point.
+"""Target answers for the judge's adapters, for the methods that review an edit point by point.
 
-The checkpoint's own short prompts ask; answers have the format that the method reads (`reward_service.methods`).
+Questions use the checkpoint's own short prompts; answers have the format that the method parses
+(`reward_service.methods`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from edit_r1.worlds.shapes.training.judge_words import read_scene, reasoning
 from edit_r1.worlds.shapes.world.oracle import made_and_kept
 from edit_r1.worlds.shapes.world.scenes import CELL, CELL_ORIGINS, Pixels, render
 
-_FREE_ERROR, _FULL_ERROR = 0.015, 0.1  # mean absolute distance to a clean scene that costs nothing; that costs all
+_FREE_ERROR, _FULL_ERROR = 0.015, 0.1  # mean absolute distance to a clean scene without penalty; with full penalty
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true of an edit, each in [0, 1], and the judge's sentence about it."""
+    """Facts about an edit, each in [0, 1], and the judge's sentence about it."""
 
     made: float
     kept: float
@@ -33,19 +34,19 @@ class Facts:
     sentence: str
 
     def of(self, category: Category) -> float:
-        """What a principle of a category asks about."""
+        """The fact that principles of a category ask about."""
         return {"follow": self.made, "keep": self.kept, "quality": self.clean}[category]
 
 
 def facts(example: Example) -> Facts:
-    """The facts of one edit, read off its pixels."""
+    """The facts about one edit, computed from its pixels."""
     task, shown = example.task, read_scene(example.edited)
     made, kept = made_and_kept(render(task.source), render(task.target), example.edited)
     return Facts(made, kept, cleanness(example.edited), reasoning(task, shown))
 
 
 def cleanness(edited: Pixels) -> float:
-    """How near a picture is, in its worst cell, to the cleanly drawn scene that it shows; 1 is as drawn."""
+    """How close an image is, in its worst cell, to a clean rendering of the scene it shows; 1 is identical."""
     clean = render(read_scene(edited))
     error = np.abs(edited.astype(np.float32) - clean).mean(-1) / 255
     worst = max(float(error[y : y + CELL, x : x + CELL].mean()) for x, y in CELL_ORIGINS)
@@ -53,11 +54,11 @@ def cleanness(edited: Pixels) -> float:
 
 
 Say = Callable[[Facts, float], str]
-"""(facts, a draw from [0, 1)) -> the judge's answer to one question."""
+"""(facts, random number in [0, 1)) -> the judge's answer to one question."""
 
 
 def answers(method: str, principles: Sequence[Principle]) -> tuple[Say, ...]:
-    """How each question of a method is answered, in the order in which the method asks."""
+    """Answer functions for each question of a method, in the method's order."""
     if method == "verifier":
         return tuple(_say_whether(principle.category) for principle in principles)
     if method == "verifier_cot":
@@ -70,7 +71,7 @@ def answers(method: str, principles: Sequence[Principle]) -> tuple[Say, ...]:
 
 
 def _say_whether(category: Category) -> Say:
-    """`Yes` as often as the fact is true: what is learnt is its probability."""
+    """`Yes` with the probability of the fact, so that the judge learns this probability."""
     return lambda facts, draw: "Yes" if draw < facts.of(category) else "No"
 
 

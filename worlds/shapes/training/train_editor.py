@@ -1,12 +1,12 @@
 """Train the tiny editor: `python -m edit_r1.worlds.shapes.training.train_editor --out worlds/shapes/editor --seed 0`.
 
-Three stages, each kept in the work directory and not repeated when it is there:
+Three stages; the first two are cached in the work directory and reused if present:
 1. the VAE, on scenes;
-2. supervised fine-tuning on right edits, with auxiliary heads that must name each token's shape, colour and background
-   (thrown away afterwards): without them the transformer takes four times as long to learn the edits;
-3. a short fine-tuning on a mixture in which part of the targets is wrong, mostly unedited. It gives what reinforcement
-   learning needs: groups in which right and wrong edits both occur, instead of tasks that always fail.
-Everything trains on the side "train" of the world; success is measured on "held_out".
+2. supervised fine-tuning on right edits, with auxiliary heads that predict each token's shape, colour and background
+   (discarded afterwards): without them the transformer takes four times as long to learn the edits;
+3. a short fine-tuning on a mixture in which some targets are wrong, mostly unedited. This provides what reinforcement
+   learning needs: groups with both right and wrong edits, instead of tasks that always fail.
+All training uses the split "train" of the world; success is measured on "held_out".
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from edit_r1.worlds.shapes.world.tasks import sample_scene, sample_task, wrong_e
 DEFAULT_WORK = Path(".cache/shapes_editor")
 AUXILIARY_WEIGHT = 0.15
 _SHAPE_CLASSES, _COLOR_CLASSES, _BACKGROUND_CLASSES = len(SHAPES) + 1, len(COLORS) + 1, len(BACKGROUNDS)
-_TOKENS_PER_SIDE = 4  # 16 latent tokens a picture, 2x2 of them a cell
+_TOKENS_PER_SIDE = 4  # 16 latent tokens per image, 2x2 of them per cell
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ class Examples:
 def train_editor(
     out: Path, recipe: EditorRecipe, *, seed: int, work: Path, vae: Path | None = None, num_tasks: int = 256
 ) -> dict[str, object]:
-    """Run the stages; writes the pipeline and `recipe.json` to `out`, which is also returned.
+    """Run the stages; writes the pipeline and `recipe.json` to `out` and returns the content of the latter.
 
     Args:
         out: directory of the pipeline.
         recipe: steps and sizes.
-        seed: of weights and examples.
-        work: where the first two stages are kept.
-        vae: a kept first stage, of any recipe, instead of one of this recipe and seed.
-        num_tasks: held-out tasks on which the editor is measured.
+        seed: seed of weights and examples.
+        work: directory where the first two stages are cached.
+        vae: a cached first stage of any recipe, instead of one with this recipe and seed.
+        num_tasks: number of held-out tasks to evaluate the editor on.
 
     """
     torch.set_num_threads(1)
@@ -145,7 +145,7 @@ def train_vae(recipe: EditorRecipe, seed: int) -> AutoencoderKL:
 def make_examples(
     family: FluxKontext, tokenizer: object, recipe: EditorRecipe, seed: int, right_share: float
 ) -> Examples:
-    """Draw training pairs; 1 - right_share of the targets are wrong edits."""
+    """Sample training pairs; a share of 1 - right_share of the targets are wrong edits."""
     rng = np.random.default_rng([seed, 2, round(100 * right_share)])
     sources, targets, texts, labels = [], [], [], []
     for _ in range(recipe.num_examples):
@@ -161,7 +161,7 @@ def make_examples(
 
 
 def text_ids(tokenizer: object, texts: Sequence[str]) -> Tensor:
-    """Token ids as the pipeline's encode_prompt makes them, [N, MAX_TEXT_TOKENS]."""
+    """Token ids as computed by the pipeline's encode_prompt, [N, MAX_TEXT_TOKENS]."""
     encoded = tokenizer(  # type: ignore[operator]  # transformers ships no types
         list(texts), padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt"
     )
@@ -170,7 +170,7 @@ def text_ids(tokenizer: object, texts: Sequence[str]) -> Tensor:
 
 
 def measure(family: FluxKontext, num_tasks: int, group_size: int = 12) -> dict[str, float]:
-    """Success on held-out tasks: one sample each of `num_tasks`, and groups of a fifth of them for the spread."""
+    """Success on held-out tasks: one sample for each of `num_tasks`, and groups for a fifth of them for the spread."""
     rng = np.random.default_rng(99)
     tasks = [sample_task(rng, "held_out") for _ in range(num_tasks)]
     few = tasks[: max(6, num_tasks // 5)]
@@ -191,7 +191,7 @@ def _train_clean(directory: Path, recipe: EditorRecipe, seed: int, vae: Path) ->
 def _fine_tune(
     pipeline: FluxKontextPipeline, recipe: EditorRecipe, seed: int, *, right_share: float, with_heads: bool
 ) -> None:
-    """Flow matching of transformer and text encoders on drawn pairs."""
+    """Train transformer and text encoders with flow matching on sampled pairs."""
     torch.manual_seed(seed + 1)
     family = as_family(pipeline)
     examples = make_examples(family, pipeline.tokenizer, recipe, seed, right_share)
@@ -227,7 +227,7 @@ def _flow_matching_loss(
         "pooled": pipeline.text_encoder(ids).pooler_output,
         "source": examples.sources[rows],
     }
-    # Early times decide which edit is made; they are drawn more often than late ones.
+    # Early times determine which edit is made, so they are sampled more often than late ones.
     t = torch.sigmoid(1.2 * torch.randn(len(rows)) + 0.9)
     noise = torch.randn_like(x0)
     velocity = family.velocity(interpolate(x0, noise, t), t, Conditioning(batched, shared))
@@ -235,7 +235,7 @@ def _flow_matching_loss(
 
 
 class AuxiliaryHeads(nn.Module):
-    """Linear readers on two blocks' image tokens that must name what the target shows there; only for training."""
+    """Linear heads on two blocks' image tokens that predict what the target shows there; only for training."""
 
     def __init__(self, transformer: Any) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class AuxiliaryHeads(nn.Module):
         self._hooks = [block.register_forward_hook(self._remember) for block in blocks]
 
     def loss(self, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of the last forward's readings; labels [B, S, 3]."""
+        """Mean cross-entropy of the heads on the last forward pass; labels [B, S, 3]."""
         total = torch.zeros(())
         for reader, hidden in zip(self.readers, self._hidden, strict=True):
             logits = reader(hidden[:, : labels.shape[1]])
@@ -262,11 +262,11 @@ class AuxiliaryHeads(nn.Module):
             hook.remove()
 
     def _remember(self, _module: nn.Module, _inputs: object, output: tuple[Tensor, Tensor]) -> None:
-        self._hidden.append(output[1])  # both kinds of block answer (text tokens, image tokens)
+        self._hidden.append(output[1])  # both kinds of blocks return (text tokens, image tokens)
 
 
 def _token_labels(scene: Scene) -> list[tuple[int, int, int]]:
-    """Classes at the 16 tokens of a picture, row by row."""
+    """Classes at the 16 tokens of an image, row by row."""
     background = list(BACKGROUNDS).index(scene.background)
     classes = [(*_item_classes(item), background) for item in scene.cells]
     half = _TOKENS_PER_SIDE // 2
@@ -289,12 +289,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory of the finished pipeline")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps and examples")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the recipe's steps and examples")
     parser.add_argument(
-        "--right-share", type=float, default=EditorRecipe.right_share, help="right targets in the mixture"
+        "--right-share", type=float, default=EditorRecipe.right_share, help="share of right targets in the mixture"
     )
-    parser.add_argument("--vae", type=Path, help="kept VAE to use, WORK/vae-SEED of another run; default: train one")
-    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
+    parser.add_argument("--vae", type=Path, help="cached VAE to use, WORK/vae-SEED of another run; default: train one")
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="directory for cached stages")
     arguments = parser.parse_args()
     recipe = EditorRecipe(right_share=arguments.right_share).scaled(arguments.scale)
     record = train_editor(arguments.out, recipe, seed=arguments.seed, work=arguments.work, vae=arguments.vae)

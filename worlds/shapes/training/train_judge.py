@@ -1,9 +1,9 @@
 """Train the tiny judge: `python -m edit_r1.worlds.shapes.training.train_judge --out worlds/shapes/judge --seed 0`.
 
-Stages: the vision tower learns to name what it sees (seconds); the whole judge learns from scenes and damaged edits;
-it goes on with half of each batch drawn by *sparring* editors (other seeds and checkpoints than the committed editor,
-which it never sees), because a judge that has not seen an editor's own mistakes rewards some of them.
-Everything trains on the side "train" of the world. The committed judge is measured by `studies.judge_table`.
+Stages: the vision encoder learns to name what it sees (seconds); the whole judge learns from scenes and damaged edits;
+then it continues with half of each batch from *sparring* editors (other seeds and checkpoints than the committed
+editor, which it never sees), because a judge that has not seen an editor's own mistakes rewards some of them.
+All training uses the split "train" of the world. `studies.judge_table` evaluates the committed judge.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SCENES = (
     "auxiliary_weight",
     "batch",
 )
-"""What the stage that is kept depends on; the others are about sparring."""
+"""Fields that the cached stage depends on; the others concern sparring."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,18 @@ class JudgeRecipe(Recipe):
     learning_rate: float = 1.5e-3
     auxiliary_weight: float = 1.0
     sparring_tasks: int = 1000
-    """Tasks edited by each sparring editor, four candidates a task."""
+    """Number of tasks edited by each sparring editor, with four candidates per task."""
     sparring_steps: int = 900
     sparring_learning_rate: float = 6e-4
     sparring_share: float = 0.5
-    """Share of a batch that sparring editors made."""
+    """Share of each batch that comes from sparring editors."""
     batch: int = 64
 
 
 def train_judge(
     out: Path, recipe: JudgeRecipe, *, seed: int, work: Path, sparring: Sequence[Path] = ()
 ) -> dict[str, object]:
-    """Run the stages; writes the checkpoint and `recipe.json` to `out`, which is also returned."""
+    """Run the stages; writes the checkpoint and `recipe.json` to `out` and returns the content of the latter."""
     torch.set_num_threads(1)
     first_stage = work / f"scenes-{seed}-{recipe.hidden}"
     rng = np.random.default_rng([seed, 3])
@@ -96,7 +96,7 @@ def train_judge(
 
 
 def sparring_examples(recipe: JudgeRecipe, seed: int, editors: Sequence[Path]) -> list[Example]:
-    """Edits by the sparring editors, drawn with 4 to 8 steps, with the oracle's opinion of each."""
+    """Edits by the sparring editors, sampled with 4 to 8 steps, with their oracle scores."""
     examples: list[Example] = []
     for index, directory in enumerate(editors):
         rng = np.random.default_rng([seed, 4, index])
@@ -125,10 +125,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory of the finished checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps and examples")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the recipe's steps and examples")
     parser.add_argument("--hidden", type=int, default=HIDDEN, help="width of the judge, a multiple of 64")
     parser.add_argument("--sparring", type=Path, nargs="*", default=[], help="directories of sparring editors")
-    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where finished stages are kept")
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="directory for cached stages")
     arguments = parser.parse_args()
     recipe = JudgeRecipe(hidden=arguments.hidden).scaled(arguments.scale)
     record = train_judge(arguments.out, recipe, seed=arguments.seed, work=arguments.work, sparring=arguments.sparring)

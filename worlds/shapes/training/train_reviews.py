@@ -1,8 +1,8 @@
 """Teach the tiny judge to review: `python -m edit_r1.worlds.shapes.training.train_reviews --judge worlds/shapes/judge`.
 
-One LoRA adapter a method, written to `<judge>/adapters/<method>`, asked with the judge's own prompts and principles.
-The judge's blocks stay as they are; before its first adapter its vocabulary gets room for the words of the answers
-(`judge_vocabulary`). Learns on the side "train" of the world, half of it edits by sparring editors.
+Trains one LoRA adapter per method on the judge's own prompts and principles, and writes it to
+`<judge>/adapters/<method>`. The judge's blocks are not changed; before its first adapter, new words of the answers are
+made learnable (`judge_vocabulary`). Uses the split "train" of the world, half of it edits by sparring editors.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from edit_r1.worlds.shapes.world.scenes import render
 
 NUM_EXAMPLES = 12_000
 NUM_LOOKED_AT = 200
-"""Examples on which the judge's answers are looked at to find room for new ones."""
+"""Number of examples whose answers are analysed to find unused directions for new words."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes and steps of one adapter."""
+    """Sizes and steps for one adapter."""
 
     steps: int = 1500
     learning_rate: float = 3e-3
     batch: int = 48
     rank: int = 16
     closing_tokens: int = 0
-    """At an answer's end, where its numbers stand after the reasoning: these weigh `closing_weight` times."""
+    """Number of tokens at the end of an answer (its numbers, after the reasoning) that get weight `closing_weight`."""
     closing_weight: float = 1.0
     targets: str = r".*language_model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
@@ -66,7 +66,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Reviews:
-    """Edits as the judge sees them, and what is true of them."""
+    """Edits as the judge sees them, and the facts about them."""
 
     examples: tuple[Example, ...]
     facts: tuple[Facts, ...]
@@ -75,7 +75,7 @@ class Reviews:
 
 
 def make_reviews(processor: Qwen2_5_VLProcessor, examples: Sequence[Example]) -> Reviews:
-    """Look at every example once."""
+    """Preprocess every example once."""
     sources = patches(processor, [render(example.task.source) for example in examples])
     edits = patches(processor, [example.edited for example in examples])
     both = torch.stack([sources, edits], dim=1).half()
@@ -97,7 +97,7 @@ class Reviewer:
         self._generator = generator
 
     def train(self, model: PeftModel, method: str, reviews: Reviews, recipe: Recipe) -> None:
-        """Take the recipe's steps; the method's questions take turns."""
+        """Take the recipe's steps, rotating through the method's questions."""
         says = answers(method, self._principles)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -122,7 +122,7 @@ class Reviewer:
         """Weighted mean negative log-likelihood of the answers' tokens."""
         spoken = [[*self._prompts.encode(text), self._end_id] for text in said]
         ids, mask = pad_left([p + a for p, a in zip(prompts, spoken, strict=True)], self._pad_id)
-        shown = prompts[0].count(self._vision_start_id)  # 1: the edit alone
+        shown = prompts[0].count(self._vision_start_id)  # 1: only the edit
         output = model(
             input_ids=ids,
             attention_mask=mask,
@@ -139,13 +139,13 @@ class Reviewer:
 
 
 def written_principles(judge: Path) -> tuple[Principle, ...]:
-    """The judge's own; they do not depend on the edit."""
+    """The judge's own principles; they do not depend on the edit."""
     brief = Brief("", "", DEFAULT_TASK, ())
     return asyncio.run(WrittenPrinciples(judge / "principles").of(brief))
 
 
 def prepare_judge(judge: Path, reviews: Reviews, seed: int) -> None:
-    """Make room in the judge's vocabulary for what its adapters will say, once."""
+    """Make the words of the adapters' answers learnable, once per judge."""
     recipe = json.loads((judge / "recipe.json").read_text())
     if "new_words" in recipe:
         return
@@ -170,7 +170,7 @@ def prepare_judge(judge: Path, reviews: Reviews, seed: int) -> None:
 
 
 def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, seed: int) -> dict[str, object]:
-    """Train and write one adapter with its `recipe.json`, which is also returned."""
+    """Train and write one adapter with its `recipe.json`; returns the content of the latter."""
     torch.manual_seed(seed)
     started = time.monotonic()
     processor = Qwen2_5_VLProcessor.from_pretrained(judge)
@@ -179,9 +179,9 @@ def train_adapter(judge: Path, method: str, reviews: Reviews, recipe: Recipe, se
     adapted = get_peft_model(model, lora)
     Reviewer(judge, processor, torch.Generator().manual_seed(seed)).train(adapted, method, reviews, recipe)
     out = judge / "adapters" / method
-    adapted.peft_config["default"].base_model_name_or_path = "shapes-judge"  # not this machine's path
+    adapted.peft_config["default"].base_model_name_or_path = "shapes-judge"  # instead of a local path
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Could not find a config file")  # in "shapes-judge", which is a name
+        warnings.filterwarnings("ignore", "Could not find a config file")  # "shapes-judge" is only a name
         adapted.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)
     record = {"seed": seed, "recipe": asdict(recipe), "seconds": round(time.monotonic() - started)}

@@ -2,11 +2,11 @@
 
     python -m edit_r1.worlds.shapes.world.make_data [--out worlds/shapes]
 
-    data/train.jsonl, data/held_out.jsonl, data/images/SPLIT-NNN.png    task lists, as a trainer reads them
-    samples/NN/{source,done,half,untouched,wrong}.png                   ten edits for people and for the self-test,
-    samples/NN/{instruction,task}.txt                                   and what was asked
+    data/train.jsonl, data/held_out.jsonl, data/images/SPLIT-NNN.png    task lists in the trainer's format
+    samples/NN/{source,done,half,untouched,wrong}.png                   sample edits, also used by the self-test,
+    samples/NN/{instruction,task}.txt                                   with their instructions and task types
 
-The same files on every machine; a test writes them anew and compares.
+The files are the same on every machine; a test regenerates and compares them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _SEED = 2026
 
 
 def write_data(out: Path) -> None:
-    """Write data/ under `out`, replacing what is there."""
+    """Write data/ under `out`, replacing existing files."""
     directory = out / "data"
     shutil.rmtree(directory, ignore_errors=True)
     (directory / "images").mkdir(parents=True)
     for number, (split, num_images) in enumerate(NUM_IMAGES.items()):
         rng = np.random.default_rng([_SEED, number])
         lines = []
-        # All scenes before the first task: both draw from one stream.
+        # Draw all scenes before the first task: both use the same random stream.
         for index, scene in enumerate(list(itertools.islice(distinct_scenes(rng, split), num_images))):
             image = f"images/{split}-{index:03d}.png"
             write_png(directory / image, render(scene))
@@ -56,7 +56,7 @@ def write_data(out: Path) -> None:
 
 
 def write_samples(out: Path) -> None:
-    """Write samples/ under `out`, replacing what is there: held-out tasks of all types."""
+    """Write samples/ under `out`, replacing existing files: held-out tasks of all types."""
     directory = out / "samples"
     shutil.rmtree(directory, ignore_errors=True)
     rng = np.random.default_rng([_SEED, len(NUM_IMAGES)])
@@ -73,7 +73,7 @@ def write_samples(out: Path) -> None:
 
 
 def distinct_scenes(rng: np.random.Generator, split: Split) -> Iterator[Scene]:
-    """Scenes of one side without end, no two alike."""
+    """Yields distinct scenes of one split, endlessly."""
     seen: set[str] = set()
     while True:
         scene = sample_scene(rng, split)
@@ -83,20 +83,20 @@ def distinct_scenes(rng: np.random.Generator, split: Split) -> Iterator[Scene]:
 
 
 def tasks_of(rng: np.random.Generator, scene: Scene, turn: int, count: int = TASKS_PER_IMAGE) -> list[ShapesTask]:
-    """Up to `count` tasks of different types for a scene; the types take turns over the images."""
+    """Up to `count` tasks of different types for a scene; the types rotate over the images."""
     order = [TASKS[(turn + i) % len(TASKS)] for i in range(len(TASKS))]
     possible = [name for name in order if name in possible_tasks(scene)]
     return [edit(rng, scene, name) for name in possible[:count]]
 
 
 def task_line(image: str, task: ShapesTask) -> dict[str, object]:
-    """A task as a line of a task list, its scenes in the metadata."""
+    """A task as a line of a task list, with its scenes in the metadata."""
     scenes = {"source": task.source.to_json(), "target": task.target.to_json()}
     return {"prompt": task.instruction, "image": image, "task": task.task, "metadata": scenes}
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
-    """Write a picture, small."""
+    """Write an image as an optimized PNG."""
     to_image(pixels).save(path, optimize=True)
 
 
@@ -108,12 +108,12 @@ def _task_of_type(rng: np.random.Generator, name: str) -> ShapesTask:
 
 
 def _half(source: Pixels, done: Pixels) -> Pixels:
-    """An edit that stopped half way: two thirds of the change."""
+    """A partial edit with two thirds of the change."""
     return np.asarray((source.astype(np.float32) + 2.0 * done.astype(np.float32)) / 3 + 0.5, np.uint8)
 
 
 def _wrong(rng: np.random.Generator, task: ShapesTask) -> Scene:
-    """An edit that did something, but not what was asked."""
+    """An edit that changed something, but not what was asked."""
     while True:
         scene = wrong_edit(rng, task)
         score = score_pixels(render(task.source), render(task.target), render(scene))

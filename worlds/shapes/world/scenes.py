@@ -1,7 +1,7 @@
-"""Scenes and their pictures: a scene is plain data, `render` turns it into pixels.
+"""Scenes and their images: a scene is plain data, and `render` turns it into pixels.
 
-A scene is a 2x2 grid of cells of 16x16 pixels on one background colour; a cell is empty or holds one coloured shape.
-Everything else of this world (tasks, oracle, training data) is written in terms of these two.
+A scene is a 2x2 grid of cells of 16x16 pixels on one background colour; a cell is empty or contains one coloured shape.
+Everything else in this world (tasks, oracle, training data) is defined in terms of these two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 Pixels = npt.NDArray[np.uint8]
-"""An RGB picture, shape [32, 32, 3], 0..255."""
+"""An RGB image, shape [32, 32, 3], 0..255."""
 
 SIZE = 32
 CELL = 16
@@ -56,7 +56,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """How instructions call it, such as `red circle`."""
+        """Its name in instructions, such as `red circle`."""
         return f"{self.color} {self.shape}"
 
 
@@ -68,7 +68,7 @@ class Scene:
     cells: tuple[Item | None, Item | None, Item | None, Item | None]
 
     def occupied(self) -> list[int]:
-        """Indices of the cells that hold an item."""
+        """Indices of the cells with an item."""
         return [cell for cell, item in enumerate(self.cells) if item is not None]
 
     def free(self) -> list[int]:
@@ -86,7 +86,7 @@ class Scene:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Scene:
-        """Read what `to_json` wrote. Raises KeyError or TypeError on other data."""
+        """Inverse of `to_json`. Raises KeyError or TypeError on other data."""
         first, second, third, fourth = (Item(**cell) if cell else None for cell in data["cells"])
         return Scene(data["background"], (first, second, third, fourth))
 
@@ -108,26 +108,26 @@ def render(scene: Scene) -> Pixels:
 
 
 def box_of(cell: int, item: Item) -> tuple[int, int, int, int]:
-    """The box around an item in its cell: (x0, y0, x1, y1) in pixels, x1 and y1 just outside."""
+    """The bounding box of an item in a cell: (x0, y0, x1, y1) in pixels, x1 and y1 exclusive."""
     rows, columns, _ = np.nonzero(_coverage(item.shape, item.radius))
     x, y = CELL_ORIGINS[cell]
     return x + int(columns.min()), y + int(rows.min()), x + int(columns.max()) + 1, y + int(rows.max()) + 1
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """The PIL image of a picture."""
+    """Pixels as a PIL image."""
     return Image.fromarray(pixels)
 
 
 def to_pixels(image: Image.Image) -> Pixels:
-    """The RGB picture of a PIL image, resized to 32x32 when it has another size."""
+    """The RGB pixels of a PIL image, resized to 32x32 if it has another size."""
     image = image.convert("RGB")
     return np.asarray(image if image.size == (SIZE, SIZE) else image.resize((SIZE, SIZE), Image.Resampling.BOX))
 
 
 @cache
 def _coverage(shape: str, radius: int) -> npt.NDArray[np.float32]:
-    """Share of each pixel of a cell that a shape covers, float32 [16, 16, 1]."""
+    """Fraction of each pixel of a cell that a shape covers, float32 [16, 16, 1]."""
     k = _SUPERSAMPLING
     center, r = CELL * k / 2, radius * k
     canvas = Image.new("L", (CELL * k, CELL * k), 0)

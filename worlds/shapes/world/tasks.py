@@ -1,7 +1,7 @@
-"""Edit tasks on scenes: an instruction, its source scene, and the scene that carries it out.
+"""Edit tasks on scenes: an instruction, its source scene, and the target scene that it leads to.
 
-Training and held-out tasks are told apart by a hash of the *source scene*, so no picture is ever on both sides;
-everything that trains (editor, judge, policy) draws from TRAIN, everything that measures draws from HELD_OUT.
+Training and held-out tasks are split by a hash of the *source scene*, so no image is ever in both splits; all training
+(editor, judge, policy) samples from "train", all evaluation from "held_out".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ShapesTask:
-    """One edit: what is asked (`instruction`, `task`), of which `source`, and the `target` that does it.
+    """One edit: an `instruction` of type `task` for a `source`, and the `target` that fulfils it.
 
     `cell` is the cell the instruction names: 0..3, or BACKGROUND_CELL.
     """
@@ -37,12 +37,12 @@ class ShapesTask:
 
 
 def split_of(source: Scene) -> Split:
-    """The side a source scene belongs to; a fixed function of its content."""
+    """The split a source scene belongs to; a fixed function of its content."""
     return "held_out" if int(source.digest()[:8], 16) / 2**32 < _HELD_OUT_SHARE else "train"
 
 
 def sample_scene(rng: np.random.Generator, split: Split, max_items: int = 3) -> Scene:
-    """A random scene of one side, with 1..max_items items, no two alike in shape and colour."""
+    """A random scene of one split, with 1..max_items items that differ in shape or colour."""
     while True:
         scene = _any_scene(rng, max_items)
         if split_of(scene) == split:
@@ -50,7 +50,7 @@ def sample_scene(rng: np.random.Generator, split: Split, max_items: int = 3) -> 
 
 
 def sample_task(rng: np.random.Generator, split: Split) -> ShapesTask:
-    """A random task on a random scene of one side, task types about equally often."""
+    """A random task on a random scene of one split; task types are about equally frequent."""
     wanted = _pick(rng, TASKS)
     while True:
         source = sample_scene(rng, split)
@@ -59,7 +59,7 @@ def sample_task(rng: np.random.Generator, split: Split) -> ShapesTask:
 
 
 def possible_tasks(source: Scene) -> tuple[str, ...]:
-    """The task types that make sense for a scene."""
+    """The task types that are possible for a scene."""
     occupied = len(source.occupied())
     ruled_out = {"add"} if occupied == len(source.cells) else set()
     if occupied < 2:
@@ -70,7 +70,7 @@ def possible_tasks(source: Scene) -> tuple[str, ...]:
 
 
 def edit(rng: np.random.Generator, source: Scene, task: str) -> ShapesTask:
-    """A random instruction of one type for a scene, with its target. ValueError when the type is not possible."""
+    """A random instruction of one type for a scene, with its target. Raises ValueError if the type is not possible."""
     if task not in possible_tasks(source):
         raise ValueError(f"task {task!r} is not possible here; possible: {', '.join(possible_tasks(source))}")
     if task == "background":
@@ -85,7 +85,7 @@ def edit(rng: np.random.Generator, source: Scene, task: str) -> ShapesTask:
 
 
 def wrong_edit(rng: np.random.Generator, task: ShapesTask) -> Scene:
-    """A plausible failure: nothing done, something else done, or the right thing done with damage elsewhere."""
+    """A plausible failure: nothing changed, the wrong thing changed, or the right change with damage elsewhere."""
     kind = rng.random()
     if kind < 0.4:
         return task.source
@@ -98,7 +98,7 @@ def wrong_edit(rng: np.random.Generator, task: ShapesTask) -> Scene:
 def _edit_of_item(rng: np.random.Generator, source: Scene, task: str) -> ShapesTask:
     cell = _pick(rng, source.occupied())
     item = source.cells[cell]
-    assert item is not None  # noqa: S101  # occupied() says so
+    assert item is not None  # noqa: S101  # guaranteed by occupied()
     if task == "adjust":
         color = _pick(rng, [c for c in COLORS if c != item.color])
         instruction = f"change the {item.name} to {color}"

@@ -116,5 +116,5 @@ def test_the_first_second_and_last_steps_are_first_order():
 
 @pytest.mark.parametrize("grid", [[1.0], [1.0, 0.5], [0.5, 1.0, 0.0], [1.2, 0.0], [1.0, 1.0, 0.0]])
 def test_a_grid_that_does_not_fall_to_zero_is_refused(grid):
-    with pytest.raises(ValueError, match="sigmas must fall"):
+    with pytest.raises(ValueError, match="sigmas must decrease"):
         dpm_solver_coefficients(torch.tensor(grid))

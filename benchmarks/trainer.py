@@ -32,7 +32,7 @@ from edit_r1.trainer.policy.lora import LoraPolicy
 from edit_r1.trainer.rollout.rollout import velocity_given
 from edit_r1.trainer.run.assembly import Run, assemble
 from edit_r1.trainer.run.logbook import Stopwatch
-from edit_r1.trainer.run.pending_epoch import Underway, begin_epoch
+from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch
 from edit_r1.trainer.run.preflight import preflight
 from edit_r1.trainer.tasks.task_list import load_sources
 from edit_r1.trainer.train import finish_epoch
@@ -76,7 +76,7 @@ def main() -> int:
     return 0
 
 
-def reference_rollouts(run: Run, epoch: int) -> Underway:
+def reference_rollouts(run: Run, epoch: int) -> PendingEpoch:
     """An epoch's rollouts with the conditioning encoded per sample; rewards are requested after all of them."""
     config, watch = run.config, Stopwatch()
     groups = run.sampler.next_groups(epoch, config.groups_per_epoch)
@@ -90,7 +90,7 @@ def reference_rollouts(run: Run, epoch: int) -> Underway:
         )
         for one in rollouts
     ]
-    return Underway(epoch, 0, run.sampler.state, list(groups), rollouts, tickets, watch=watch)
+    return PendingEpoch(epoch, 0, run.sampler.state, list(groups), rollouts, tickets, watch=watch)
 
 
 def _generate(run: Run, groups: tuple[TaskGroup, ...]) -> list[RolloutGroup]:

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from edit_r1.shared.errors import ConfigError, EditR1Error
-from edit_r1.shared.library_warnings import hush
+from edit_r1.shared.library_warnings import silence_library_warnings
 
 app = typer.Typer(
     name="edit-r1",
@@ -49,19 +49,28 @@ def train(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def report(context: typer.Context) -> None:
     """Regenerate a run's report: `edit-r1 report RUN`."""
-    _run_tool("report", context)
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    from edit_r1.trainer.cli import run  # noqa: PLC0415
+
+    run(["report", *context.args])
 
 
 @app.command(context_settings=_PASS_ON)
 def export(context: typer.Context) -> None:
     """Export a run's adapter for diffusers and ComfyUI, or merged weights: `edit-r1 export RUN --out DIR`."""
-    _run_tool("export", context)
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    from edit_r1.workbench.editing.cli import run  # noqa: PLC0415
+
+    run(["export", *context.args])
 
 
 @app.command(context_settings=_PASS_ON)
 def edit(context: typer.Context) -> None:
     """Edit an image with a run's model: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
-    _run_tool("edit", context)
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    from edit_r1.workbench.editing.cli import run  # noqa: PLC0415
+
+    run(["edit", *context.args])
 
 
 @app.command(context_settings=_PASS_ON)
@@ -76,7 +85,10 @@ def evaluate(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
     """Check a training run's config, data, service, memory and time: `edit-r1 doctor CONFIG [key=value ...]`."""
-    _run_tool("doctor", context)
+    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    from edit_r1.trainer.cli import run  # noqa: PLC0415
+
+    run(["doctor", *context.args])
 
 
 @app.command("train-judge", context_settings=_PASS_ON)
@@ -102,8 +114,9 @@ def data(context: typer.Context) -> None:
     """Prepare training data: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
     _need("numpy", extra="`trainer` (or `cpu`)")
     from edit_r1.workbench.data_prep.cli import run  # noqa: PLC0415
+    from edit_r1.worlds.shapes.data_set import shapes  # noqa: PLC0415
 
-    run(context.args)
+    run(context.args, more=[shapes])
 
 
 @app.command(context_settings=_PASS_ON)
@@ -124,19 +137,12 @@ def selftest(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: our own errors print one line on stderr and exit with status 1, never a traceback."""
-    hush()
+    silence_library_warnings()
     try:
         app()
     except EditR1Error as error:
         print(f"edit-r1: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
-
-
-def _run_tool(name: str, context: typer.Context) -> None:
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
-    from edit_r1.trainer.tools_cli import run  # noqa: PLC0415
-
-    run([name, *context.args])
 
 
 def _need(*packages: str, extra: str) -> None:

@@ -11,7 +11,7 @@ import logging
 _COMPLAINERS = ("torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer")
 
 
-def hush() -> None:
+def silence_library_warnings() -> None:
     """Raise these loggers' level to ERROR; entry points call this before torch is imported."""
     for name in _COMPLAINERS:
         logging.getLogger(name).setLevel(logging.ERROR)

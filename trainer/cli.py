@@ -1,4 +1,4 @@
-"""`edit-r1 train CONFIG key=value ...`: the command-line entry point of training.
+"""`edit-r1 train`, `doctor` and `report`: the trainer's commands.
 
 Everything that can be checked without a model is checked before torch is imported.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from edit_r1.shared.errors import EditR1Error
-from edit_r1.shared.library_warnings import hush
+import typer
+
+from edit_r1.shared.errors import CheckpointError, EditR1Error
+from edit_r1.shared.library_warnings import silence_library_warnings
 
 USAGE = """usage: edit-r1 train CONFIG [key=value ...]
 
@@ -19,6 +23,8 @@ Train an editor. CONFIG is a YAML file; key=value overrides one of its keys, e.g
 With several processes: accelerate launch --multi_gpu --num_processes 2 -m edit_r1.trainer CONFIG [key=value ...]
 (Pass --multi_gpu on CPUs too; without it accelerate starts a single process.)"""
 _INTERRUPTED = 130  # 128 + SIGINT, the shell convention
+
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def train(args: list[str]) -> None:
@@ -33,15 +39,59 @@ def train(args: list[str]) -> None:
         sys.exit(_INTERRUPTED)
 
 
+def run(arguments: Sequence[str]) -> None:
+    """Run `doctor` or `report`; exits on `--help` and on usage errors. Raises EditR1Error."""
+    _app(list(arguments), prog_name="edit-r1", standalone_mode=True)
+
+
 def main() -> None:
     """Entry point of `python -m edit_r1.trainer`, run in every process of `accelerate launch`; only rank 0 prints."""
-    hush()
+    silence_library_warnings()
     try:
         train(sys.argv[1:])
     except EditR1Error as error:
         if _is_main():
             print(f"edit-r1: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+@_app.command()
+def doctor(
+    config: Annotated[Path, typer.Argument(help="Training configuration, as for edit-r1 train.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
+    *,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Number of GPUs for the run; by default those of this machine.")
+    ] = None,
+    gpu_memory: Annotated[float | None, typer.Option(help="GB per GPU; by default this machine's, or 80.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="Sustained TFLOP/s per GPU; by default 400 (an H100).")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
+) -> None:
+    """Check data, service, memory and time of a training run and suggest changes, without loading weights."""
+    from edit_r1.trainer.config import read_config  # noqa: PLC0415
+    from edit_r1.trainer.doctor.doctor import Doctor  # noqa: PLC0415
+    from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415
+
+    checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
+    checks.examine()
+    if rehearse and not checks.num_failures:
+        checks.rehearse()
+    typer.echo(checks.verdict)
+    raise typer.Exit(code=min(checks.num_failures, 1))
+
+
+@_app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+    """Regenerate a run's report.html and summary.json."""
+    from edit_r1.trainer.records.metrics_log import read_metrics  # noqa: PLC0415
+    from edit_r1.trainer.report import report as reports  # noqa: PLC0415 - every command imports what it needs
+
+    lines = read_metrics(run_dir)
+    if not lines:
+        raise CheckpointError(f"{run_dir} contains no run: it has no metrics.jsonl with a finished epoch")
+    times = ("time/epoch_seconds", "time/evaluation_seconds")
+    reports.write(run_dir, sum(line.get(name) or 0.0 for line in lines for name in times))
+    typer.echo(run_dir / reports.REPORT_NAME)
 
 
 def _train(path: Path, overrides: list[str]) -> None:

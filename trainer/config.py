@@ -27,7 +27,7 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.fields import Names
 from edit_r1.shared.images import Codec
 from edit_r1.shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
-from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
@@ -119,7 +119,7 @@ class ModelConfig(ConfigModel):
     @property
     def location(self) -> str:
         """`path` itself, or the directory of that name in the installed package."""
-        return packaged.find(self.path)
+        return bundled_files.find(self.path)
 
     @field_validator("family")
     @classmethod
@@ -374,7 +374,7 @@ class TrainConfig(ConfigModel):
 
 def read_config(path: Path, overrides: Sequence[str]) -> TrainConfig:
     """Read a configuration file and apply `dotted.key=value` overrides. Raises ConfigError."""
-    path = packaged.find_path(path)
+    path = bundled_files.find_path(path)
     if not path.is_file():
         raise ConfigError(f"configuration {path} does not exist")
     return load_config(TrainConfig, path, overrides)

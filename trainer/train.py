@@ -28,7 +28,7 @@ from edit_r1.trainer.report import report
 from edit_r1.trainer.run.assembly import Run, assemble, save_checkpoint
 from edit_r1.trainer.run.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
 from edit_r1.trainer.run.monitoring import observe
-from edit_r1.trainer.run.pending_epoch import Underway, begin_epoch, collect_scores
+from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch, collect_scores
 from edit_r1.trainer.run.preflight import Inputs
 from edit_r1.trainer.types import RolloutGroup
 from edit_r1.trainer.update.batching import assign_steps, build_batch
@@ -55,7 +55,7 @@ def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
 
 
 def _train(run: Run, advance: Bar) -> None:
-    config, ahead = run.config, deque[Underway]()
+    config, ahead = run.config, deque[PendingEpoch]()
     _evaluate_once(run, 0)
     if _is_due(run.epoch, config.evaluation.every, config.epochs):
         _evaluate_once(run, run.epoch)  # the run may have stopped during this evaluation
@@ -82,10 +82,10 @@ def _may_begin(run: Run, epoch: int) -> bool:
     )
 
 
-def finish_epoch(run: Run, underway: Underway) -> None:
+def finish_epoch(run: Run, pending: PendingEpoch) -> None:
     """The second half of a training step, from scores to the updated policy."""
-    config, epoch, watch = run.config, underway.epoch, underway.watch
-    scores = collect_scores(run, underway)
+    config, epoch, watch = run.config, pending.epoch, pending.watch
+    scores = collect_scores(run, pending)
     keep = filter_groups(scores.rewards_P_G, config.filter.rule, run.filter_thresholds)
     advantages_P_G = weighted_advantages(
         scores.components or {"reward": scores.rewards_P_G},
@@ -96,17 +96,17 @@ def finish_epoch(run: Run, underway: Underway) -> None:
     worth_P_G = run.loss.worth(advantages_P_G)
 
     with watch.time("update"):
-        result = _update(run, epoch, underway.rollouts, worth_P_G, keep)
+        result = _update(run, epoch, pending.rollouts, worth_P_G, keep)
     decay = old_decay(0 if run.loss.on_policy else config.old_decay_type, run.optimizer_steps)
     run.policy.update_old(decay)
     if config.filter.rule == "ban":
-        run.sampler.ban(group.task.id for group in underway.groups if keep.reasons[group.index] == "ban")
+        run.sampler.ban(group.task.id for group in pending.groups if keep.reasons[group.index] == "ban")
 
     run.epoch = epoch
     with watch.time("monitor"):
         signs = observe(run, epoch, scores)
     log = EpochLog(
-        epoch, underway.staleness, scores.rewards_P_G, scores.components, keep, worth_P_G, result, decay, signs
+        epoch, pending.staleness, scores.rewards_P_G, scores.components, keep, worth_P_G, result, decay, signs
     )
     record_epoch(run, log, watch.seconds, scores.scored)
 

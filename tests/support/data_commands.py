@@ -8,13 +8,13 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from edit_r1.workbench.data_prep.cli import app
+from edit_r1.command import app
 from tests.support.serving import picture
 
 
 def data(*arguments: object) -> str:
     """Run `edit-r1 data ...`; what it printed. Raises what the command raises."""
-    result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["data", *map(str, arguments)], env={"COLUMNS": "200"})
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code in (0, 1), result.output

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages, rendered from the templates in `trainer/report/templates`; texts are escaped."""
+"""Self-contained HTML pages, rendered from templates that extend `page.html`; texts are escaped."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
+_FRAME = Path(__file__).parent
+"""Directory of `page.html`, the frame of every page."""
 
-def render(template: str, **values: object) -> str:
-    """Render a template; values may be functions that the template calls."""
-    return _environment().get_template(template).render(values)
+
+def render(template: Path, **values: object) -> str:
+    """Render a template file; values may be functions that the template calls."""
+    return _environment(template.parent).get_template(template.name).render(values)
 
 
 @cache
-def _environment() -> Environment:
-    templates = Path(__file__).parent / "templates"
-    return Environment(loader=FileSystemLoader(templates), autoescape=select_autoescape(), trim_blocks=True)
+def _environment(directory: Path) -> Environment:
+    loader = FileSystemLoader([directory, _FRAME])
+    return Environment(loader=loader, autoescape=select_autoescape(), trim_blocks=True)

@@ -31,6 +31,7 @@ from edit_r1.trainer.report import pages
 from edit_r1.trainer.report.charts import Series, line_chart
 
 REPORT_NAME, SUMMARY_NAME = "report.html", "summary.json"
+_TEMPLATE = Path(__file__).with_name("report.html")
 _CHARTS: Sequence[tuple[str, tuple[tuple[str, str], ...]]] = (
     ("Rollout reward", (("reward/mean", "mean"), ("reward/std", "std"))),
     ("Spread within groups", (("reward/group_std", "std"),)),
@@ -161,7 +162,7 @@ def write(run_dir: Path, seconds: float) -> dict[str, Any]:
 def render(record: RunRecord, seconds: float) -> str:
     """The report as HTML with embedded images and charts."""
     return pages.render(
-        "report.html",
+        _TEMPLATE,
         run_dir=str(record.run_dir),
         seconds=seconds,
         num_epochs=max((line["epoch"] for line in record.metrics), default=0),

@@ -1,6 +1,6 @@
 """The first half of an epoch: tasks are drawn, rolled out and submitted; later their scores are collected.
 
-`begin_epoch` returns an Underway epoch, `collect_scores` its scores. Other epochs may begin in between
+`begin_epoch` returns an PendingEpoch epoch, `collect_scores` its scores. Other epochs may begin in between
 (`max_staleness`); nothing here changes a weight.
 Legend: P groups per epoch over all processes (including replacements added later), G candidates per group.
 """
@@ -26,7 +26,7 @@ from edit_r1.trainer.types import RolloutGroup, ScoredGroup, TaskGroup
 
 
 @dataclass
-class Underway:
+class PendingEpoch:
     """An epoch whose rollouts are done and whose scores are pending."""
 
     epoch: int
@@ -59,38 +59,38 @@ class Scores:
     """Scores of the second method, NaN except for a few groups; None when it is disabled."""
 
 
-def begin_epoch(run: Run, epoch: int) -> Underway:
+def begin_epoch(run: Run, epoch: int) -> PendingEpoch:
     """Draw the epoch's tasks, roll them out and submit them; scoring continues in the background."""
-    underway = Underway(epoch, staleness=epoch - 1 - run.epoch, sampler_before=run.sampler.state)
-    _extend(run, underway, run.config.groups_per_epoch)
-    return underway
+    pending = PendingEpoch(epoch, staleness=epoch - 1 - run.epoch, sampler_before=run.sampler.state)
+    _extend(run, pending, run.config.groups_per_epoch)
+    return pending
 
 
-def collect_scores(run: Run, underway: Underway) -> Scores:
+def collect_scores(run: Run, pending: PendingEpoch) -> Scores:
     """Wait for the scores; groups with too many missing are replaced, at most `filter.refill_rounds` times.
 
     Raises RewardServiceError when the service stays unreachable, rejects a request or fails on too many candidates.
     """
     settings = run.config.filter
-    scores = _collect(run, underway)
+    scores = _collect(run, pending)
     _break_circuit(run, scores)
     for _ in range(settings.refill_rounds):
         num_lacking = run.config.groups_per_epoch - _num_with_quorum(scores.rewards_P_G, settings.quorum)
         if not num_lacking:
             break
-        run.display.say(f"epoch {underway.epoch}: replacing {num_lacking} groups with too many missing scores")
-        _extend(run, underway, num_lacking)
-        scores = _collect(run, underway)
+        run.display.say(f"epoch {pending.epoch}: replacing {num_lacking} groups with too many missing scores")
+        _extend(run, pending, num_lacking)
+        scores = _collect(run, pending)
     return scores
 
 
-def _extend(run: Run, underway: Underway, count: int) -> None:
+def _extend(run: Run, pending: PendingEpoch, count: int) -> None:
     """Add `count` groups; each is scored while the next is generated."""
     config = run.config
-    added = run.sampler.next_groups(underway.epoch, count, start=len(underway.groups))
-    underway.groups += added
+    added = run.sampler.next_groups(pending.epoch, count, start=len(pending.groups))
+    pending.groups += added
     mine = run.processes.share(added, config.rollout.batch_groups)
-    with underway.watch.time("rollout"), run.display.bar("rollout", len(mine)) as advance:
+    with pending.watch.time("rollout"), run.display.bar("rollout", len(mine)) as advance:
         for rollout in roll_out(
             run.family,
             run.policy,
@@ -105,23 +105,21 @@ def _extend(run: Run, underway: Underway, count: int) -> None:
         ):
             group = rollout.group
             judge_seed = derived_seed(config.seed, "judge", group.epoch, group.index)
-            underway.tickets.append(run.queue.submit(group.task, rollout.sources, rollout.candidates, judge_seed))
-            underway.rollouts.append(rollout)
+            pending.tickets.append(run.queue.submit(group.task, rollout.sources, rollout.candidates, judge_seed))
+            pending.rollouts.append(rollout)
             if config.monitor.second_method and group.index < config.monitor.second_groups:
-                underway.second_tickets[group.index] = run.queue.submit(
+                pending.second_tickets[group.index] = run.queue.submit(
                     group.task, rollout.sources, rollout.candidates, judge_seed, config.monitor.second_method
                 )
             advance()
 
 
-def _collect(run: Run, underway: Underway) -> Scores:
-    with underway.watch.time("reward_wait"):
-        first, second = underway.tickets, underway.second_tickets
+def _collect(run: Run, pending: PendingEpoch) -> Scores:
+    with pending.watch.time("reward_wait"):
+        first, second = pending.tickets, pending.second_tickets
         collected = collect_together(run.queue, [*first, *second.values()], run.processes)
-    scored = [
-        ScoredGroup(rollout, one) for rollout, one in zip(underway.rollouts, collected[: len(first)], strict=True)
-    ]
-    num_groups = len(underway.groups)
+    scored = [ScoredGroup(rollout, one) for rollout, one in zip(pending.rollouts, collected[: len(first)], strict=True)]
+    num_groups = len(pending.groups)
     seconds = {index: one.values for index, one in zip(second, collected[len(first) :], strict=True)}
     return Scores(
         scored,

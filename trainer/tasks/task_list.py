@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edit_r1.shared import images
 from edit_r1.shared.errors import DataError, ImageError
-from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.mathematics.sizes import ChooseSize, ImageSize
 from edit_r1.trainer.types import EditTask
 
@@ -60,7 +60,7 @@ def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]
     Raises DataError for an unreadable or empty list, an invalid line or a missing image file; the message lists up to
     ten errors with their line numbers.
     """
-    path = packaged.find_path(path)
+    path = bundled_files.find_path(path)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt is not a line end
     except (OSError, UnicodeDecodeError) as error:

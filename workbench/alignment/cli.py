@@ -17,13 +17,13 @@ from rich.table import Table
 
 from edit_r1.shared.client import RewardClient
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
 from edit_r1.shared.preferences import PreferenceItem
 from edit_r1.shared.schemas import ServiceInfo
 from edit_r1.workbench.alignment import report
 from edit_r1.workbench.alignment.readers import FORMATS, read_preferences
 from edit_r1.workbench.alignment.results import ALL, Evidence, Scores, gather
 from edit_r1.workbench.alignment.scoring import Cost, ScoreStore, edit_keys, score_items
+from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 
 _ALL_METHODS = "all"
 _NEEDS_OTHERS = "composite"

@@ -28,6 +28,7 @@ from edit_r1.workbench.markdown import table
 from edit_r1.workbench.significance import Interval
 
 HTML_NAME, JSON_NAME, TABLE_NAME = "alignment.html", "alignment.json", "alignment.md"
+_TEMPLATE = Path(__file__).with_name("report.html")
 HEADINGS = (
     "method",
     "strict",
@@ -124,7 +125,7 @@ def write(found: Alignment, out: Path) -> None:
     write_text(out / TABLE_NAME, markdown(found) + "\n")
     write_json(out / JSON_NAME, _as_json(found))
     page = pages.render(
-        "alignment.html",
+        _TEMPLATE,
         figure=figure,
         interval=interval,
         found=found,

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from edit_r1.shared.client import RewardClient
 from edit_r1.shared.errors import DataError, fault_line
-from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
 from edit_r1.shared.schemas import DEFAULT_METHOD, CandidateError, CandidateScore, EditGroup, ScoreResponse
+from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 
 _READY_SECONDS = 5.0
 _BAR_CELLS = 20

@@ -26,8 +26,8 @@ from edit_r1.shared.calibration import (
     scores_by_quality,
 )
 from edit_r1.shared.client import RewardClient
-from edit_r1.shared.options import DEFAULT_URL, ApiKey, Url
 from edit_r1.shared.schemas import DEFAULT_METHOD
+from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 
 SAMPLES = Path(__file__).resolve().parents[2] / "worlds" / "shapes" / "samples"
 _READY_SECONDS = 300.0

@@ -19,9 +19,9 @@ from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.trainer.tasks.task_list import TaskLine, describe_faults
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, renamed, to_text
 from edit_r1.workbench.data_prep.geometry import Box, Size, area_fraction, clip
-from edit_r1.workbench.data_prep.lists import Line, as_model
+from edit_r1.workbench.data_prep.input_lists import Line, as_model
 from edit_r1.workbench.data_prep.pictures import Renaming, upright_size
-from edit_r1.workbench.data_prep.streaming import Outcome
+from edit_r1.workbench.data_prep.resumable_jobs import Outcome
 
 TOO_SMALL, TOO_LARGE = "object below the minimum area", "object above the maximum area"
 OUTSIDE = "object empty or outside its picture"

@@ -16,7 +16,7 @@ from edit_r1.shared.errors import DataError
 from edit_r1.trainer.tasks.task_list import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.geometry import Size
-from edit_r1.workbench.data_prep.lists import Line
+from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.mix import task_name
 
 DUPLICATE = "same picture, same prompt as line "

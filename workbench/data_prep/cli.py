@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.shared.files import whole_file
@@ -26,18 +24,16 @@ from edit_r1.workbench.data_prep import mix as mixing
 from edit_r1.workbench.data_prep import rationality as judging
 from edit_r1.workbench.data_prep import redbox as red_boxes
 from edit_r1.workbench.data_prep import text_edit as text_edits
-from edit_r1.workbench.data_prep.formats import TASK_TYPES, ObjectsLine, WordsLine, renamed
-from edit_r1.workbench.data_prep.lists import Examined, InputList, as_model
+from edit_r1.workbench.data_prep.contact_sheet import SheetSample
+from edit_r1.workbench.data_prep.formats import ObjectsLine, WordsLine, renamed
+from edit_r1.workbench.data_prep.input_lists import Examined, InputList, as_model
 from edit_r1.workbench.data_prep.pictures import Renaming
-from edit_r1.workbench.data_prep.shapes import ShapesSet
-from edit_r1.workbench.data_prep.sheet import SheetSample
-from edit_r1.workbench.data_prep.streaming import Counts, Job, Outcome, process, process_in_order
-from edit_r1.worlds.shapes.world.tasks import Split
+from edit_r1.workbench.data_prep.resumable_jobs import Counts, Job, Outcome, process_in_order
+from edit_r1.workbench.data_prep.terminal import Input, Out, Restart, Seed, run_job, show_counts, show_summary
 
 T = TypeVar("T")
 L = TypeVar("L", bound=str)
 _FAULTS_SHOWN = 20
-_SIZES_SHOWN = 8
 
 app = typer.Typer(
     help="Prepare training data: task lists from annotated images.",
@@ -46,14 +42,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="Input list.")]
-Out = Annotated[Path, typer.Option(metavar="OUTPUT.jsonl", help="Output list.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Start over and replace existing output.")]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Run one of the commands; exits on `--help` and on usage errors. Raises EditR1Error."""
+def run(arguments: Sequence[str], *, more: Sequence[Callable[..., None]] = ()) -> None:
+    """Run one of the commands; exits on `--help` and on usage errors. Raises EditR1Error.
+
+    Args:
+        arguments: of the command line, after `edit-r1 data`.
+        more: commands of the worlds, which build on the workbench and so cannot be imported here.
+
+    """
+    for command in more:
+        app.command()(command)
     app(list(arguments), prog_name="edit-r1 data", standalone_mode=True)
 
 
@@ -72,7 +72,7 @@ def boxes(
     examined = _examine(records, out)
     rename = Renaming(source.parent, out.parent)
     job = _job("boxes", out, {source: examined}, {"min_area": min_area, "max_area": max_area}, restart)
-    _process(job, records.lines, lambda line: box_filter.keep(line, limits, source.parent, rename), examined.num_lines)
+    run_job(job, records.lines, lambda line: box_filter.keep(line, limits, source.parent, rename), examined.num_lines)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def redbox(
         "seed": seed,
     }
     job = _job("redbox", out, {source: examined}, options, restart)
-    _process(job, records.lines, lambda line: red_boxes.draw(line, choices, places), examined.num_lines)
+    run_job(job, records.lines, lambda line: red_boxes.draw(line, choices, places), examined.num_lines)
 
 
 @app.command()
@@ -148,7 +148,7 @@ def text_edit(
         "seed": seed,
     }
     job = _job("text-edit", out, {source: examined}, options, restart)
-    _process(job, records.lines, lambda line: text_edits.rewrite(line, choices, rename), examined.num_lines)
+    run_job(job, records.lines, lambda line: text_edits.rewrite(line, choices, rename), examined.num_lines)
 
 
 @app.command()
@@ -202,7 +202,7 @@ def rationality(
 
     with display.live(), display.bar(job.command, examined.num_lines) as advance:
         counts = asyncio.run(ask(advance))
-    _show(job, counts)
+    show_counts(job, counts)
 
 
 @app.command()
@@ -227,8 +227,8 @@ def mix(
     def texts(start: int) -> Iterable[str]:
         return mixing.fetch(lists, mixture.places[start:], out.parent)
 
-    counts = _process(job, texts, lambda text: Outcome((text,)), len(mixture.places), show=False)
-    _show(job, counts.model_copy(update={"read": mixture.num_read, "dropped": mixture.dropped}))
+    counts = run_job(job, texts, lambda text: Outcome((text,)), len(mixture.places), show=False)
+    show_counts(job, counts.model_copy(update={"read": mixture.num_read, "dropped": mixture.dropped}))
 
 
 @app.command()
@@ -263,27 +263,8 @@ def check(
     if sheet is not None:
         sheet.parent.mkdir(parents=True, exist_ok=True)
         sample.draw(source.parent).save(sheet)
-    _show_summary(source, summary)
+    show_summary(source, summary)
     raise typer.Exit(code=int(bool(summary.faults)))
-
-
-@app.command()
-def shapes(
-    *,
-    out: Out,
-    count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of images.")] = 256,
-    tasks_per_picture: Annotated[int, typer.Option(min=1, max=6, help="Tasks of different types per image.")] = 3,
-    split: Annotated[Split, typer.Option(help="Split of the world; the splits share no scenes.")] = "train",
-    seed: Seed = 0,
-    restart: Restart = False,
-) -> None:
-    """Write a data set of the demo world: a task list, its images, and OUTPUT.objects.jsonl with boxes."""
-    (out.parent / "images").mkdir(parents=True, exist_ok=True)
-    world = ShapesSet(out.parent, split, count, tasks_per_picture, seed)
-    options = {"split": split, "count": count, "tasks_per_picture": tasks_per_picture, "seed": seed}
-    _process(Job("shapes", out, {}, options, restart), world.scenes, world.write_tasks, count)
-    objects = out.with_name(f"{out.stem}.objects.jsonl")
-    _process(Job("shapes objects", objects, {}, options, restart), world.scenes, world.objects, count)
 
 
 def _examine(records: InputList[Any], out: Path | None) -> Examined:
@@ -308,57 +289,3 @@ def _some_of(option: str, names: Sequence[str] | None, known: tuple[L, ...]) -> 
 def _name(path: Path, out: Path) -> str:
     """A path relative to the output's directory, independent of the working directory."""
     return os.path.relpath(path.resolve(), out.parent.resolve())
-
-
-def _process(
-    job: Job, items: Callable[[int], Iterable[T]], step: Callable[[T], Outcome], total: int, *, show: bool = True
-) -> Counts:
-    display = Display(visible=True)
-    with display.live(), display.bar(job.command, total) as advance:
-        counts = process(job, items, step, display.say, advance)
-    if show:
-        _show(job, counts)
-    return counts
-
-
-def _show(job: Job, counts: Counts) -> None:
-    """Print what was read, written and dropped, with reasons."""
-    table = _table()
-    table.add_row("read", f"{counts.read:,}")
-    table.add_row("written", f"{counts.written:,}")
-    for reason, number in sorted(counts.dropped.items(), key=lambda one: (-one[1], one[0])):
-        table.add_row(f"dropped: {reason}", f"{number:,}")
-    _print(f"{job.command}: {job.out}", table)
-
-
-def _show_summary(source: Path, summary: checking.Summary) -> None:
-    table = _table()
-    table.add_row("read", f"{summary.num_read:,}")
-    table.add_row("sound", f"{summary.by_task.total():,}", end_section=True)
-    for task, number in summary.by_task.most_common():
-        known = task in TASK_TYPES or task == mixing.NO_TASK
-        table.add_row(f"task {task}{'' if known else ' (the service has no task prompt for it)'}", f"{number:,}")
-    table.add_section()
-    sizes = summary.by_size.most_common()
-    for (width, height), number in sizes[:_SIZES_SHOWN]:
-        table.add_row(f"picture {width}x{height}", f"{number:,}")
-    if len(sizes) > _SIZES_SHOWN:
-        rest = sum(number for _, number in sizes[_SIZES_SHOWN:])
-        table.add_row(f"pictures of {len(sizes) - _SIZES_SHOWN} other sizes", f"{rest:,}")
-    table.add_section()
-    for fault, number in summary.faults.most_common():
-        table.add_row(f"fault: {fault}", f"{number:,}", style="red")
-    _print(f"check: {source}", table)
-
-
-def _table() -> Table:
-    table = Table(show_header=False)
-    table.add_column("what", overflow="fold")
-    table.add_column("count", justify="right")
-    return table
-
-
-def _print(title: str, table: Table) -> None:
-    console = Console()
-    console.print(title, markup=False, highlight=False, soft_wrap=True)
-    console.print(table, markup=False)

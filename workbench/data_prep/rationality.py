@@ -22,9 +22,9 @@ from edit_r1.trainer.tasks.task_list import TaskLine
 from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import renamed
-from edit_r1.workbench.data_prep.lists import Line
+from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.pictures import Renaming
-from edit_r1.workbench.data_prep.streaming import Outcome, Say
+from edit_r1.workbench.data_prep.resumable_jobs import Outcome, Say
 
 NO, UNCLEAR = "answer No", "unclear"
 QUESTION_PATH = Path(__file__).parent / "texts" / "rationality.txt"

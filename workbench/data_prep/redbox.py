@@ -22,9 +22,9 @@ from edit_r1.trainer.tasks.task_list import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, to_text
 from edit_r1.workbench.data_prep.geometry import PixelBox, clip, line_width, outline
-from edit_r1.workbench.data_prep.lists import Line
+from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.pictures import Renaming
-from edit_r1.workbench.data_prep.streaming import Outcome, rng_of
+from edit_r1.workbench.data_prep.resumable_jobs import Outcome, rng_of
 
 TASK = "redbox_control"
 Kind = Literal["adjust", "remove", "replace"]

@@ -16,9 +16,9 @@ from typing import Literal, get_args
 
 from edit_r1.trainer.tasks.task_list import TaskLine
 from edit_r1.workbench.data_prep.formats import Word, WordsLine, to_text
-from edit_r1.workbench.data_prep.lists import Line
+from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.pictures import Renaming
-from edit_r1.workbench.data_prep.streaming import Outcome, rng_of
+from edit_r1.workbench.data_prep.resumable_jobs import Outcome, rng_of
 
 TASK = "text_edit"
 Operation = Literal["substitute", "delete", "insert", "swap"]

@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 from edit_r1.shared.config import load_config
 from edit_r1.shared.errors import CheckpointError, ConfigError
 from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
-from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.models import family_of_pipeline
 from edit_r1.trainer.policy import checkpoint
 from edit_r1.trainer.policy.export import WEIGHTS_NAME
@@ -85,7 +85,7 @@ def _config_of_pipeline(model: str, overrides: Sequence[str]) -> TrainConfig:
 
 def _family_of(model: str) -> str:
     try:
-        name = DiffusionPipeline.load_config(packaged.find(model))["_class_name"]
+        name = DiffusionPipeline.load_config(bundled_files.find(model))["_class_name"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"--model {model} is not a run directory ({CONFIG_NAME}), a checkpoint or a diffusers pipeline: "

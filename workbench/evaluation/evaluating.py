@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from edit_r1.shared.errors import DataError, EndpointError
 from edit_r1.shared.files import place, write_text
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
-from edit_r1.workbench.evaluation import gallery, writing
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, Item, find_picture
 from edit_r1.workbench.evaluation.judging import Answer, AnswerStore, Judge, Question
+from edit_r1.workbench.evaluation.output import gallery, writing
+from edit_r1.workbench.evaluation.ranks import Share
 from edit_r1.workbench.evaluation.results import JudgedItem, JudgeInfo, Results, stored_path
 from edit_r1.workbench.evaluation.rubrics import Prompts, Verdict, questions, read
-from edit_r1.workbench.evaluation.sharing import Share
 
 if TYPE_CHECKING:
     from edit_r1.workbench.evaluation.editors import Subject

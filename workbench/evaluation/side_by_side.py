@@ -15,11 +15,11 @@ import numpy as np
 
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import write_json, write_text
-from edit_r1.workbench.evaluation import gallery
 from edit_r1.workbench.evaluation.comparing import Outcome, Paired, compare, pair
-from edit_r1.workbench.evaluation.gallery import Card, Cell, Section, verdict_line
+from edit_r1.workbench.evaluation.output import gallery
+from edit_r1.workbench.evaluation.output.gallery import Card, Cell, Section, verdict_line
+from edit_r1.workbench.evaluation.output.tables import Report, Table, number
 from edit_r1.workbench.evaluation.results import LANGUAGES, JudgedItem, Results, read_results
-from edit_r1.workbench.evaluation.tables import Report, Table, number
 from edit_r1.workbench.significance import Interval
 
 JSON_NAME, TABLES_NAME, GALLERY_NAME = "comparison.json", "comparison.md", "comparison.html"

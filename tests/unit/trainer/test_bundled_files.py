@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edit_r1.trainer.config import ModelConfig
-from edit_r1.trainer.machine import bundled_files as packaged
+from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.tasks.task_list import read_task_list
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,20 +22,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_is_there_comes_first(elsewhere):
     (elsewhere / EDITOR).mkdir(parents=True)
-    assert packaged.find(EDITOR) == EDITOR
+    assert bundled_files.find(EDITOR) == EDITOR
 
 
 def test_else_it_is_the_packages(elsewhere):
-    assert Path(packaged.find(EDITOR)) == ROOT / EDITOR
-    assert packaged.find_path(HELD_OUT) == ROOT / HELD_OUT
+    assert Path(bundled_files.find(EDITOR)) == ROOT / EDITOR
+    assert bundled_files.find_path(HELD_OUT) == ROOT / HELD_OUT
 
 
 @pytest.mark.parametrize(
     "name", ["black-forest-labs/FLUX.1-Kontext-dev", "worlds/none", "worlds/../README.md", "README.md"]
 )
 def test_other_names_stay_as_they_are(elsewhere, name):
-    assert packaged.find(name) == name
-    assert packaged.find(str(elsewhere / EDITOR)) == str(elsewhere / EDITOR)
+    assert bundled_files.find(name) == name
+    assert bundled_files.find(str(elsewhere / EDITOR)) == str(elsewhere / EDITOR)
 
 
 def test_a_configuration_keeps_the_short_name_and_leads_to_the_files(elsewhere):

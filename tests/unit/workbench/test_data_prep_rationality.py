@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from edit_r1.shared import images
 from edit_r1.shared.errors import ConfigError, DataError, EndpointRefused, EndpointUnavailable
 from edit_r1.workbench.data_prep.rationality import read_verdict
-from edit_r1.workbench.data_prep.streaming import progress_path
+from edit_r1.workbench.data_prep.resumable_jobs import progress_path
 from tests.support.data_commands import data, read, row, save, write
 from tests.support.forked import Forked
 from tests.support.serving import free_port, serving

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edit_r1.shared.errors import DataError
-from edit_r1.workbench.data_prep.streaming import (
+from edit_r1.workbench.data_prep.resumable_jobs import (
     Counts,
     Job,
     Outcome,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edit_r1.trainer.tasks.task_list import read_task_list
-from edit_r1.workbench.data_prep.streaming import rng_of
+from edit_r1.workbench.data_prep.resumable_jobs import rng_of
 from edit_r1.workbench.data_prep.text_edit import OPERATIONS, alter, can_be_altered
 from tests.support.data_commands import data, row, save, write
 

@@ -8,8 +8,8 @@ import pytest
 from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.workbench.evaluation.benchmarks import Item
 from edit_r1.workbench.evaluation.generating import picture_path, wait_for
+from edit_r1.workbench.evaluation.ranks import Share
 from edit_r1.workbench.evaluation.rubrics import CRITERIA, load_prompts, questions
-from edit_r1.workbench.evaluation.sharing import Share
 
 
 @pytest.mark.parametrize(("rank", "count"), [("2", "2"), ("-1", "2"), ("one", "2"), ("0", "")])

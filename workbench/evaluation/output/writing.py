@@ -16,6 +16,7 @@ from typing import Any
 from edit_r1.shared.files import write_json, write_text
 from edit_r1.workbench.evaluation.aggregation import GEditSummary, Summary
 from edit_r1.workbench.evaluation.benchmarks import GEDIT_TASKS
+from edit_r1.workbench.evaluation.output.tables import Report, Table, number
 from edit_r1.workbench.evaluation.published import GEDIT_EN, IMGEDIT, IMGEDIT_COLUMNS, IMGEDIT_HEADINGS
 from edit_r1.workbench.evaluation.results import (
     RESULTS_NAME,
@@ -25,7 +26,6 @@ from edit_r1.workbench.evaluation.results import (
     missing_reasons,
     num_cap_violations,
 )
-from edit_r1.workbench.evaluation.tables import Report, Table, number
 
 TABLES_NAME = "results.md"
 

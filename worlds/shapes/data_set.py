@@ -10,11 +10,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, to_text
-from edit_r1.workbench.data_prep.streaming import Outcome
+from edit_r1.workbench.data_prep.resumable_jobs import Job, Outcome
+from edit_r1.workbench.data_prep.terminal import Out, Restart, Seed, run_job
 from edit_r1.worlds.shapes.world.make_data import distinct_scenes, task_line, tasks_of, write_png
 from edit_r1.worlds.shapes.world.scenes import SIZE, Scene, box_of, render
 from edit_r1.worlds.shapes.world.tasks import Split
@@ -57,3 +60,21 @@ class ShapesSet:
 
     def _image(self, number: int) -> str:
         return f"images/{self.split}-{number:05d}.png"
+
+
+def shapes(
+    *,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of images.")] = 256,
+    tasks_per_picture: Annotated[int, typer.Option(min=1, max=6, help="Tasks of different types per image.")] = 3,
+    split: Annotated[Split, typer.Option(help="Split of the world; the splits share no scenes.")] = "train",
+    seed: Seed = 0,
+    restart: Restart = False,
+) -> None:
+    """Write a data set of the demo world: a task list, its images, and OUTPUT.objects.jsonl with boxes."""
+    (out.parent / "images").mkdir(parents=True, exist_ok=True)
+    world = ShapesSet(out.parent, split, count, tasks_per_picture, seed)
+    options = {"split": split, "count": count, "tasks_per_picture": tasks_per_picture, "seed": seed}
+    run_job(Job("shapes", out, {}, options, restart), world.scenes, world.write_tasks, count)
+    objects = out.with_name(f"{out.stem}.objects.jsonl")
+    run_job(Job("shapes objects", objects, {}, options, restart), world.scenes, world.objects, count)

@@ -1,4 +1,4 @@
-"""`edit-r1 doctor`, `report`, `export` and `edit`: commands to use before, during and after a run."""
+"""`edit-r1 edit` and `edit-r1 export`: a run's editor on your images, and its weights for other programs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from edit_r1.shared.errors import CheckpointError, ConfigError
-from edit_r1.shared.options import DEFAULT_URL, ApiKey
+from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.schemas import DEFAULT_METHOD
+from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey
 
 if TYPE_CHECKING:
     from edit_r1.workbench.editing.editor import WeightsName
@@ -25,20 +25,6 @@ _WEIGHTS = ("ema", "policy", "old")
 def run(arguments: Sequence[str]) -> None:
     """Run one of the commands; exits on `--help` and on usage errors. Raises EditR1Error."""
     app(list(arguments), prog_name="edit-r1", standalone_mode=True)
-
-
-@app.command()
-def report(run_dir: Run) -> None:
-    """Regenerate a run's report.html and summary.json."""
-    from edit_r1.trainer.records.metrics_log import read_metrics  # noqa: PLC0415
-    from edit_r1.trainer.report import report as reports  # noqa: PLC0415 - every command imports what it needs
-
-    lines = read_metrics(run_dir)
-    if not lines:
-        raise CheckpointError(f"{run_dir} contains no run: it has no metrics.jsonl with a finished epoch")
-    times = ("time/epoch_seconds", "time/evaluation_seconds")
-    reports.write(run_dir, sum(line.get(name) or 0.0 for line in lines for name in times))
-    typer.echo(run_dir / reports.REPORT_NAME)
 
 
 @app.command()
@@ -96,31 +82,6 @@ def edit(
         best = ranked[0].index
     edits[best].save(out)
     typer.echo(out)
-
-
-@app.command()
-def doctor(
-    config: Annotated[Path, typer.Argument(help="Training configuration, as for edit-r1 train.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
-    *,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="Number of GPUs for the run; by default those of this machine.")
-    ] = None,
-    gpu_memory: Annotated[float | None, typer.Option(help="GB per GPU; by default this machine's, or 80.")] = None,
-    tflops: Annotated[float | None, typer.Option(help="Sustained TFLOP/s per GPU; by default 400 (an H100).")] = None,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
-) -> None:
-    """Check data, service, memory and time of a training run and suggest changes, without loading weights."""
-    from edit_r1.trainer.config import read_config  # noqa: PLC0415
-    from edit_r1.trainer.doctor.doctor import Doctor  # noqa: PLC0415
-    from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415
-
-    checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
-    checks.examine()
-    if rehearse and not checks.num_failures:
-        checks.rehearse()
-    typer.echo(checks.verdict)
-    raise typer.Exit(code=min(checks.num_failures, 1))
 
 
 def _weights(name: str) -> WeightsName:

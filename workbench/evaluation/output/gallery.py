@@ -14,8 +14,10 @@ from PIL import Image
 
 from edit_r1.shared import images
 from edit_r1.trainer.report import pages
+from edit_r1.workbench.evaluation.output.tables import Report, number
 from edit_r1.workbench.evaluation.results import JudgedItem, Results, missing_kind
-from edit_r1.workbench.evaluation.tables import Report, number
+
+_TEMPLATE = Path(__file__).with_name("gallery.html")
 
 _SIDE = 192
 T = TypeVar("T")
@@ -70,7 +72,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 def render(report: Report, sections: Sequence[Section]) -> str:
     """The page: the report followed by the images."""
-    return pages.render("gallery.html", report=report, sections=sections, thumbnail=thumbnail)
+    return pages.render(_TEMPLATE, report=report, sections=sections, thumbnail=thumbnail)
 
 
 def thumbnail(path: Path) -> str | None:

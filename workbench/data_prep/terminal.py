@@ -1,0 +1,81 @@
+"""What the `edit-r1 data` commands share: their options, a progress bar, and the tables printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edit_r1.trainer.machine.progress import Display
+from edit_r1.workbench.data_prep.check import Summary
+from edit_r1.workbench.data_prep.formats import TASK_TYPES
+from edit_r1.workbench.data_prep.mix import NO_TASK
+from edit_r1.workbench.data_prep.resumable_jobs import Counts, Job, Outcome, process
+
+T = TypeVar("T")
+_SIZES_SHOWN = 8
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="Input list.")]
+Out = Annotated[Path, typer.Option(metavar="OUTPUT.jsonl", help="Output list.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Start over and replace existing output.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+
+
+def run_job(
+    job: Job, items: Callable[[int], Iterable[T]], step: Callable[[T], Outcome], total: int, *, show: bool = True
+) -> Counts:
+    """Process the items under a progress bar; prints the counts at the end if `show`."""
+    display = Display(visible=True)
+    with display.live(), display.bar(job.command, total) as advance:
+        counts = process(job, items, step, display.say, advance)
+    if show:
+        show_counts(job, counts)
+    return counts
+
+
+def show_counts(job: Job, counts: Counts) -> None:
+    """Print what was read, written and dropped, with reasons."""
+    table = _table()
+    table.add_row("read", f"{counts.read:,}")
+    table.add_row("written", f"{counts.written:,}")
+    for reason, number in sorted(counts.dropped.items(), key=lambda one: (-one[1], one[0])):
+        table.add_row(f"dropped: {reason}", f"{number:,}")
+    _print(f"{job.command}: {job.out}", table)
+
+
+def show_summary(source: Path, summary: Summary) -> None:
+    """Print what `data check` found: tasks by type, image sizes, faults."""
+    table = _table()
+    table.add_row("read", f"{summary.num_read:,}")
+    table.add_row("sound", f"{summary.by_task.total():,}", end_section=True)
+    for task, number in summary.by_task.most_common():
+        known = task in TASK_TYPES or task == NO_TASK
+        table.add_row(f"task {task}{'' if known else ' (the service has no task prompt for it)'}", f"{number:,}")
+    table.add_section()
+    sizes = summary.by_size.most_common()
+    for (width, height), number in sizes[:_SIZES_SHOWN]:
+        table.add_row(f"picture {width}x{height}", f"{number:,}")
+    if len(sizes) > _SIZES_SHOWN:
+        rest = sum(number for _, number in sizes[_SIZES_SHOWN:])
+        table.add_row(f"pictures of {len(sizes) - _SIZES_SHOWN} other sizes", f"{rest:,}")
+    table.add_section()
+    for fault, number in summary.faults.most_common():
+        table.add_row(f"fault: {fault}", f"{number:,}", style="red")
+    _print(f"check: {source}", table)
+
+
+def _table() -> Table:
+    table = Table(show_header=False)
+    table.add_column("what", overflow="fold")
+    table.add_column("count", justify="right")
+    return table
+
+
+def _print(title: str, table: Table) -> None:
+    console = Console()
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    console.print(table, markup=False)

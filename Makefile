@@ -63,9 +63,10 @@ test: setup-dev browser ## run all tests
 containers-check: setup-dev ## build both container images and run them (docker/with-engine finds or starts an engine)
 	docker/with-engine $(BIN)/python -m pytest tests/containers
 
-lint: setup-dev ## check lint and formatting with ruff
+lint: setup-dev ## run ruff (lint and format check) and import-linter (who may import whom)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: setup-dev ## fix lint and formatting with ruff
 	$(BIN)/ruff check --fix .

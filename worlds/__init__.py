@@ -1,1 +1,4 @@
-"""Small synthetic worlds on which the whole system runs on a laptop."""
+"""Small worlds on which the whole system runs on a laptop.
+
+shapes  coloured shapes, the embedded default
+"""

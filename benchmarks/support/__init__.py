@@ -1,0 +1,8 @@
+"""What several benchmarks share.
+
+figures     the blocks of figures in a document
+workload    images to score, and the process that sends them
+judges      judges with random weights
+reference   a reward server as research code builds it, for comparison
+real_sizes  FLUX.1-Kontext at full size, without its weights
+"""

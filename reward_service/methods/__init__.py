@@ -1,4 +1,19 @@
-"""The scoring methods by name; each has its own module."""
+"""The scoring methods by name; one file per method: which questions to ask, how to read the answers.
+
+base                what a method is
+templates           prompt texts, and conversations made from them
+answers             numbers and reasoning in a text, the position of a score among tokens; pure
+score_logit         expected score at the first token: the paper, and the default
+yes_no_logit        p(Yes) against No at the first token
+score_sampling      a written number
+score_sampling_cot  a written number after reasoning
+score_logit_cot     expected score where a number follows reasoning
+editscore           two rated questions, as EditScore asks them
+unified_reward      the output of a UnifiedReward model
+verifier            p(Yes) of every principle
+verifier_cot        a written verdict on every principle
+composite           several methods in one reward
+"""
 
 from __future__ import annotations
 

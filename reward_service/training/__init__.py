@@ -1,5 +1,8 @@
-"""Trains a verifier: supervised on principle-by-principle traces, then on preferred versus rejected edits.
+"""`edit-r1 train-judge`: traces and preferences in, a LoRA adapter for a verifier out.
 
-After arXiv:2604.27505 (Edit-RRM), whose code, weights and data are not public; docs/train-judge.md says what is known
-from the paper's text and what is ours.
+cli    the command
+data   traces and pairs of edits
+train  the two stages: supervised, then group-contrastive preference
+judge  a judge with gradients in its adapter
+gcpo   the preference loss; pure
 """

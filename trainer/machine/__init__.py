@@ -1,0 +1,9 @@
+"""Where and how a run executes. Knows nothing of training; imports nothing of ours.
+
+processes      ranks, collectives, and which process gets which groups
+sharding       FSDP2
+offloading     frozen modules in main memory until they are needed
+seeding        seeds that belong to a sample, not to a process
+progress       terminal lines and progress bars
+bundled_files  files of the demo world, from a checkout or from the installed wheel
+"""

@@ -1,0 +1,5 @@
+"""Task lists come in; each epoch's groups go out, the same on every process.
+
+task_list      reads and checks task lists, loads source images
+group_sampler  which tasks an epoch gets
+"""

@@ -1,1 +1,9 @@
-"""Agreement of rewards with human preferences (arXiv:2510.16888, Section 3.5 and Appendix B)."""
+"""`edit-r1 align`: preference data and a running service come in; how well scores agree with people goes out.
+
+cli        the command
+readers    published preference data -> `PreferenceItem`s
+scoring    asks the service for the scores that are missing
+agreement  accuracy under three tie rules, intervals, tests; pure
+results    the figures, by method, task and dimension; pure
+report     HTML, JSON and terminal tables
+"""

@@ -1,0 +1,9 @@
+"""Clients of a running judge: images and instructions in, scores or answers out.
+
+options            command-line options that several commands share
+score              `edit-r1 score`
+selftest           `edit-r1 selftest`
+best_of_n          ranks several edits of one image
+chat               asks any OpenAI-compatible chat endpoint about many images
+editscore_adapter  the reward service in place of EditScore's scorer
+"""

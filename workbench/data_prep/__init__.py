@@ -1,1 +1,17 @@
-"""`edit-r1 data`: makes task lists from annotated images, one module per command. Needs neither torch nor a GPU."""
+"""`edit-r1 data`: annotated images or task lists come in; checked task lists go out. Needs neither torch nor a GPU.
+
+cli             the commands
+terminal        options and tables that they share
+formats         the lines they read
+input_lists     lists, checked from end to end before anything is written
+resumable_jobs  outputs that survive a killed command
+pictures        images that lists name
+geometry        boxes; pure
+boxes           `data boxes`: objects of a useful size
+redbox          `data redbox`: a red box around an object
+text_edit       `data text-edit`: change a word in an image
+rationality     `data rationality`: does the instruction make sense for its image?
+mix             `data mix`: several lists into one
+check           `data check`: is a list fit to train on?
+contact_sheet   a contact sheet of a list
+"""

@@ -1,1 +1,5 @@
-"""Objectives: pure functions from velocities and optimality to per-sample loss terms."""
+"""The losses, with equation numbers. Velocities and advantages in, per-sample terms out.
+
+nft        DiffusionNFT (Eq. 4-7)
+flow_grpo  Flow-GRPO, the baseline of Figure 7
+"""

@@ -1,0 +1,7 @@
+"""Studies on the shapes world: what a judge's scores are worth, with the oracle as the human.
+
+edit_sets    held-out edits with their oracle and scores
+judge_table  agreement of every method with the oracle
+preferences  `make align`
+verifier     a verifier trained on traces and preferences
+"""

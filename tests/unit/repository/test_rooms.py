@@ -1,4 +1,4 @@
-"""Every package introduces itself: its `__init__` lists what is in it, all of it, and nothing that is not there."""
+"""Packages list their modules, and CONTRIBUTING.md shows all packages: both are complete and name nothing else."""
 
 import ast
 import re
@@ -30,3 +30,14 @@ def test_a_package_lists_its_modules(package):
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_room_is_crowded(package):
     assert len(contents(package)) <= MOST_MODULES
+
+
+def test_the_tree_shows_every_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("```text\n")[2].partition("```")[0]
+    shown: list[Path] = []
+    parents: list[tuple[int, Path]] = []
+    for indent, name in re.findall(r"^( *)([\w/]+)/ ", text, re.MULTILINE):
+        parents = [(depth, path) for depth, path in parents if depth < len(indent)]
+        shown.append((parents[-1][1] if parents else ROOT) / name)
+        parents.append((len(indent), shown[-1]))
+    assert {*shown} - {ROOT / "edit_r1"} == {*PACKAGES} - {ROOT / "worlds"}

@@ -18,8 +18,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 # Shapes and dtypes of the pure files are checked at run time in every test. Before anything imports them.
-PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft", "objectives.flow_grpo")
-install_import_hook([f"edit_r1.trainer.mathematics.{name}" for name in PURE], "beartype.beartype")
+install_import_hook("edit_r1.trainer.mathematics", "beartype.beartype")
 
 from tests.support.serving import reward_service  # noqa: E402 - after the hook
 from tests.support.tiny_judge import save_tiny_judge  # noqa: E402

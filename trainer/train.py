@@ -1,8 +1,8 @@
-"""The training loop, and the only place that defines the order of its stages:
+"""The training loop, which orders the stages:
 
-    tasks -> rollout -> score (HTTP) -> advantage -> filter -> objective -> update -> old policy, EMA
+    tasks -> rollout -> score (HTTP) -> filter -> advantage -> objective -> update -> old policy, EMA
 
-Takes a configuration and its checked inputs; writes a run directory with checkpoints, metrics, adapter and report.
+`run.pending_epoch` has the first half of an epoch, up to its scores; `finish_epoch` is the second. Takes a configuration and its checked inputs; writes a run directory with checkpoints, metrics, adapter and report.
 Legend: P groups per epoch over all processes, G candidates per group.
 """
 

@@ -95,7 +95,7 @@ def doctor(context: typer.Context) -> None:
 def train_judge(context: typer.Context) -> None:
     """Train a verifier adapter on traces and preferences. `edit-r1 train-judge --help` lists its options."""
     _need("peft", "transformers", extra="`service` (or `cpu`)")
-    from edit_r1.reward_service.training.cli import train_judge as run  # noqa: PLC0415
+    from edit_r1.reward_service.judge_training.cli import train_judge as run  # noqa: PLC0415
 
     run(context.args)
 

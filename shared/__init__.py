@@ -5,7 +5,7 @@ client            sends groups of candidate edits to a reward service; returns s
 replicas          which replica a group is sent to
 http_failures     which HTTP failures are worth retrying, and when
 images            image bytes <-> RGB images, with limits; the only place that names a codec
-calibration       golden edits: does a judge order edits of known quality correctly?
+golden_edits      edits of known quality: does a judge order them correctly?
 preferences       human preferences over edits, as read by `align` and `train-judge`
 annotators        one label from several annotators
 errors            the tree of all our errors

@@ -1,15 +1,16 @@
-"""The trainer: an image editor learns by DiffusionNFT from rewards that come over HTTP. Imports no torch.
+"""The trainer: an image editor learns from rewards that come over HTTP, by DiffusionNFT or Flow-GRPO. Importing the
+package itself imports no torch.
 
 cli          `edit-r1 train`, `doctor` and `report`
-config       every key of a training
+config       every configuration key
 doctor       will this configuration run, fit and keep up?
-train        the order of things; start reading here
+train        the training loop; start reading here
 types        the values that pass from one step to the next
 run          puts a run together, starts and resumes it, begins and logs its epochs
 tasks        task lists, and which tasks an epoch gets
 rollout      the old policy edits each task G times
 rewards      scoring in the background, over HTTP
-mathematics  pure: advantage, filter, objectives, solvers, schedules
+mathematics  pure: filter, advantage, objectives, solvers, schedules, alarms
 update       kept samples -> losses -> optimizer steps
 policy       the trained weights, their copies, checkpoints and export
 held_out     evaluation on held-out tasks during training

@@ -1,5 +1,4 @@
-"""The workbench judges judges, editors and data. It uses the trainer and what is shared; nothing but the worlds imports
-it.
+"""The workbench judges judges, editors and data. It uses the trainer and what is shared.
 
 clients       commands and classes that ask a running judge
 editing       a trained editor at work: `edit-r1 edit` and `export`

@@ -10,5 +10,5 @@ batches       conversations -> padded model inputs
 vision        encodes each image once per batch
 sampling      picks tokens, seeded per row
 vllm          vLLM, in process
-openai        a remote server with an OpenAI-style API
+openai        a remote vLLM server, over its OpenAI-style API
 """

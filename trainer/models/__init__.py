@@ -6,7 +6,7 @@ flux_kontext     FLUX.1-Kontext
 qwen_image_edit  Qwen-Image-Edit and Qwen-Image-Edit-Plus
 flux2_klein      FLUX.2 [klein]
 packing          2x2 patches of latents <-> tokens
-shifting         sigma grids shifted by the number of image tokens
+sigma_grid       sigma grids shifted by the number of image tokens
 skeleton         a pipeline without its weights
 quantizing       frozen weights in fewer bits
 """

@@ -4,5 +4,5 @@ base        the interface
 lora        adapters in a frozen transformer
 full        all weights of the transformer
 checkpoint  writes and restores everything a run needs to resume
-export      an adapter that other programs load at full strength
+export      the trained weights, in a form that other programs load
 """

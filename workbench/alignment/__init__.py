@@ -1,4 +1,4 @@
-"""`edit-r1 align`: preference data and a running service come in; how well scores agree with people goes out.
+"""`edit-r1 align`: preference data and a running service come in; how well the scores agree with people is reported.
 
 cli        the command
 readers    published preference data -> `PreferenceItem`s

@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edit_r1.shared.calibration import (
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.golden_edits import (
     MIN_ORDERED_SHARE,
     QUALITIES,
     Golden,
@@ -25,7 +26,6 @@ from edit_r1.shared.calibration import (
     required_share,
     scores_by_quality,
 )
-from edit_r1.shared.client import RewardClient
 from edit_r1.shared.schemas import DEFAULT_METHOD
 from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 

@@ -18,9 +18,9 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
 from edit_r1.workbench.evaluation import evaluating
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
-from edit_r1.workbench.evaluation.ranks import Share
+from edit_r1.workbench.evaluation.comparison_report import write_comparison
+from edit_r1.workbench.evaluation.process_share import Share
 from edit_r1.workbench.evaluation.rubrics import Prompts, load_prompts
-from edit_r1.workbench.evaluation.side_by_side import write_comparison
 
 if TYPE_CHECKING:
     from edit_r1.workbench.editing.editor import WeightsName

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from edit_r1.command import app
 from edit_r1.reward_service.engines.factory import build_engine
+from edit_r1.reward_service.judge_training.data import SeenEdit
+from edit_r1.reward_service.judge_training.judge import Asked, LearningJudge
+from edit_r1.reward_service.judge_training.train import Questions
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
 from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.settings import Settings
-from edit_r1.reward_service.training.data import SeenEdit
-from edit_r1.reward_service.training.judge import Asked, LearningJudge
-from edit_r1.reward_service.training.train import Questions
 from edit_r1.reward_service.types import JudgeImage, Message, Question, SamplingSpec
 from edit_r1.shared.errors import DataError
 from edit_r1.worlds.shapes.studies.preferences import write

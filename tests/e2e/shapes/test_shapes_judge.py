@@ -19,7 +19,7 @@ from edit_r1.worlds.shapes.studies.edit_sets import (
     untouched_set,
 )
 from edit_r1.worlds.shapes.studies.judge_table import ALONE
-from edit_r1.worlds.shapes.training.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.training.judge_trainer import pairwise_accuracy
 
 # Fewer would pass a coin. A UnifiedReward model sees the edit alone: what was kept is hidden from it.
 LEAST_ACCURACY = dict.fromkeys(ALONE, 0.7) | {"unified_reward": 0.55, "editscore": 0.6}

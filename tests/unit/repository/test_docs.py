@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from edit_r1.trainer.config import MonitorConfig
+from edit_r1.trainer.mathematics.alarms import ALARMS
 from edit_r1.trainer.mathematics.filtering import RULES
-from edit_r1.trainer.records.monitors import ALARMS
 from edit_r1.trainer.update.losses import GrpoLoss, NftLoss
 from tests.unit.repository.test_paper_map import symbols
 

@@ -8,7 +8,7 @@ import pytest
 from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.workbench.evaluation.benchmarks import Item
 from edit_r1.workbench.evaluation.generating import picture_path, wait_for
-from edit_r1.workbench.evaluation.ranks import Share
+from edit_r1.workbench.evaluation.process_share import Share
 from edit_r1.workbench.evaluation.rubrics import CRITERIA, load_prompts, questions
 
 

@@ -1,6 +1,6 @@
 """Draws the README's picture from a run of the demo.
 
-    python -m edit_r1.worlds.shapes.picture runs/demo docs/images/demo.png
+    python -m edit_r1.worlds.shapes.readme_picture runs/demo docs/images/demo.png
 
 One column per task type: of the held-out tasks that training made right, the one whose reward rose most. Shows the
 instruction, the source, and the edits from the same noise before and after training, each with the judge's reward and

@@ -12,13 +12,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edit_r1.reward_service.judge_training.data import read_pairs, read_traces
+from edit_r1.reward_service.judge_training.judge import LearningJudge
+from edit_r1.reward_service.judge_training.train import (
+    PreferenceOptions,
+    Questions,
+    StageOptions,
+    preferences,
+    supervised,
+)
 from edit_r1.reward_service.methods import load_methods
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
 from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.settings import EMBEDDED_JUDGE, Settings
-from edit_r1.reward_service.training.data import read_pairs, read_traces
-from edit_r1.reward_service.training.judge import LearningJudge
-from edit_r1.reward_service.training.train import PreferenceOptions, Questions, StageOptions, preferences, supervised
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.files import write_json
 

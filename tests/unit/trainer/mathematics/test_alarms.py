@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edit_r1.trainer.records.monitors import ALARMS, AlarmLimits, agreement, find_alarms, unedited_distance
+from edit_r1.trainer.mathematics.alarms import ALARMS, AlarmLimits, agreement, find_alarms, unedited_distance
 
 LIMITS = AlarmLimits(
     window=3,

@@ -89,9 +89,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     sweeps = [*trainer_sweeps(arguments.out / str(os.getpid()), arguments.epochs), *service_sweeps(arguments.out)]
     print(table(HEADINGS, [sweep.row() for sweep in sweeps]))
-    PICTURE.write_text(
-        standalone(picture(sweeps), "seconds against size, relative to the smallest"), encoding="utf-8"
-    )
+    PICTURE.write_text(standalone(picture(sweeps), "seconds against size, relative to the smallest"), encoding="utf-8")
     print(PICTURE, file=sys.stderr)
     return 0
 

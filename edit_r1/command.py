@@ -136,7 +136,7 @@ def selftest(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Entry point: our own errors print one line on stderr and exit with status 1, never a traceback."""
+    """Entry point: prints our own errors to stderr, without a traceback, and exits with status 1."""
     silence_library_warnings()
     try:
         app()

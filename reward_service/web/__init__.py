@@ -1,8 +1,8 @@
-"""HTTP in and out. Request bodies come in, `EditGroup`s go to the scorer; responses or problems go out.
+"""The HTTP layer: turns request bodies into `EditGroup`s for the scorer, and results into responses or problems.
 
 request_id     one id per request, in headers and logs
-dependencies   what every route depends on: the service, the API key
-deadlines      cancels work on requests that are late or whose client has gone
+dependencies   dependencies of every route: the service, the API key
+deadlines      cancels requests that are late or whose client has disconnected
 requests       a body -> one group
 batches        a body -> several groups
 group_scoring  scores all groups of one request

@@ -1,4 +1,4 @@
-"""Held-out tasks come in; images edited by the EMA weights, their rewards and metrics go out.
+"""Evaluation: edits held-out tasks with the EMA weights and returns the images with their rewards and metrics.
 
 metrics     metrics named in the configuration
 evaluation  edits and scores the held-out tasks

@@ -1,5 +1,5 @@
-"""The mathematics of the method, pure: tensors and numbers in, tensors and numbers out. Imports nothing of ours but
-types.
+"""The mathematics of the method: pure functions of tensors and numbers. Imports nothing else from Edit-R1 except
+`types`.
 
 sizes       the size an image is trained at
 flow        the forward process: interpolation and velocities

@@ -113,7 +113,7 @@ def _print(scores: ScoreResponse, candidates: Sequence[Path]) -> None:
 
 
 def _weighed(result: CandidateScore) -> str:
-    """What the score was computed from: the labels' probabilities, or else the sub-scores."""
+    """The inputs of the score: the labels' probabilities, or else the sub-scores."""
     shares: dict[str, float] = result.distribution or result.details.get("parts", {})
     return "  ".join(f"{label}: {share:.2f}" for label, share in shares.items())
 

@@ -1,13 +1,13 @@
-"""`edit-r1 evaluate`: a benchmark and an editor come in; a judge's verdicts and the papers' tables go out.
+"""`edit-r1 evaluate`: runs an editor on a benchmark, has a judge score it, and writes the papers' tables.
 
 cli           the commands
 evaluating    the steps of an evaluation, in order
 benchmarks    ImgEdit-Bench and GEdit-Bench as their authors publish them
-editors       which editor is evaluated
-ranks         which of several processes this one is
+editors       selects the editor to evaluate
+ranks         this process's rank among several
 generating    edits every item once, resumable
-rubrics       how each benchmark asks its judge and reads the answers
-judging       asks the judge; keeps every answer
+rubrics       each benchmark's questions to the judge, and how answers are read
+judging       asks the judge and stores every answer
 parsing       scores in a judge's text; pure
 aggregation   scores of samples -> the numbers of a table; pure
 published     rows that papers print, for comparison

@@ -1,4 +1,4 @@
-"""Draws the README's picture from a run of the demo.
+"""Draws the README's figure from a run of the demo.
 
     python -m edit_r1.worlds.shapes.picture runs/demo docs/images/demo.png
 

@@ -170,7 +170,7 @@ def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_pat
 def test_pictures_that_are_gone_are_counted_not_asked_about(tmp_path, model, url):
     source = tasks(tmp_path, 2)
     write(source, *read(source), {"prompt": "answer 9", "image": "gone.png"})
-    assert row(ask(source, url), "dropped: picture missing") == 1
+    assert row(ask(source, url), "dropped: image missing") == 1
     assert sorted(model.asked) == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""`edit-r1 data`: lists that are checked, lines that are refused, and all commands in a row."""
+"""`edit-r1 data`: validation of lists, rejected lines, and all commands in sequence."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_from_shapes_to_a_list_that_the_trainer_reads(tmp_path):
     assert counts["extract"] == 4
     assert counts["redbox_control"] > 20
     assert {"adjust", "remove", "replace", "background", "add"} <= set(counts)
-    # Shapes themselves are the world's: boxes hold the object and nothing else, and the same seed draws the same.
+    # The shapes set: boxes contain the object and nothing else, and equal seeds give equal images.
     for line in read(objects):
         pixels = np.asarray(Image.open(shapes.parent / line["image"])).astype(int)
         different = (pixels != pixels[0, 0]).any(-1)

@@ -1,4 +1,4 @@
-"""`edit-r1 data boxes` and `redbox`: which objects are kept, and where red lines are drawn."""
+"""`edit-r1 data boxes` and `redbox`: which objects are kept, and where the red boxes are drawn."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_red_line_stays_in_the_picture_and_off_the_object(box, size, fractio
     assert ((pixels == 255).all(-1) | red).all()
     columns, rows = np.nonzero(red.any(0))[0], np.nonzero(red.any(1))[0]
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (x0, x1 - 1, y0, y1 - 1)
-    # Inside the line nothing is painted; it runs over the object only where the picture ends.
+    # Nothing is painted inside the line; it covers the object only at the image border.
     left = int(inside[0]) if x0 else width
     top = int(inside[1]) if y0 else width
     right = -(-inside[2] // 1) if x1 < size[0] else size[0] - width

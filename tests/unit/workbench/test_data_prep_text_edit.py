@@ -1,4 +1,4 @@
-"""`edit-r1 data text-edit`: words altered in few characters."""
+"""`edit-r1 data text-edit`: words with a few characters changed."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ CODECS: dict[str, Encode] = {
     "jpeg 75": saved("JPEG", quality=75),
 }
 LOSSLESS, LOSSY = "webp lossless", ("jpeg 95", "jpeg 75")
-HEADINGS = ("codec", "encode ms", "decode ms", "kB", "mean change of the score", "largest", "pairwise accuracy")
+HEADINGS = ("codec", "encode ms", "decode ms", "kB", "mean score change", "largest", "pairwise accuracy")
 
 
 def times(pictures: list[Image.Image], encoder: Encode) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""The reward service: edits come in over HTTP, scores in [0, 1] or errors go out.
+"""The reward service: receives edits over HTTP and returns scores in [0, 1] or errors.
 
 cli             `edit-r1 serve`: settings -> application -> uvicorn
 ray_serve       the same application as a Ray Serve deployment

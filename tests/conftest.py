@@ -1,4 +1,4 @@
-"""What every test sees: one thread a process, no hub, and the folders of the embedded default."""
+"""Settings and fixtures for all tests: one thread per process, no Hugging Face Hub, the embedded default world."""
 
 import os
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# How long an example takes says how busy the machine is.
+# The time an example takes depends on how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
@@ -45,6 +45,6 @@ def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service_url(tiny_judge: Path) -> Iterator[str]:
-    """One running service with that judge for all tests; it babbles until it is stopped, so that is soon."""
+    """One running service with that judge for all tests; it never ends an answer by itself, so the limit is low."""
     with reward_service(tiny_judge, max_reasoning_tokens=64) as url:
         yield url

@@ -1,5 +1,5 @@
-"""The trainer: an image editor learns from rewards that come over HTTP, by DiffusionNFT or Flow-GRPO. Importing the
-package itself imports no torch.
+"""The trainer: trains an image editor on rewards requested over HTTP, with DiffusionNFT or Flow-GRPO. Importing this
+package does not import torch.
 
 cli          `edit-r1 train`, `doctor` and `report`
 config       every configuration key
@@ -14,7 +14,7 @@ mathematics  pure: filter, advantage, objectives, solvers, schedules, alarms
 update       kept samples -> losses -> optimizer steps
 policy       the trained weights, their copies, checkpoints and export
 held_out     evaluation on held-out tasks during training
-records      what a run leaves on disk: metrics, evaluations, images
+records      a run's files: metrics, evaluations, images
 report       report.html and summary.json
 models       one file per model family
 machine      processes, sharding, offloading, seeds, progress bars

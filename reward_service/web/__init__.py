@@ -1,4 +1,4 @@
-"""HTTP in and out. Request bodies come in, `EditGroup`s go to the scorer; responses or problems go out.
+"""The HTTP layer: turns request bodies into `EditGroup`s for the scorer, and results into responses or problems.
 
 request_id      one id per request, in headers and logs
 authentication  the API key, and the service behind every route

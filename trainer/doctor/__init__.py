@@ -1,6 +1,6 @@
-"""`edit-r1 doctor`: a configuration and a machine come in; checks, estimates and advice go out. No weights are loaded.
+"""`edit-r1 doctor`: checks, estimates and advice for a configuration on a machine. No weights are loaded.
 
 doctor     the checks, in order
-planning   sizes of a model and a run, from which estimates are made
+planning   sizes of a model and a run, the inputs of the estimates
 estimates  memory and arithmetic; pure
 """

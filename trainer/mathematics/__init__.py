@@ -1,5 +1,5 @@
-"""The mathematics of the method, pure: tensors and numbers in, tensors and numbers out. Imports nothing of ours from
-outside this folder.
+"""The mathematics of the method: pure functions of tensors and numbers. Imports nothing of ours from outside this
+folder.
 
 sizes       the size an image is trained at
 flow        the forward process: interpolation and velocities

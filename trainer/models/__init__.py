@@ -1,5 +1,5 @@
-"""Model families by name; one file per family. Importing this imports no torch: a run imports its family when it loads
-it.
+"""Model families by name; one file per family. Importing this does not import torch: a run imports its family when
+loading it.
 
 base             what the trainer needs from an image editor
 flux_kontext     FLUX.1-Kontext

@@ -1,4 +1,4 @@
-"""The trained weights and their copies: the policy, the old policy, the EMA; and how they get to disk and back.
+"""The trained weights and their copies (policy, old policy, EMA), and how they are saved and restored.
 
 base        the interface
 lora        adapters in a frozen transformer

@@ -113,7 +113,7 @@ def build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
 
 
 def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue:
-    """The queue that requests rewards; `tell` is called with what it is waiting for."""
+    """The queue that requests rewards; `tell` is called with progress messages during a long wait."""
     reward = config.reward
     return RewardQueue(
         reward.url,

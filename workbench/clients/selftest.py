@@ -50,13 +50,16 @@ def selftest(arguments: Sequence[str]) -> None:
 @_app.command()
 def _selftest(
     url: Url = DEFAULT_URL,
-    method: Annotated[list[str] | None, typer.Option(help="Scoring method; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Scoring method; repeat for several.")] = None,
     calibration: Annotated[
-        Path, typer.Option(help="NN/{source,done,half,untouched,wrong}.png and instruction.txt.")
+        Path,
+        typer.Option(
+            help="Directory of golden edits: NN/{source,done,half,untouched,wrong}.png and NN/instruction.txt."
+        ),
     ] = SAMPLES,
     api_key: ApiKey = None,
 ) -> None:
-    """Check that a running judge ranks done > half > untouched > wrong. Exit status 1 if its scores would mislead."""
+    """Check that a running judge ranks done > half > untouched > wrong; exits with status 1 if it often does not."""
     golden = read_calibration(calibration)
     methods = method or [DEFAULT_METHOD]
     scores = asyncio.run(_score_all(url, api_key, golden, methods))

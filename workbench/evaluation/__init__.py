@@ -1,4 +1,4 @@
-"""`edit-r1 evaluate`: a benchmark and an editor come in; a judge's verdicts and the papers' tables go out.
+"""`edit-r1 evaluate`: runs an editor on a benchmark, has a judge score it, and writes the papers' tables.
 
 cli                the commands
 evaluating         the steps of an evaluation, in order

@@ -1,4 +1,4 @@
-"""The contrastive preference objective against its definition."""
+"""The contrastive preference objective, checked against its definition."""
 
 import pytest
 import torch

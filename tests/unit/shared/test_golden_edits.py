@@ -1,4 +1,4 @@
-"""Golden edits: files in, groups out; scores in, shares of rightly ordered pairs out."""
+"""Golden edits: files become groups, and scores become shares of correctly ordered pairs."""
 
 import pytest
 

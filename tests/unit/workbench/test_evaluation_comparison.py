@@ -1,4 +1,4 @@
-"""Two editors on the same items: win rates, differences and how sure they are."""
+"""Two editors on the same items: win rates, differences and their uncertainty."""
 
 import numpy as np
 import pytest

@@ -28,7 +28,7 @@ from edit_r1.worlds.shapes.world.tasks import ShapesTask, sample_task
 Pictures = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
 Agreement = dict[str, float]
-"""Figure -> value."""
+"""Measure -> value."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ optimizing        learning-rate schedule and optimizer step
 editor_model      the tiny editor
 train_editor      trains it
 judge_model       the tiny judge
-judge_words       what it says when it reasons
+judge_words       its vocabulary for reasoning
 judge_data        examples to learn from
 judge_trainer     teacher forcing and auxiliary heads
 train_judge       trains it

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 _HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -39,8 +40,7 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _HANDLED:
-            before = signal.signal(number, self._note)
-            self._restore.append(lambda number=number, before=before: signal.signal(number, before))
+            self._restore.append(partial(signal.signal, number, signal.signal(number, self._note)))
 
     def restore(self) -> None:
         """Put the previous handlers back."""

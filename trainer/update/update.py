@@ -56,7 +56,7 @@ def update(
     Raises Stopped before the first optimizer step only; the weights are then unchanged.
     """
     sums = torch.zeros(len(loss.names), dtype=torch.float64)
-    grad_norms = []
+    grad_norms: list[float] = []
     for step, num_samples in enumerate(batch.num_samples_per_step):
         if num_samples == 0:
             continue

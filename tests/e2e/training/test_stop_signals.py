@@ -43,9 +43,7 @@ def assert_same_run(ours, theirs):
     ("where", "number"),
     [("rollout", signal.SIGTERM), ("wait for scores", signal.SIGUSR1), ("update", signal.SIGINT)],
 )
-def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on_bit_for_bit(
-    tiny, undisturbed, tmp_path, where, number
-):
+def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on_bit_for_bit(tiny, undisturbed, tmp_path, where, number):
     run_dir, judge = tmp_path / "run", ColorJudge()
     with serving(judge) as url:
         judge.groups_until_away = AN_EPOCH_AND_A_BIT if where == "wait for scores" else None
@@ -65,14 +63,14 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on_bit_for_bit(
 
 
 def test_an_evaluation_is_done_again(tiny, tmp_path):
-    settings, judge = (*SETTINGS, "evaluation.every=1"), ColorJudge()
+    settings, judge = (*SETTINGS, "micro_batch_size=8", "evaluation.every=1"), ColorJudge()
     with serving(judge) as url:
         tiny.train(url, tmp_path / "undisturbed", *settings)
         for num_groups, step in ((2, 0), (4 + GROUPS + 2, 1), (4 + GROUPS + 4 + GROUPS + 2, 2)):
             run_dir = tmp_path / f"stopped-after-{step}"
             judge.num_groups, judge.groups_until_away = 0, num_groups
             process = Forked("train", *tiny.arguments(url, run_dir, *settings))
-            process.wait_for(lambda limit=num_groups: judge.num_groups == limit)
+            process.wait_for(lambda: judge.num_groups == judge.groups_until_away)
             process.send_signal(signal.SIGTERM)
             assert process.ended() == [143], process.output
             assert f"step-{step}" in steps(run_dir)

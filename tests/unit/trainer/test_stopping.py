@@ -5,6 +5,20 @@ import pytest
 
 from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.machine.stopping import Stopped, StopSignals
+from tests.support.forked import Forked
+
+WORK_FOR_HOURS = """
+import time
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.machine.stopping import StopSignals
+
+signals = StopSignals()
+signals.listen()
+processes = Processes(60, signals)
+print("ready", flush=True)
+for _ in processes.in_step(range(10**6), together=TOGETHER):
+    time.sleep(0.01)
+"""
 
 
 @pytest.fixture
@@ -18,12 +32,14 @@ def signals():
 
 
 def test_a_signal_ends_the_work_before_the_next_item_with_the_status_of_shells(signals):
-    done = []
+    work, done = Processes(60, signals).in_step(range(9), together=False), []
+    for item in work:
+        done.append(item)
+        if item == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            break
     with pytest.raises(Stopped) as stopped:
-        for item in Processes(60, signals).in_step(range(9), together=False):
-            done.append(item)
-            if item == 2:
-                os.kill(os.getpid(), signal.SIGUSR1)
+        next(work)
     assert done == [0, 1, 2]
     assert stopped.value.code == 128 + signal.SIGUSR1
     assert stopped.value.signal is signal.SIGUSR1
@@ -43,3 +59,11 @@ def test_repeated_signals_change_nothing_but_a_second_ctrl_c_ends_at_once(signal
     assert signals.received == signal.SIGTERM
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_signal_to_one_process_soon_ends_the_work_of_the_other(together):
+    processes = Forked("python", "-c", WORK_FOR_HOURS.replace("TOGETHER", str(together)), num_processes=2)
+    processes.wait_for(lambda: processes.output.count("ready") == 2)
+    processes.send_signal(signal.SIGTERM, rank=1)
+    assert processes.ended(20) == [143, 143], processes.output

@@ -1,5 +1,6 @@
 """A signal ends a run in order, wherever it is: a checkpoint, a status that supervisors restart, and the same run."""
 
+import json
 import signal
 import time
 
@@ -14,6 +15,7 @@ from tests.support.tiny_run import metrics
 GROUPS = 12
 # No checkpoint is due before the second epoch's end, and every micro-batch is one row: 96 of them an epoch.
 SETTINGS = (f"groups_per_epoch={GROUPS}", "checkpoint.every=2", "optimizer_steps_per_epoch=1", "micro_batch_size=1")
+RUNS = ("run", "undisturbed")
 AN_EPOCH_AND_A_BIT, TWO_EPOCHS = GROUPS + 3, 2 * GROUPS
 
 
@@ -95,6 +97,26 @@ def test_a_signal_to_one_process_stops_all(tiny, tmp_path, sharding, where):
         assert "stopped by SIGTERM after epoch 1" in process.output
         assert steps(run_dir) == ["step-1"]
         assert (judge.num_groups < TWO_EPOCHS) == (where != "update")
+
+
+def test_epochs_that_had_been_rolled_out_ahead_get_the_same_tasks_again(tiny, tmp_path):
+    settings = (*SETTINGS, "epochs=3", "data.held_out=null", "max_staleness=1", "checkpoint.every=3")
+    judge = ColorJudge()
+    with serving(judge) as url:
+        tiny.train(url, tmp_path / "undisturbed", *settings)
+        judge.num_groups, judge.groups_until_away = 0, 2 * GROUPS + 8  # epoch 2 is complete, epoch 3 begun ahead
+        process = Forked("train", *tiny.arguments(url, tmp_path / "run", *settings))
+        process.wait_for(lambda: judge.num_groups == judge.groups_until_away)
+        process.wait_for(lambda: "epoch 2/3" in process.output)
+        process.send_signal(signal.SIGTERM)
+        assert process.ended() == [143], process.output
+        assert steps(tmp_path / "run") == ["step-2"]
+        judge.groups_until_away = None
+        tiny.train(url, tmp_path / "run", *settings)
+    assert [line["rollout/staleness_epochs"] for line in metrics(tmp_path / "undisturbed")] == [0, 1, 1]
+    assert [line["rollout/staleness_epochs"] for line in metrics(tmp_path / "run")] == [0, 1, 0]
+    ours, theirs = (json.loads((tmp_path / name / "checkpoints/step-3/state.json").read_text()) for name in RUNS)
+    assert ours["sampler"] == theirs["sampler"]
 
 
 def test_two_stopped_processes_go_on_bit_for_bit(tiny, tmp_path):

@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import nn
 
-from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.config import ModelConfig, TrainConfig
 from edit_r1.trainer.doctor.estimates import ModelShape, Plan
 from edit_r1.trainer.mathematics.schedule import num_trained_timesteps
 from edit_r1.trainer.models.base import ModelFamily
@@ -91,6 +91,8 @@ def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
         width=transformer.config.num_attention_heads * transformer.config.attention_head_dim,
         text_encoders=sum(num_parameters(module) for module in family.text_encoders),
         vae=num_parameters(family.vae),
+        decoder_numbers=family.decoder_numbers,
+        encoder_numbers=family.encoder_numbers,
         adapter=0
         if config.tuning == "full"
         else sum(config.lora.rank * (part.in_features + part.out_features) for part in adapted),
@@ -101,6 +103,8 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
     """The sizes of a run on GPUs, where `precision: auto` means bfloat16."""
     model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
     compute_bytes = 4 if model.precision == "float32" else 2
+    tasks_at_once = max(config.rollout.batch_groups, config.evaluation.batch_size if config.data.held_out else 0)
+    rows = max(config.rollout.batch_groups * config.group_size, tasks_at_once)
     return Plan(
         num_gpus=gpus.count,
         bytes_per_weight=1.05 if model.quantization == "int8" else compute_bytes,
@@ -111,8 +115,9 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
         checkpoints=model.gradient_checkpointing,
         image_tokens=math.prod(family.grid((model.width, model.height))) * (1 + num_sources),
         text_tokens=family.max_text_tokens,
-        pixels=model.width * model.height,
-        rollout_rows=config.rollout.batch_groups * config.group_size,
+        decoded_pixels=_pixels_at_once(model, rows),
+        encoded_pixels=_pixels_at_once(model, tasks_at_once),
+        generated_rows=rows,
         update_rows=config.micro_batch_size,
         groups=config.groups_per_epoch,
         group_size=config.group_size,
@@ -120,6 +125,11 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
         trained_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
         forwards_without_gradient=1 + (objective.kl_weight > 0),
     )
+
+
+def _pixels_at_once(model: ModelConfig, num_images: int) -> int:
+    one = model.width * model.height
+    return min(num_images * one, max(one, model.vae_pixels))
 
 
 def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConfig]]:
@@ -132,6 +142,12 @@ def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConf
         config = config.model_copy(update={"model": model})
         return config
 
+    one_image, rows = model.width * model.height, config.rollout.batch_groups * config.group_size
+    if model.vae_pixels >= 2 * one_image:
+        yield f"model.vae_pixels={one_image}", with_model(vae_pixels=one_image)
+    if config.data.held_out and config.evaluation.batch_size > rows:
+        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": rows})})
+        yield f"evaluation.batch_size={rows}", config
     if model.text_encoders == "resident" and not (model.sharding == "fsdp" and num_gpus > 1):
         yield "model.text_encoders=offload", with_model(text_encoders="offload")
     if not model.gradient_checkpointing:

@@ -92,8 +92,30 @@ def test_the_reference_is_asked_only_where_its_divergence_counts(case):
         assert plan_of(case.family, config, GPUS, num_sources=1).forwards_without_gradient == num_forwards
 
 
+def test_the_vae_takes_its_measured_numbers_for_the_pixels_it_gets_at_once(case):
+    def plan(**changes):
+        values = case.config.model_dump()
+        for name, value in changes.items():
+            section, key = name.split("__")
+            values[section][key] = value
+        return plan_of(case.family, TrainConfig.model_validate(values), GPUS, num_sources=1)
+
+    image = SIZE[0] * SIZE[1]
+    for allowed, decoded in ((1, 1), (image, 1), (5 * image, 5), (100 * image, case.config.group_size)):
+        made = plan(model__vae_pixels=allowed)
+        assert (made.decoded_pixels, made.encoded_pixels) == (decoded * image, image)
+    # Held-out tasks are edited in batches of their own.
+    settings = {"evaluation__batch_size": 40, "model__vae_pixels": 100 * image}
+    assert plan(**settings).decoded_pixels == case.config.group_size * image
+    evaluated = plan(data__held_out="x", **settings)
+    assert evaluated.decoded_pixels == evaluated.encoded_pixels == 40 * image
+    parts = memory(case.shape, dataclasses.replace(evaluated, generated_rows=0, update_rows=0))
+    assert parts["activations (most in decoding)"] == 40 * image * case.family.decoder_numbers * 4
+
+
 def test_what_saves_memory_does_and_costs_what_it_costs(case):
-    plan = dataclasses.replace(case.plan, num_gpus=4, update_rows=64)
+    # Without the VAE, whose turn is the largest for models this small.
+    plan = dataclasses.replace(case.plan, num_gpus=4, update_rows=64, decoded_pixels=0, encoded_pixels=0)
 
     def total(**changes):
         return sum(memory(case.shape, dataclasses.replace(plan, **changes)).values())

@@ -16,6 +16,8 @@ _KEPT_PER_BLOCK = 15.0
 _FLOAT32 = 4
 _CONTEXT_BYTES = 2e9
 """CUDA context, kernels and allocator overhead."""
+_HOST_PROCESS_BYTES = 4e9
+"""Main memory of a process without any weights: interpreter, libraries, CUDA's host side."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Plan:
     """Sizes of a run, per GPU unless noted."""
 
     num_gpus: int
+    gpus_per_node: int
     bytes_per_weight: float
     """Bytes per weight of the frozen transformer and text encoders."""
     compute_bytes: int
@@ -77,6 +80,8 @@ class Plan:
     trained_timesteps: int
     forwards_without_gradient: int
     """Forward passes of old policy and reference for each forward pass with gradient."""
+    judge_bytes: float = 0.0
+    """Memory of each GPU that a judge takes."""
 
 
 def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
@@ -105,7 +110,26 @@ def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
     largest = max(turns, key=lambda name: turns[name])
     parts[f"activations (most in {largest})"] = turns[largest]
     parts["libraries and allocator"] = _CONTEXT_BYTES
+    parts["judge on the same GPU"] = plan.judge_bytes
     return parts
+
+
+def host_memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
+    """Bytes of a node's main memory by stage; every process reads all weights before it moves or shards them."""
+    text = float(shape.text_encoders * plan.compute_bytes)
+    weights = shape.transformer * (_FLOAT32 if plan.full else plan.compute_bytes) + text + shape.vae * _FLOAT32
+    trained = shape.transformer if plan.full else shape.adapter
+    return {
+        "loading": plan.gpus_per_node * (_HOST_PROCESS_BYTES + weights),
+        # The main process gathers both moments of AdamW before it writes them.
+        "training": plan.gpus_per_node * (_HOST_PROCESS_BYTES + (text if plan.offloads_text else 0.0))
+        + 2.0 * _FLOAT32 * trained,
+    }
+
+
+def checkpoint_bytes(shape: ModelShape, plan: Plan) -> float:
+    """Bytes of one checkpoint: policy, old, EMA and AdamW's two moments, in float32."""
+    return 5.0 * _FLOAT32 * (shape.transformer if plan.full else shape.adapter)
 
 
 def kept_for_backward(shape: ModelShape, plan: Plan) -> float:

@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_OFFLINE ?= 1
 
-# What links to the folders at the top in a checkout. An sdist has no links: they are made there.
+# Links to the top-level folders. An sdist does not contain them, so they are created there.
 LINKS  := $(addprefix edit_r1/,shared reward_service trainer workbench worlds)
 
 .DEFAULT_GOAL := help
@@ -77,7 +77,7 @@ types: setup-dev ## run mypy on all packages
 
 check: lint types test ## run lint, types and tests, e.g. before a push (CI does more: .ci/run)
 
-align: setup ## compare every scoring method with the oracle as annotator (edit-r1 align on shapes, under 5 minutes)
+align: setup ## compare every scoring method with the oracle as the annotator (edit-r1 align on shapes, under 5 minutes)
 	$(BIN)/python -m edit_r1.worlds.shapes.studies.preferences
 
 judge-table: setup ## measure the accuracy of every scoring method against the oracle (README, BENCHMARKS.md)
@@ -108,7 +108,7 @@ package-check: setup-dev package sbom ## install and use the wheel outside the c
 # Tools of the extra `supply` run outside .venv: a bill of materials should not list the tool that wrote it.
 SUPPLY = $(UV) tool run --constraints constraints.txt
 
-# Without validation: it takes 20 s and only repeats what the tool knows.
+# Without validation: it takes 20 s and only checks the tool's own output.
 sbom: setup ## write dist/edit-r1.cdx.json, a CycloneDX bill of materials of .venv
 	@mkdir -p dist
 	$(SUPPLY) --from cyclonedx-bom cyclonedx-py environment --no-validate --pyproject pyproject.toml --mc-type application \

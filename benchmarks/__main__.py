@@ -106,7 +106,7 @@ def main() -> int:
         )
         return 1
     if not arguments.names:
-        write(BENCHMARKS_PAGE, MACHINE, f"{here} All in one run: {seconds}.")
+        write(BENCHMARKS_PAGE, MACHINE, f"{here} Total time, in a single run: {seconds}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Compares every scoring method with the oracle as annotator: prints the first table of `make align` as Markdown.
+"""Compares every scoring method with the oracle as the annotator: prints the first table of `make align` as Markdown.
 
 python -m benchmarks.alignment
 """

@@ -26,7 +26,7 @@ from edit_r1.shared.images import decode, encode
 from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import HERE
 from edit_r1.worlds.shapes.studies.edit_sets import EditSet, corruption_set, make_scorer, score_set
-from edit_r1.worlds.shapes.training.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.training.judge_trainer import pairwise_accuracy
 
 Encode = Callable[[Image.Image], bytes]
 
@@ -51,7 +51,7 @@ CODECS: dict[str, Encode] = {
     "jpeg 75": saved("JPEG", quality=75),
 }
 LOSSLESS, LOSSY = "webp lossless", ("jpeg 95", "jpeg 75")
-HEADINGS = ("codec", "encode ms", "decode ms", "kB", "mean change of the score", "largest", "pairwise accuracy")
+HEADINGS = ("codec", "encode ms", "decode ms", "kB", "mean score change", "largest", "pairwise accuracy")
 
 
 def times(pictures: list[Image.Image], encoder: Encode) -> tuple[float, float, float]:

@@ -25,15 +25,15 @@ SIDES = (512, 1024)
 ASSUMED_TFLOPS = 790.0
 HEADINGS = (
     "judge",
-    "side",
+    "image side",
     "weights GB",
     "tokens",
     "TFLOP alone",
     "TFLOP in a group",
     "KV MB",
     "wire MB",
-    "least seconds",
-    "share of the rate",
+    "minimum seconds",
+    "share of one GPU",
 )
 _BYTES = 2  # per bfloat16
 _CHARACTERS_PER_TOKEN = 4.2  # English in Qwen's vocabulary
@@ -188,8 +188,8 @@ def report(seconds: float, tflops: float, *, measured: bool) -> str:
     origin = f"measured on {torch.cuda.get_device_name()}" if measured else "assumed for an H200"
     rows = [_row(judge, side, text_tokens, seconds, 1e12 * tflops) for judge in JUDGES for side in SIDES]
     return (
-        f"{GROUPS} groups x {GROUP_SIZE} in {seconds:g} s; {tflops:.0f} TFLOP/s ({origin}); "
-        f"{text_tokens} tokens of text.\n\n{table(HEADINGS, rows)}"
+        f"{GROUPS} groups of {GROUP_SIZE} candidates in {seconds:g} s; {tflops:.0f} TFLOP/s ({origin}); "
+        f"{text_tokens} text tokens.\n\n{table(HEADINGS, rows)}"
     )
 
 

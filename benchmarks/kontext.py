@@ -135,7 +135,7 @@ def _print(config: TrainConfig, family: ModelFamily, seconds: dict[str, float], 
     # The loaded model contains three adapters in addition to its own weights.
     shape = dataclasses.replace(shape, transformer=shape.transformer - 3 * shape.adapter)
     useful = epoch_flops(shape, dataclasses.replace(plan, checkpoints=False))
-    print("| stage | s | s a group | PFLOP | utilisation |\n| --- | --- | --- | --- | --- |")
+    print("| stage | s | s per group | PFLOP | utilisation |\n| --- | --- | --- | --- | --- |")
     for name, flops in useful.items():
         share = flops / seconds[name] / (tflops * 1e12)
         print(
@@ -144,10 +144,11 @@ def _print(config: TrainConfig, family: ModelFamily, seconds: dict[str, float], 
         )
     estimate = sum(memory(shape, plan).values()) / 1e9
     if torch.cuda.is_available():
-        print(f"\npeak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB; edit-r1 doctor says {estimate:.1f} GB")
+        peak = torch.cuda.max_memory_allocated() / 1e9
+        print(f"\npeak memory {peak:.1f} GB; edit-r1 doctor estimates {estimate:.1f} GB")
         print(torch.cuda.get_device_name())
     else:
-        print(f"\non a CPU; edit-r1 doctor says {estimate:.1f} GB of a GPU")
+        print(f"\nrun on a CPU; edit-r1 doctor estimates {estimate:.1f} GB of GPU memory")
 
 
 def _now(device: torch.device) -> float:

@@ -31,7 +31,7 @@ from edit_r1.workbench.markdown import table
 from edit_r1.worlds.shapes.demo import free_port
 
 LOGS = Path("runs/bench-services")
-HEADINGS = ("services", "one: candidates/s", "two", "two / one")
+HEADINGS = ("services", "candidates/s: one", "two", "two / one")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Case:
 
 CASES: Mapping[str, Case] = {
     "vllm-pinned": Case("vLLM, one core each", "vllm", pinned=True),
-    "vllm": Case("vLLM, both cores for all", "vllm", pinned=False),
-    "transformers": Case("transformers, both cores for all", "transformers", pinned=False),
+    "vllm": Case("vLLM, sharing both cores", "vllm", pinned=False),
+    "transformers": Case("transformers, sharing both cores", "transformers", pinned=False),
 }
 
 

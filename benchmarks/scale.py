@@ -38,7 +38,7 @@ CONFIG = HERE / "nft.yaml"
 PICTURE = Path("docs/images/scale.svg")
 BARE = ("data.held_out=null", "checkpoint.every=0", "filter.rule=none")
 SIZES = (4, 8, 16)
-HEADINGS = ("what grows", "size", "seconds: first", "last", "exponent", "MB: first", "last", "MB each")
+HEADINGS = ("dimension", "size", "seconds: first", "last", "exponent", "MB: first", "last", "MB per unit")
 SEND = ClientSettings("raw", in_flight=8)
 
 
@@ -89,9 +89,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     sweeps = [*trainer_sweeps(arguments.out / str(os.getpid()), arguments.epochs), *service_sweeps(arguments.out)]
     print(table(HEADINGS, [sweep.row() for sweep in sweeps]))
-    PICTURE.write_text(
-        standalone(picture(sweeps), "seconds against size, as multiples of the smallest's"), encoding="utf-8"
-    )
+    PICTURE.write_text(standalone(picture(sweeps), "seconds against size, relative to the smallest"), encoding="utf-8")
     print(PICTURE, file=sys.stderr)
     return 0
 
@@ -113,16 +111,16 @@ def trainer_sweeps(out: Path, epochs: int) -> Iterator[Sweep]:
             return median(line["time/epoch_seconds"] for line in read_metrics(out / name)[1:]), megabytes
 
         by_groups = tuple(Point(size, *run(f"groups-{size}", f"groups_per_epoch={size}")) for size in SIZES)
-        yield Sweep("groups of an epoch (of 12)", by_groups)
+        yield Sweep("groups per epoch (12 candidates each)", by_groups)
         yield Sweep(
-            "candidates of a group (8 groups)",
+            "candidates per group (8 groups)",
             tuple(
                 Point(size, *run(f"candidates-{size}", "groups_per_epoch=8", f"group_size={size}")) for size in SIZES
             ),
         )
         most = by_groups[-1]
         both = Point(2, *run("processes-2", f"groups_per_epoch={most.size}", processes=2))
-        yield Sweep(f"processes ({most.size} groups between them)", (Point(1, most.seconds, most.megabytes), both))
+        yield Sweep(f"processes ({most.size} groups in total)", (Point(1, most.seconds, most.megabytes), both))
 
 
 def service_sweeps(out: Path) -> Iterator[Sweep]:
@@ -144,9 +142,9 @@ def service_sweeps(out: Path) -> Iterator[Sweep]:
             return min(times), service_megabytes(urls[0])
 
         score(4, 4, 2)  # first requests are slower
-        yield Sweep("groups, service (of 4)", tuple(Point(size, *score(size, 4)) for size in SIZES))
+        yield Sweep("groups, service (4 candidates each)", tuple(Point(size, *score(size, 4)) for size in SIZES))
         yield Sweep("candidates, service (one group)", tuple(Point(size, *score(1, size)) for size in SIZES))
-        yield Sweep("replicas (16 groups between them)", tuple(Point(size, *score(16, 4, size)) for size in (1, 2)))
+        yield Sweep("replicas (16 groups in total)", tuple(Point(size, *score(16, 4, size)) for size in (1, 2)))
 
 
 def peak_megabytes(command: Sequence[str], log: Path) -> float:

@@ -44,7 +44,7 @@ from edit_r1.reward_service.types import SamplingSpec
 from edit_r1.workbench import markdown
 
 ARMS = ("direct", "group", "candidate", "reference", "reference-png")
-HEADINGS = ("way", "candidates/s", "CPU ms a candidate", "rate / direct", "CPU / direct", "group's rate / its")
+HEADINGS = ("setup", "candidates/s", "CPU ms per candidate", "rate / direct", "CPU / direct", "speed-up of `group`")
 LABELS = ("0", "1", "2", "3", "4", "5")
 
 

@@ -31,14 +31,14 @@ CONFIG = HERE / "nft.yaml"
 PICTURES = Path("docs/images")
 HEADINGS = (
     "variant",
-    "what",
+    "settings",
     "reward before",
     "after",
     "oracle success before",
     "after",
     "std within groups, first epoch",
     "last",
-    "seconds an epoch",
+    "seconds per epoch",
 )
 GRPO = ("algorithm=flow_grpo", "filter.rule=none")
 
@@ -54,13 +54,13 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     "nft": Variant("DiffusionNFT, global std, filter on, logit of the larger judge"),
-    "nft_local_std": Variant("std of the group instead of all", ("advantage.std=group",)),
+    "nft_local_std": Variant("per-group std instead of global", ("advantage.std=group",)),
     "nft_no_filter": Variant("no group filter", ("filter.rule=none",)),
-    "nft_local_no_filter": Variant("std of the group, no filter", ("advantage.std=group", "filter.rule=none")),
-    "nft_sampled": Variant("the number the judge writes", ("reward.method=score_sampling",)),
+    "nft_local_no_filter": Variant("per-group std, no group filter", ("advantage.std=group", "filter.rule=none")),
+    "nft_sampled": Variant("number that the judge writes, instead of logit", ("reward.method=score_sampling",)),
     "nft_small_judge": Variant("logit of the small judge", small_judge=True),
     "grpo": Variant("Flow-GRPO, global std", GRPO),
-    "grpo_local_std": Variant("Flow-GRPO, std of the group", (*GRPO, "advantage.std=group")),
+    "grpo_local_std": Variant("Flow-GRPO, per-group std", (*GRPO, "advantage.std=group")),
 }
 CURVES: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
     ("ablation-methods", "oracle success", "eval/oracle_success", ("nft", "grpo", "grpo_local_std")),

@@ -39,7 +39,7 @@ def serve(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def train(context: typer.Context) -> None:
-    """Train an editor: `edit-r1 train CONFIG [dotted.key=value ...]`."""
+    """Train an editor. Usage: `edit-r1 train CONFIG [dotted.key=value ...]`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.trainer.cli import train as run  # noqa: PLC0415
 
@@ -48,7 +48,7 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def report(context: typer.Context) -> None:
-    """Regenerate a run's report: `edit-r1 report RUN`."""
+    """Regenerate a run's report. Usage: `edit-r1 report RUN`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.trainer.cli import run  # noqa: PLC0415
 
@@ -57,7 +57,7 @@ def report(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def export(context: typer.Context) -> None:
-    """Export a run's adapter for diffusers and ComfyUI, or merged weights: `edit-r1 export RUN --out DIR`."""
+    """Export a run's weights for other programs. Usage: `edit-r1 export RUN --out DIR`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.workbench.editing.cli import run  # noqa: PLC0415
 
@@ -66,7 +66,7 @@ def export(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def edit(context: typer.Context) -> None:
-    """Edit an image with a run's model: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
+    """Edit an image with a run's model. Usage: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.workbench.editing.cli import run  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def edit(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def evaluate(context: typer.Context) -> None:
-    """Evaluate an editor on a benchmark: `edit-r1 evaluate imgedit|gedit DIR --model RUN --judge-url URL ...`."""
+    """Evaluate an editor on a benchmark. Usage: `edit-r1 evaluate imgedit|gedit DIR --model RUN --out DIR ...`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.workbench.evaluation.cli import run  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ def evaluate(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
-    """Check a training run's config, data, service, memory and time: `edit-r1 doctor CONFIG [key=value ...]`."""
+    """Check a training run before starting it. Usage: `edit-r1 doctor CONFIG [key=value ...]`."""
     _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
     from edit_r1.trainer.cli import run  # noqa: PLC0415
 
@@ -95,14 +95,14 @@ def doctor(context: typer.Context) -> None:
 def train_judge(context: typer.Context) -> None:
     """Train a verifier adapter on traces and preferences. `edit-r1 train-judge --help` lists its options."""
     _need("peft", "transformers", extra="`service` (or `cpu`)")
-    from edit_r1.reward_service.training.cli import train_judge as run  # noqa: PLC0415
+    from edit_r1.reward_service.judge_training.cli import train_judge as run  # noqa: PLC0415
 
     run(context.args)
 
 
 @app.command(context_settings=_PASS_ON)
 def align(context: typer.Context) -> None:
-    """Compare a judge's scores with human preferences: `edit-r1 align DATA --url URL --methods all`."""
+    """Compare a judge's scores with human preferences. Usage: `edit-r1 align DATA --url URL --methods all`."""
     _need("jinja2", "pyarrow", "scipy", extra="`evaluation` (or `cpu`)")
     from edit_r1.workbench.alignment.cli import align as run  # noqa: PLC0415
 
@@ -111,7 +111,7 @@ def align(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def data(context: typer.Context) -> None:
-    """Prepare training data: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
+    """Prepare training data. Usage: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
     _need("numpy", extra="`trainer` (or `cpu`)")
     from edit_r1.workbench.data_prep.cli import run  # noqa: PLC0415
     from edit_r1.worlds.shapes.data_set import shapes  # noqa: PLC0415
@@ -121,7 +121,7 @@ def data(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def score(context: typer.Context) -> None:
-    """Score edits from the terminal against a running service. `edit-r1 score --help` lists its options."""
+    """Score edits with a running service. `edit-r1 score --help` lists its options."""
     from edit_r1.workbench.clients.score import score as run  # noqa: PLC0415
 
     run(context.args)
@@ -129,14 +129,14 @@ def score(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def selftest(context: typer.Context) -> None:
-    """Check a running judge against golden edits. `edit-r1 selftest --help` lists its options."""
+    """Check a running judge on golden edits. `edit-r1 selftest --help` lists its options."""
     from edit_r1.workbench.clients.selftest import selftest as run  # noqa: PLC0415
 
     run(context.args)
 
 
 def main() -> None:
-    """Entry point: our own errors print one line on stderr and exit with status 1, never a traceback."""
+    """Entry point: prints our own errors to stderr, without a traceback, and exits with status 1."""
     silence_library_warnings()
     try:
         app()

@@ -29,7 +29,7 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
-from edit_r1.trainer.models.shifting import shifted_sigmas
+from edit_r1.trainer.models.sigma_grid import shifted_sigmas
 
 
 class Connector(nn.Module):

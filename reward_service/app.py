@@ -15,12 +15,13 @@ from edit_r1.reward_service.problems import ProblemError, install_handlers
 from edit_r1.reward_service.service import Service
 from edit_r1.reward_service.settings import Settings
 from edit_r1.reward_service.web import openapi
-from edit_r1.reward_service.web.batches import read_batch
+from edit_r1.reward_service.web.authentication import ServiceDep, check_key
+from edit_r1.reward_service.web.batch_body import read_batch
+from edit_r1.reward_service.web.body_limit import BodyLimit
 from edit_r1.reward_service.web.deadlines import deadline, while_connected
-from edit_r1.reward_service.web.dependencies import ServiceDep, check_key
+from edit_r1.reward_service.web.group_body import read_group
 from edit_r1.reward_service.web.group_scoring import score_groups
 from edit_r1.reward_service.web.request_id import RequestId
-from edit_r1.reward_service.web.requests import BodyLimit, read_group
 from edit_r1.shared.schemas import (
     API_VERSION,
     MethodInfo,

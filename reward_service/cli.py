@@ -45,7 +45,7 @@ def serve(arguments: Sequence[str]) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that, before it exits, finishes running requests and answers new ones with 503."""
+    """A server that finishes running requests before it exits, and answers new ones with 503 meanwhile."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

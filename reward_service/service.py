@@ -27,8 +27,8 @@ from edit_r1.reward_service.scoring.principles import JudgedPrinciples, Principl
 from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
 from edit_r1.reward_service.scoring.selftest import check_labels, check_order
 from edit_r1.reward_service.settings import Settings
-from edit_r1.shared.calibration import read_calibration
 from edit_r1.shared.errors import ConfigError, EditR1Error
+from edit_r1.shared.golden_edits import read_calibration
 from edit_r1.shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
 
 log = structlog.get_logger(__name__)

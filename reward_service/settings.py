@@ -43,8 +43,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only by default.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    api_key: SecretStr | None = Field(None, description="If set, /v1 and /metrics require `Authorization: Bearer`.")
-    log_format: Literal["console", "json"] = Field("console", description="Human-readable log lines, or JSON.")
+    api_key: SecretStr | None = Field(
+        None, description="API key; if set, /v1 and /metrics require it as a bearer token."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Log format: human-readable lines, or JSON.")
 
     task_prompts: Path | None = Field(
         None,
@@ -52,7 +54,7 @@ class Settings(BaseSettings):
     )
     prompts: Path | None = Field(
         None,
-        description="Directory of <name>.txt files that replace built-in base prompts; by default the judge's own.",
+        description="Directory of <name>.txt files that replace built-in base prompts; by default the judge's, if any.",
     )
     principles: Literal["judge", "texts"] | Path | None = Field(
         None,
@@ -61,20 +63,27 @@ class Settings(BaseSettings):
     )
     calibration: Path | None = Field(
         None,
-        description="Directory of NN/{source,done,untouched,wrong}.png + instruction.txt for the start-up self-test.",
+        description="Directory of golden edits for the start-up self-test: NN/{source,done,untouched,wrong}.png and "
+        "NN/instruction.txt; by default those of the demo world if its judge is used.",
     )
     max_reasoning_tokens: int | None = Field(
         None,
         ge=1,
-        description="Maximum number of tokens per answer in methods that reason; None: the method's own, 256 to 1024.",
+        description="Maximum number of tokens per answer in methods that reason; by default the method's, 256 to 1024.",
     )
     min_score_mass: float = Field(0.5, ge=0, le=1, description="Score mass below which a score is flagged and counted.")
 
     max_batch: int = Field(32, ge=1, description="Maximum number of candidates per forward pass.")
-    max_model_len: int | None = Field(None, ge=1, description="Maximum number of tokens of prompt and answer together.")
-    max_judge_pixels: int | None = Field(None, ge=1, description="Larger images are scaled down for the judge.")
+    max_model_len: int | None = Field(
+        None, ge=1, description="Maximum number of tokens of prompt and answer together; by default the model's own."
+    )
+    max_judge_pixels: int | None = Field(
+        None,
+        ge=1,
+        description="Images with more pixels are scaled down for the judge; by default the processor's limit.",
+    )
     adapters: dict[str, Path] = Field(
-        {}, description="LoRA adapters, METHOD=DIRECTORY; each serves that method. Default: the judge's own."
+        {}, description="LoRA adapters, METHOD=DIRECTORY; each serves that method. By default the judge's own."
     )
     tensor_parallel_size: int = Field(1, ge=1, description="Number of GPUs each layer is split across (vllm).")
     pipeline_parallel_size: int = Field(1, ge=1, description="Number of pipeline stages (vllm).")
@@ -85,8 +94,10 @@ class Settings(BaseSettings):
     openai_model: str | None = Field(None, description="The judge's name on that server; by default `model` (openai).")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Fraction of GPU memory to use (vllm).")
 
-    max_body_bytes: int = Field(256 * 2**20, ge=1, description="Maximum size of a request.")
-    max_image_bytes: int = Field(DEFAULT_LIMITS.max_bytes, ge=1, description="Maximum encoded size of one image.")
+    max_body_bytes: int = Field(256 * 2**20, ge=1, description="Maximum size of a request in bytes.")
+    max_image_bytes: int = Field(
+        DEFAULT_LIMITS.max_bytes, ge=1, description="Maximum encoded size of one image in bytes."
+    )
     max_image_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels, ge=1, description="Maximum width times height of one image."
     )
@@ -99,9 +110,11 @@ class Settings(BaseSettings):
     max_queued_candidates: int = Field(
         4096, ge=1, description="Maximum number of candidates in the service at once; further requests get 429."
     )
-    request_seconds: float = Field(300.0, gt=0, description="Time limit of a request, after which it gets 503.")
-    drain_seconds: float = Field(60.0, ge=0, description="Time limit for running requests after SIGTERM.")
-    keep_alive_seconds: int = Field(120, ge=1, description="Idle time before a connection is closed.")
+    request_seconds: float = Field(
+        300.0, gt=0, description="Time limit of a request in seconds, after which it gets 503."
+    )
+    drain_seconds: float = Field(60.0, ge=0, description="Time limit for running requests after SIGTERM, in seconds.")
+    keep_alive_seconds: int = Field(120, ge=1, description="Seconds after which an idle connection is closed.")
 
     @property
     def limits(self) -> Limits:

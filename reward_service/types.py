@@ -67,7 +67,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """How an engine must answer."""
+    """Sampling options and requested outputs of an answer."""
 
     max_tokens: int = 1
     temperature: float = 0.0
@@ -98,7 +98,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine generated."""
+    """An engine's answer to a conversation."""
 
     text: str
     """Text without special tokens."""

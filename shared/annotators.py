@@ -16,7 +16,7 @@ Label = TypeVar("Label", bound=Hashable)
 FIRST = 3
 """Annotators who see every item."""
 QUORUM = 2
-"""How many of them must agree."""
+"""Number of them who must agree."""
 MIN_SHARE = 0.6
 """Share of all annotators who must agree when the first ones did not."""
 

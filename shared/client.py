@@ -158,7 +158,7 @@ class RewardClient:
         return scores
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
-        """What the judge would be asked about the group's first candidate. Raises like `score`."""
+        """The questions that the judge would be asked about the group's first candidate. Raises like `score`."""
         answer = await self._post("/v1/prompt", group)
         return PromptResponse.model_validate_json(answer.content)
 
@@ -167,7 +167,7 @@ class RewardClient:
         return ServiceInfo.model_validate_json((await self._request("GET", "/v1/info")).content)
 
     async def methods(self) -> list[MethodInfo]:
-        """The scoring methods the service knows. Raises like `score`."""
+        """The service's scoring methods. Raises like `score`."""
         return [MethodInfo.model_validate(item) for item in (await self._request("GET", "/v1/methods")).json()]
 
     async def _post(self, path: str, group: EditGroup) -> httpx.Response:

@@ -62,7 +62,7 @@ class PreferenceItem:
     task: str | None = None
     requirement: str | None = None
     dimension: str = "overall"
-    """What the annotators were asked to judge, e.g. `prompt_following`."""
+    """The aspect that the annotators judged, e.g. `prompt_following`."""
     discarded: int = 0
     """Number of judgements on which the annotators did not agree."""
 

@@ -250,7 +250,7 @@ class PromptQuestion(WireModel):
 
 
 class PromptResponse(PromptQuestion):
-    """What the judge would be asked about candidate 0, without scoring it: the first question, and all questions."""
+    """The questions that the judge would be asked about candidate 0: the first one, and all of them."""
 
     model: str = Field(description="The judge's name.")
     method: str = Field(description="The scoring method.")

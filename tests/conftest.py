@@ -1,4 +1,4 @@
-"""What every test sees: one thread a process, no hub, and the folders of the embedded default."""
+"""Settings and fixtures for all tests: one thread per process, no Hugging Face Hub, the embedded default world."""
 
 import os
 
@@ -13,13 +13,12 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# How long an example takes says how busy the machine is.
+# The time an example takes depends on how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 # Shapes and dtypes of the pure files are checked at run time in every test. Before anything imports them.
-PURE = ("flow", "solvers", "advantage", "filtering", "objectives.nft", "objectives.flow_grpo")
-install_import_hook([f"edit_r1.trainer.mathematics.{name}" for name in PURE], "beartype.beartype")
+install_import_hook("edit_r1.trainer.mathematics", "beartype.beartype")
 
 from tests.support.serving import reward_service  # noqa: E402 - after the hook
 from tests.support.tiny_judge import save_tiny_judge  # noqa: E402
@@ -46,6 +45,6 @@ def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service_url(tiny_judge: Path) -> Iterator[str]:
-    """One running service with that judge for all tests; it babbles until it is stopped, so that is soon."""
+    """One running service with that judge for all tests; it never ends an answer by itself, so the limit is low."""
     with reward_service(tiny_judge, max_reasoning_tokens=64) as url:
         yield url

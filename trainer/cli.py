@@ -16,7 +16,7 @@ import typer
 from edit_r1.shared.errors import CheckpointError, EditR1Error
 from edit_r1.shared.library_warnings import silence_library_warnings
 
-USAGE = """usage: edit-r1 train CONFIG [key=value ...]
+USAGE = """Usage: edit-r1 train CONFIG [key=value ...]
 
 Train an editor. CONFIG is a YAML file; key=value overrides one of its keys, e.g.
     edit-r1 train worlds/shapes/nft.yaml reward.url=http://127.0.0.1:8000 run_dir=runs/x epochs=4
@@ -58,7 +58,7 @@ def main() -> None:
 @_app.command()
 def doctor(
     config: Annotated[Path, typer.Argument(help="Training configuration, as for edit-r1 train.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value ...")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Configuration overrides, dotted.key=value.")] = None,
     *,
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Number of GPUs for the run; by default those of this machine.")
@@ -70,9 +70,9 @@ def doctor(
     judge_memory: Annotated[
         float | None, typer.Option(min=0, help="GB of each GPU that a judge on the same GPUs takes.")
     ] = None,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="Load the model and train on one group.")] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Also load the model and train on one group.")] = False,
 ) -> None:
-    """Check data, service, memory and time of a training run and suggest changes, without loading weights."""
+    """Check data, service, memory and time of a training run, and suggest changes. No weights are loaded."""
     from edit_r1.trainer.config import read_config  # noqa: PLC0415
     from edit_r1.trainer.doctor.doctor import Doctor  # noqa: PLC0415
     from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415

@@ -133,7 +133,7 @@ class ModelConfig(ConfigModel):
 
 
 class RolloutConfig(ConfigModel):
-    """How candidates are generated."""
+    """Generation of candidates."""
 
     steps: PositiveInt = 6
     """DPM-Solver++ steps (Table 5: 6)."""
@@ -174,7 +174,7 @@ class AdvantageConfig(ConfigModel):
     per_component: bool = False
     """For a composite reward with rule `mean`: compute one advantage per component before the weighted sum."""
     mode: Literal["all", "positive_only", "negative_only", "one_only", "binary"] = "all"
-    """How advantages are reshaped before they are mapped to optimality."""
+    """Transformation of advantages before they are mapped to optimality."""
 
 
 class FilterConfig(ConfigModel):
@@ -193,7 +193,7 @@ class FilterConfig(ConfigModel):
     quorum: PositiveInt = 2
     """Minimum number of scored candidates; a group with fewer is dropped."""
     refill_rounds: NonNegativeInt = 1
-    """How many times per epoch groups below the quorum are replaced by groups of other tasks."""
+    """Maximum number of times per epoch that groups below the quorum are replaced by groups of other tasks."""
     in_global_std: bool = True
     """Whether rewards of dropped groups still count towards the global standard deviation."""
 

@@ -1,7 +1,8 @@
-"""The training loop, and the only place that defines the order of its stages:
+"""The training loop, which orders the stages:
 
-    tasks -> rollout -> score (HTTP) -> advantage -> filter -> objective -> update -> old policy, EMA
+    tasks -> rollout -> score (HTTP) -> filter -> advantage -> objective -> update -> old policy, EMA
 
+`run.pending_epoch` has the first half of an epoch, up to its scores; `finish_epoch` is the second.
 Takes a configuration and its checked inputs; writes a run directory with checkpoints, metrics, adapter and report.
 Legend: P groups per epoch over all processes, G candidates per group.
 """
@@ -26,8 +27,8 @@ from edit_r1.trainer.mathematics.schedule import ema_decay, old_decay
 from edit_r1.trainer.policy.export import export_run
 from edit_r1.trainer.report import report
 from edit_r1.trainer.run.assembly import Run, assemble, save_checkpoint
+from edit_r1.trainer.run.indicators import observe
 from edit_r1.trainer.run.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
-from edit_r1.trainer.run.monitoring import observe
 from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch, collect_scores
 from edit_r1.trainer.run.preflight import Inputs
 from edit_r1.trainer.types import RolloutGroup

@@ -1,6 +1,6 @@
 """The values passed between the stages of one training step, one type per arrow.
 
-    tasks -> rollout -> score -> advantage -> filter -> objective -> update
+    tasks -> rollout -> score -> filter -> advantage -> objective -> update
     EditTask  RolloutGroup  ScoredGroup  rewards_P_G  KeepMask  TrainBatch
 
 All types are frozen; every field documents its shape and the meaning of None. This module contains no computation and

@@ -1,4 +1,4 @@
-"""What several benchmarks share.
+"""Code shared by several benchmarks.
 
 figures     the blocks of figures in a document
 workload    images to score, and the process that sends them

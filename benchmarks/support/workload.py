@@ -77,7 +77,7 @@ def direct_messages(work: Workload) -> list[Messages]:
 
 
 def client_loop(pipe: Connection, url: str, settings: ClientSettings) -> None:
-    """The client process: prepares images and sends them on command, until told to stop."""
+    """The client process: prepares images and sends them on command, until it receives `end`."""
     arms: dict[str, Callable[[str, list[Group], ClientSettings], Awaitable[None]]] = {
         "group": by_group,
         "candidate": _by_candidate,

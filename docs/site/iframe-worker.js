@@ -1,4 +1,4 @@
-// Search without a server: from file: a browser starts no worker, so the search's script runs in a hidden frame instead.
+// Search without a server: browsers start no workers for file: pages, so the search script runs in a hidden frame.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {

@@ -1,7 +1,7 @@
-"""What the reference pages list, written at build time out of the programs themselves, so that it cannot drift.
+"""Generates the reference pages' lists from the programs at build time, so that they cannot go out of date.
 
-Enters: the markdown of a page with its markers; the OpenAPI document of `create_app(Settings())`, which loads no judge,
-and the JSON schemas of the two configurations. Leaves: markdown.
+Replaces the markers in a page's Markdown, using the OpenAPI document of `create_app(Settings())`, which loads no judge,
+and the JSON schemas of the two configurations.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _KEYS_HEAD = "| key | type | default | |\n| --- | --- | --- | --- |"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs' names
-    """Put what each marker of a reference page stands for in its place."""
+    """Replace each marker of a reference page by its generated text."""
     for marker, write in _MARKERS.get(page.file.src_uri, {}).items():
         if marker not in markdown:
-            raise ValueError(f"docs/{page.file.src_uri} has no line {marker}, which generated text stands for")
+            raise ValueError(f"docs/{page.file.src_uri} lacks the marker {marker}, which generated text replaces")
         markdown = markdown.replace(marker, write())
     return markdown
 
@@ -70,12 +70,12 @@ def _key(name: str, field: Mapping[str, Any], *, required: bool = False) -> str:
 
 
 def _plain_type(field: Mapping[str, Any]) -> str:
-    """A type in words, without links: the models of a configuration have no page."""
+    """A type in words, without links, since configuration models have no page."""
     return _LINKED.sub(r"\1", _type(field))
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """An OpenAPI document as markdown: operations by path, then the models that they name."""
+    """An OpenAPI document as Markdown: operations by path, then the models they refer to."""
     lines = ["## Operations"]
     for path, operations in sorted(document["paths"].items(), key=_other_clients_last):
         for verb, operation in operations.items():
@@ -94,21 +94,21 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
     yield f"### `{title}`"
     yield _text(operation)
     if "security" in operation:
-        yield "Needs the key, where the service has one."
+        yield "Requires the API key if the service has one."
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         yield f"**Body** `{kind}`{_named(content['schema'])}"
         yield from _fields(content["schema"])
     for kind, content in operation["responses"]["200"].get("content", {}).items():
-        yield f"**Answer** `{kind}`{_named(content['schema'])}"
+        yield f"**Response** `{kind}`{_named(content['schema'])}"
 
 
 def _named(schema: Mapping[str, Any]) -> str:
-    """The body's type after a colon; nothing where a table of its fields follows."""
+    """The body's type after a colon; empty if a table of its fields follows."""
     return "" if "properties" in schema else f": {_type(schema)}"
 
 
 def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
-    """The table of an object's fields; nothing for what has none."""
+    """The table of an object's fields; nothing if it has none."""
     named: Mapping[str, Any] = schema.get("properties", {})
     if not named:
         return
@@ -117,18 +117,18 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
         default = "required" if name in schema.get("required", ()) else _default(field)
         rows.append(f"| `{name}` | {_type(field)} | {default} | {_text(field)} |")
     if _is_file(schema.get("additionalProperties")):
-        rows.append("| any other name | file | | An image that groups name. |")
+        rows.append("| any other name | file | | An image that groups refer to by this name. |")
     yield "\n".join(rows)
 
 
 def _default(field: Mapping[str, Any]) -> str:
     value = field.get("default")
-    # The embedded judge's path is that of this checkout.
+    # The embedded judge's default path is absolute: make it relative to the checkout.
     return "" if value in (None, "", {}, []) else f"`{json.dumps(value).replace(f'{_ROOT}/', '')}`"
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """A type in words, linked where it is a model."""
+    """A type in words, linked if it is a model."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
@@ -145,7 +145,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    """What a number may be, after a comma; nothing where all are taken."""
+    """The bounds of a number, after a comma; empty if there are none."""
     if "minimum" in schema and "maximum" in schema:
         return f", {schema['minimum']:g} to {schema['maximum']:g}"
     words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
@@ -157,7 +157,7 @@ def _is_file(schema: object) -> bool:
 
 
 def _text(schema: Mapping[str, Any]) -> str:
-    """A description on one line."""
+    """The description on one line."""
     return " ".join(str(schema.get("description", "")).split()).replace("|", "\\|")
 
 
@@ -165,4 +165,4 @@ _MARKERS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "http-api.md": {"<!-- operations -->": operations},
     "configuration.md": {"<!-- training -->": training_keys, "<!-- service -->": service_settings},
 }
-"""Page -> marker -> what is written in its place."""
+"""Page -> marker -> function that generates its replacement."""

@@ -1,9 +1,9 @@
-"""Files of the repository that pages link to, as pages of the site, and a build that loads nothing from elsewhere.
+"""Adds the repository files that pages link to as pages of the site, and checks that nothing loads from other hosts.
 
-In the repository a page says `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever files are browsed. Here
-the former becomes a page, and each source file that some page links to becomes a page that shows it; a link that names
-a function, as `[trainer/mathematics/flow.py: interpolate](../trainer/mathematics/flow.py)`, leads to its line. A link
-that leads nowhere is left as it is, so that `mkdocs build --strict` reports it.
+Pages link to `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever the repository is browsed. On the site,
+root documents become pages, and so does each source file that some page links to. A link that names a function, such as
+`[trainer/mathematics/flow.py: interpolate](../trainer/mathematics/flow.py)`, leads to its line. Broken links are left
+unchanged, so that `mkdocs build --strict` reports them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 PAGES = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-"""Documents at the root that the site shows."""
+"""Documents in the repository's root that the site includes."""
 _SOURCE = "source"
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".sbatch": "bash", ".toml": "toml"}
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#\s:]+)(?P<rest>#[^)\s]*)?(?=\))")
 _NAMED = re.compile(r'(?<=<a href=")(?P<page>source/[^"#]+)">(?P<path>[\w./]+\.py): (?P<name>[\w.]+)')
-"""A link whose text names something in the file that it leads to."""
+"""A link whose text names something in the linked file."""
 _ELSEWHERE = re.compile(
     r"<(?:script|img|iframe|link(?![^>]*rel=.canonical))\b[^>]*\b(?:src|href)=[\"']?https?://[^>]*>"
 )
@@ -31,7 +31,7 @@ _log = logging.getLogger("mkdocs.hooks.repository")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the root's documents, and a page for every file of the repository that some page links to."""
+    """Add the root's documents and a page for every repository file that some page links to."""
     root = _root(config)
     texts = {file.src_uri: file.content_string for file in files.documentation_pages()}
     for name in PAGES:
@@ -44,7 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs' names
-    """Lead links that leave docs/ to the pages made of their targets."""
+    """Point links that leave docs/ to the pages generated for their targets."""
     here = posixpath.dirname(page.file.src_uri)
 
     def lead(match: re.Match[str]) -> str:
@@ -60,7 +60,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs' names
-    """Lead links that name a function to its line. Not before: mkdocs does not know the anchors of lines."""
+    """Point links that name a function to its line; only now, since mkdocs would not recognise anchors of lines."""
 
     def lead(match: re.Match[str]) -> str:
         line = _line_of(_root(config) / match["path"], match["name"])
@@ -70,9 +70,9 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 - mkdocs' names
-    """Warn of a page that would load something from another host: the site works without a network."""
+    """Warn about a page that would load something from another host: the site must work without a network."""
     for found in _ELSEWHERE.findall(output):
-        _log.warning("%s loads from elsewhere: %s", page.file.src_uri, found)
+        _log.warning("%s loads from other hosts: %s", page.file.src_uri, found)
     return output
 
 
@@ -81,7 +81,7 @@ def _root(config: MkDocsConfig) -> Path:
 
 
 def _at_docs_root(text: str) -> str:
-    """A document of the repository's root as it would read inside docs/."""
+    """A root document with its links rewritten as if it were in docs/."""
 
     def lead(match: re.Match[str]) -> str:
         path = match["path"]
@@ -92,7 +92,7 @@ def _at_docs_root(text: str) -> str:
 
 
 def _target(uri: str, path: str) -> str | None:
-    """What a link of a page in docs/ means, from the repository's root; None when it stays in docs/."""
+    """Target of a link in docs/, relative to the repository's root; None if it is inside docs/."""
     target = posixpath.normpath(posixpath.join("docs", posixpath.dirname(uri), path))
     return None if target.startswith(("docs/", "../", "/")) else target
 
@@ -108,7 +108,7 @@ def _source_page(path: str) -> str:
 
 
 def _line_of(path: Path, name: str) -> int | None:
-    """The line on which a module defines a name, or `Class.member`; None when there is none."""
+    """The line on which a module defines a name or `Class.member`; None if it does not."""
     if not path.is_file():
         return None
     lines, number, indent = path.read_text(encoding="utf-8").splitlines(), 0, ""
@@ -122,7 +122,7 @@ def _line_of(path: Path, name: str) -> int | None:
 
 
 def _shown(path: Path, name: str) -> str:
-    """A page with a file's text, or with those of a directory's files; search does not look into it."""
+    """A page with the text of a file, or of all files in a directory; excluded from search."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     contents = [] if path.is_dir() else ["hide: [toc]"]
     parts = ["---", "search:", "  exclude: true", *contents, "---", f"# {name}"]

@@ -1,5 +1,5 @@
-"""Protocols of other projects, served by the same scorer. Their requests come in, our groups are scored, their
-responses go out.
+"""Protocols of other projects, served by the same scorer: translates their requests to our groups, and our scores to
+their responses.
 
 items            flat lists of edits -> our groups -> one outcome per edit
 flow_factory     `POST /compute`: Flow-Factory's remote reward

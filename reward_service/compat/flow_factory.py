@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, model_validator
 
 from edit_r1.reward_service.compat.items import Item, score_items
-from edit_r1.reward_service.web.dependencies import ServiceDep, check_key
+from edit_r1.reward_service.web.authentication import ServiceDep, check_key
 from edit_r1.reward_service.web.openapi import json_body
 from edit_r1.shared.schemas import Base64Image, Base64Images, RequestModel
 

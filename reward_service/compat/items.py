@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from edit_r1.reward_service.problems import ProblemError, too_large, validation_problem
 from edit_r1.reward_service.service import Service
-from edit_r1.reward_service.web.batches import GroupOrProblem, group_or_problem
+from edit_r1.reward_service.web.batch_body import GroupOrProblem, group_or_problem
+from edit_r1.reward_service.web.group_body import read_json, require_json
 from edit_r1.reward_service.web.group_scoring import score_groups
-from edit_r1.reward_service.web.requests import read_json, require_json
 from edit_r1.shared.schemas import CandidateError, CandidateResult, CandidateScore, EditGroup, Limits, Problem
 
 

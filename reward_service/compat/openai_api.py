@@ -23,9 +23,9 @@ from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.problems import ProblemError, count_refusal
 from edit_r1.reward_service.service import Service
 from edit_r1.reward_service.settings import Settings
+from edit_r1.reward_service.web.authentication import ServiceDep, check_key
 from edit_r1.reward_service.web.deadlines import deadline, while_connected
-from edit_r1.reward_service.web.dependencies import ServiceDep, check_key
-from edit_r1.reward_service.web.requests import read_json, require_json
+from edit_r1.reward_service.web.group_body import read_json, require_json
 
 log = structlog.get_logger(__name__)
 

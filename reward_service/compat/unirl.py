@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from edit_r1.reward_service.compat.items import Item, score_items, sub_scores
-from edit_r1.reward_service.web.dependencies import ServiceDep, check_key
+from edit_r1.reward_service.web.authentication import ServiceDep, check_key
 from edit_r1.reward_service.web.openapi import json_body
 from edit_r1.shared.schemas import Base64Image, RequestModel
 

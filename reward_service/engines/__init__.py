@@ -1,5 +1,5 @@
-"""Engines run the judge: conversations and a sampling spec in, answers with log-probabilities out. They know no
-prompts.
+"""Engines run the judge: they take conversations and a sampling spec and return answers with log-probabilities.
+Prompts are not their concern.
 
 factory       builds the engine that the settings name
 base          the interface of an engine, and its options
@@ -10,5 +10,5 @@ batches       conversations -> padded model inputs
 vision        encodes each image once per batch
 sampling      picks tokens, seeded per row
 vllm          vLLM, in process
-openai        a remote server with an OpenAI-style API
+openai        a remote vLLM server, over its OpenAI-style API
 """

@@ -1,4 +1,4 @@
-"""Pure mathematics of scores: plain numbers in, plain numbers out.
+"""Pure mathematics of scores: functions of plain numbers.
 
 expectation  label log-probabilities -> expected score, distribution, score mass
 aggregation  several numbers in [0, 1] about one edit -> one

@@ -4,10 +4,10 @@ base                what a method is
 templates           prompt texts, and conversations made from them
 answers             numbers and reasoning in a text, the position of a score among tokens; pure
 score_logit         expected score at the first token: the paper, and the default
-yes_no_logit        p(Yes) against No at the first token
+yes_no_logit        p(Yes) relative to No at the first token
 score_sampling      a written number
 score_sampling_cot  a written number after reasoning
-score_logit_cot     expected score where a number follows reasoning
+score_logit_cot     expected score at the number that follows the reasoning
 editscore           two rated questions, as EditScore asks them
 unified_reward      the output of a UnifiedReward model
 verifier            p(Yes) of every principle

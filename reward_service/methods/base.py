@@ -1,4 +1,4 @@
-"""The definition of a scoring method: two pure functions, one that asks and one that reads; no I/O, no engine."""
+"""The definition of a scoring method: two pure functions, one that asks and one that reads. No I/O, no engine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One request, from decoded images to a score. Groups come in, scores or typed errors per candidate go out.
+"""One request, from decoded images to a score: takes a group and returns a score or a typed error per candidate.
 
 scorer         the steps of a request, in order
 principles     the principles that verifiers check
 self_ensemble  the answers behind one score: asking, retrying, averaging
-selftest       what must hold before the service is ready
+selftest       checks made before the service is ready
 """

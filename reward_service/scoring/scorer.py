@@ -118,7 +118,7 @@ class Scorer:
         )
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
-        """What the judge would be asked about candidate 0.
+        """The questions that the judge would be asked about candidate 0.
 
         Raises ProblemError, also if that image is unreadable or the judge cannot write the principles.
         """

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.scoring.scorer import Scorer
-from edit_r1.shared.calibration import MIN_ORDERED_SHARE, Golden, required_share, scores_by_quality
 from edit_r1.shared.errors import UnsuitableModelError
+from edit_r1.shared.golden_edits import MIN_ORDERED_SHARE, Golden, required_share, scores_by_quality
 from edit_r1.shared.schemas import CandidateError
 
 

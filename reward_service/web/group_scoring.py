@@ -14,7 +14,7 @@ from fastapi import Request
 from edit_r1.reward_service.problems import ProblemError
 from edit_r1.reward_service.scoring.scorer import Scorer
 from edit_r1.reward_service.service import Service
-from edit_r1.reward_service.web.batches import GroupOrProblem
+from edit_r1.reward_service.web.batch_body import GroupOrProblem
 from edit_r1.reward_service.web.deadlines import deadline, while_connected
 from edit_r1.shared.schemas import EditGroup, Limits, Problem, ScoreResponse
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 @dataclass(frozen=True)
 class Stack:
-    """One compose project; several of them are several machines."""
+    """One compose project; several of them stand in for several machines."""
 
     name: str
     overlays: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Stack:
     """The user's environment."""
 
     def compose(self, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `docker compose` with further variables. Standard error is in the output."""
+        """Run `docker compose` with additional variables; the output includes standard error."""
         files = ["docker-compose.yml", *(f"docker/compose.{name}.yml" for name in self.overlays)]
         command = ["docker", "compose", "-p", self.name, *(part for file in files for part in ("-f", file)), *arguments]
         environment = {**os.environ, "REWARD_API_KEY": KEY, **dict(self.variables), **variables}
@@ -50,17 +50,17 @@ class Stack:
         return ended
 
     def train(self, overrides: str = SHORT_RUN, **variables: str) -> subprocess.CompletedProcess[str]:
-        """`docker compose up`, until the trainer ends; its status is the result's."""
+        """Run `docker compose up` until the trainer exits; returns with the trainer's status."""
         arguments = ["up", "--abort-on-container-exit", "--exit-code-from", "trainer"]
         return self.compose(*arguments, check=False, TRAIN_OVERRIDES=overrides, **variables)
 
     def in_trainer(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a program in a container of the trainer's image, in its network, with its volumes."""
+        """Run a program in a container with the trainer's image, network and volumes."""
         command = ["run", "--rm", "--no-deps", "-T", "--entrypoint", program, "trainer", *arguments]
         return self.compose(*command, check=check)
 
     def score(self, url: str, key: str) -> subprocess.CompletedProcess[str]:
-        """`edit-r1 score` of one sample, from a container of the trainer's image."""
+        """Run `edit-r1 score` on one sample in a container with the trainer's image."""
         instruction = (ROOT / SAMPLE / "instruction.txt").read_text()
         pictures = ("--source", f"{SAMPLE}/source.png", "--candidate", f"{SAMPLE}/done.png")
         command = ("score", "--url", url, "--api-key", key, *pictures, "--instruction", instruction)
@@ -75,7 +75,7 @@ def images() -> None:
 
 @pytest.fixture
 def stack(request) -> Iterator[Stack]:
-    """A project that leaves nothing behind; parametrise with overlays."""
+    """A project that is removed completely afterwards; parametrised with overlays."""
     made = Stack("edit-r1-check", getattr(request, "param", ()))
     yield made
     made.compose("down", "--volumes", "--timeout", "5", "--remove-orphans", REWARD_URL="unused")
@@ -119,7 +119,7 @@ def test_containers_have_no_rights_and_layers_no_key(stack):
 
 
 def test_the_key_is_asked_for_across_machines(stack):
-    """The reward service in a project of its own, published; the trainer in another, which knows a URL and a key."""
+    """The reward service runs in its own published project; the trainer, in another one, has only its URL and key."""
     address = own_address()
     reward = Stack("edit-r1-check-reward", ("public",), (("REWARD_PORT", "18000"),))
     trainer = Stack("edit-r1-check-trainer", ("remote",), (("REWARD_URL", f"http://{address}:18000"),))
@@ -157,7 +157,7 @@ def test_every_replica_gets_its_share(stack):
 
 
 def own_address() -> str:
-    """An address of this machine that containers reach."""
+    """An address of this machine that containers can reach."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # sends nothing
         return str(probe.getsockname()[0])

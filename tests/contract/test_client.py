@@ -27,7 +27,7 @@ GROUP = EditGroup(
 
 
 class Flaky:
-    """Answers the first requests to /v1/score with 503, then lets them through."""
+    """Answers the first requests to /v1/score with 503, then passes requests on."""
 
     def __init__(self, app: ASGIApp, *, refusals: int, retry_after: str | None = "0") -> None:
         self.app, self.refusals, self.retry_after = app, refusals, retry_after

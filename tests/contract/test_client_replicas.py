@@ -1,4 +1,4 @@
-"""RewardClient with several replicas: a source stays with one, a dead one loses nothing, strangers are refused."""
+"""RewardClient with several replicas: a source stays with one, a dead one loses no work, other models are refused."""
 
 import asyncio
 from contextlib import ExitStack

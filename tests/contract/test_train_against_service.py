@@ -1,4 +1,4 @@
-"""The trainer and the real reward service, joined by HTTP: a whole run against a judge of random weights."""
+"""The trainer and the real reward service over HTTP: a whole run with a judge with random weights."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A service with the embedded judge, for all pages."""
+"""A service with the embedded judge, shared by all pages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every command of README.md, CONTRIBUTING.md and docs/ is executed, or says in a comment before it why it is not."""
+"""Every command in README.md, CONTRIBUTING.md and docs/ is executed, or has a comment that says why it is not."""
 
 import json
 import re
@@ -103,7 +103,7 @@ def test_a_pages_data_can_be_read(page, tmp_path):
 
 
 def values_of(block):
-    """JSON values one after the other, each on any number of lines."""
+    """Parse consecutive JSON values, each of which may span several lines."""
     values, rest = [], block.text.strip()
     while rest:
         try:
@@ -116,7 +116,7 @@ def values_of(block):
 
 
 def check(value, path):
-    """Lines of formats that we read are read as ours."""
+    """Check that lines in one of our formats can be read by our own code."""
     if isinstance(value, dict) and "prompt" in value and {"image", "images"} & set(value):
         given = value.get("images", value.get("image"))
         for picture in [given] if isinstance(given, str) else given or []:
@@ -129,12 +129,12 @@ def check(value, path):
 
 
 def lines_of(text):
-    """Commands with their continued lines joined, without comments."""
+    """Commands with continuation lines joined and comments removed."""
     return [re.sub(r"(^|\s)#.*", "", line) for line in text.replace("\\\n", " ").splitlines()]
 
 
 def unknown_words(line):
-    """What a line asks of make, `edit-r1` and a configuration, and they do not know."""
+    """Make targets, commands, options and configuration keys in a line that do not exist."""
     for command in re.split(r"&&|\||;", line):
         for target in re.findall(r"^\s*make ([a-z-]+)", command):
             if target not in make_targets():
@@ -157,6 +157,6 @@ def unknown_words(line):
 
 @cache
 def help_of(*commands):
-    """What a command says of itself; None when there is none of this name."""
+    """The help text of a command; None if the command does not exist."""
     ended = CliRunner().invoke(app, [*commands, "--help"], env={"COLUMNS": "200"})
     return ended.output if ended.exit_code == 0 else None

@@ -1,7 +1,7 @@
-"""The texts of docs/troubleshooting.md are what the programs print: each error is provoked, by command or over HTTP.
+"""The messages in docs/troubleshooting.md are what the programs print: each error is provoked, by command or over HTTP.
 
-The page's blocks carry ids (`<!-- error: ID -->`); PROVOKE has a function for each, which returns what was printed.
-Addresses may differ, in the entries of NUMBERS_DIFFER digits too; everything else has to be as on the page.
+The page's blocks have ids (`<!-- error: ID -->`); PROVOKE has a function for each, which returns the output. Addresses
+may differ, and for the entries of NUMBERS_DIFFER also digits; everything else must be exactly as on the page.
 """
 
 import os
@@ -32,7 +32,7 @@ ELSEWHERE = {
         "the engine died",
     )
 }
-"""Errors that cannot be provoked here, at least not in seconds: files of ours that have the words."""
+"""Errors that cannot be provoked here within seconds -> source files that contain the words."""
 NUMBERS_DIFFER = {"reward-lost", "self-test", "body-too-large"}
 PROVOKE: dict[str, Callable[[SimpleNamespace], str]] = {}
 
@@ -43,7 +43,7 @@ def provokes(function):
 
 
 def alike(text, name):
-    """The lines, without what differs from machine to machine."""
+    """The lines without parts that differ between machines."""
     text = re.sub(r"http://[\w.:-]*\d|'127\.0\.0\.1', \d+", "URL", text)
     text = re.sub(r"^\d{4}-\d\d-\d\dT\S+Z \[\w+ *\] ", "", text, flags=re.MULTILINE)  # a log's time and level
     text = re.sub(r"(the judge's answer) .*", r"\1 WORDS", text)
@@ -53,7 +53,7 @@ def alike(text, name):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, judge_url, tiny_judge):
-    """A directory to work in, a trained run in it, and two services: the embedded judge, and a strict one."""
+    """A working directory with a trained run, and two services: the embedded judge and a strict one."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "worlds").symlink_to(ROOT / "worlds")
     (folder / "edit.png").write_bytes(png(0))
@@ -67,7 +67,7 @@ def place(tmp_path_factory, judge_url, tiny_judge):
 
 
 def said(place, *words, num_processes=1, **variables):
-    """What `edit-r1 ...` printed, in the place."""
+    """Output of `edit-r1 ...` run in the working directory."""
     variables = {"REWARD_URL": place.url, "COLUMNS": "200", **variables}
     return Forked(*words, folder=place.folder, num_processes=num_processes, **variables).finish(60)[1]
 
@@ -214,7 +214,7 @@ def damaged_checkpoint(place):
     subprocess.run(["cp", "-r", place.folder / "runs/x", place.folder / "runs/damaged"], check=True)
     weights = damaged / "policy/pytorch_lora_weights.safetensors"
     weights.write_bytes((whole / "policy/pytorch_lora_weights.safetensors").read_bytes()[:1000])
-    # There is no model, so that it ends after it has looked for checkpoints.
+    # There is no model, so the run ends after looking for checkpoints.
     return train(place, "run_dir=runs/damaged", "model.path=models/kontext")
 
 
@@ -237,7 +237,7 @@ def too_many_processes(place):
 
 @provokes
 def one_process(place):
-    # What `accelerate launch --num_processes 2` without --multi_gpu leaves; test_train_two_processes has it do so.
+    # The variables left by `accelerate launch --num_processes 2` without --multi_gpu (see test_train_two_processes).
     traces = {"ACCELERATE_DYNAMO_BACKEND": "no", "MASTER_PORT": "29500"}
     return train(place, "run_dir=runs/new", "model.path=models/kontext", **traces)
 

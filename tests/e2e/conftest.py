@@ -1,4 +1,4 @@
-"""What most tests of the trainer and of `edit-r1 evaluate` start from."""
+"""Fixtures for most tests of the trainer and of `edit-r1 evaluate`."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def url():
 
 @pytest.fixture
 def judge():
-    """Of edited pictures; `edit-r1 evaluate` asks it."""
+    """The judge of edited images that `edit-r1 evaluate` queries."""
     return OpenAIJudge()
 
 
 @pytest.fixture
 def asked(judge):
-    """Options that name a running judge."""
+    """Options that select a running judge."""
     with serving(judge.app) as url:
         yield ("--judge-url", f"{url}/v1", "--judge-model", "red-judge", "--judge-retry-seconds", "1")

@@ -1,6 +1,6 @@
-"""The wheel in dist/ as a user meets it: in environments of its own, outside the checkout, from empty directories.
+"""The wheel in dist/ as a user gets it: in separate environments, outside the checkout, from empty directories.
 
-make package-check, which also builds what is looked at here
+Run with `make package-check`, which also builds the wheel.
 """
 
 import json
@@ -42,7 +42,7 @@ class Environment:
     empty: Path
 
     def start(self, program: str, *arguments: object) -> "subprocess.Popen[str]":
-        """Start a program of the environment."""
+        """Start a program from the environment."""
         outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
         command = [str(self.home / "bin" / program), *map(str, arguments)]
         return subprocess.Popen(
@@ -50,13 +50,13 @@ class Environment:
         )
 
     def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run one to its end."""
+        """Run a program from the environment and wait for it."""
         process = self.start(program, *arguments)
         out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def packaged(self, path: str) -> Path:
-        """Where one of the package's files is installed."""
+        """Installed path of one of the package's files."""
         code = f"from importlib.resources import files; print(files('edit_r1') / {path!r})"
         found = Path(self.run("python", "-c", code).stdout.strip())
         assert found.is_relative_to(self.home)
@@ -87,21 +87,21 @@ def installed(directory: Path, extras: str) -> Iterator[Environment]:
 
 @pytest.fixture(scope="session")
 def full(tmp_path_factory) -> Iterator[Environment]:
-    """With everything for a laptop."""
+    """An environment with everything for a laptop."""
     with installed(tmp_path_factory.mktemp("full"), "[cpu]") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory) -> Iterator[Environment]:
-    """With no extra."""
+    """An environment without any extra."""
     with installed(tmp_path_factory.mktemp("bare"), "") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def service(full) -> Iterator[str]:
-    """The URL of `edit-r1 serve` with the judge that comes with it."""
+    """The URL of `edit-r1 serve` with the bundled judge."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     process = full.start("edit-r1", "serve", "--port", port)
     try:
@@ -119,7 +119,7 @@ def service(full) -> Iterator[str]:
 
 
 def tracked(*paths: str) -> set[str]:
-    """Files of the checkout that are in git, or would be."""
+    """Files of the checkout that are in git or not ignored by it."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths]
     names = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
     return {name for name in names if (ROOT / name).exists()}
@@ -132,7 +132,7 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else():
     wanted = (tracked("edit_r1") - links) | {f"edit_r1/{name}" for name in tracked(*PACKAGES)}
     assert {name for name in names if ".dist-info/" not in name} == wanted
     for needed in (CONFIG, "worlds/shapes/judge/model.safetensors", "reward_service/web/page/index.html"):
-        assert f"edit_r1/{needed}" in names  # whatever git says
+        assert f"edit_r1/{needed}" in names  # regardless of git
 
 
 def test_the_sdist_holds_what_is_in_git_and_can_be_tested():
@@ -150,7 +150,7 @@ def test_what_it_says_of_itself(bare):
     assert said["license_expression"] == "Apache-2.0"
     assert said["author"] == "The Edit-R1 authors"
     assert {"cpu", "reward", "service", "trainer"} <= set(said["provides_extra"])
-    assert "project_url" not in said  # there is no address yet
+    assert "project_url" not in said  # there is no URL yet
 
 
 def test_help_lists_the_commands(bare):
@@ -179,7 +179,7 @@ def test_train_leaves_a_report_and_the_short_name_goes_on(full, service):
     assert 0 < reward < 1
     assert lines[-1].keys() >= {"eval/reward", "eval/oracle_success"}
     assert "<svg" in (full.empty / "run/report.html").read_text()
-    # As the README has it; the run is complete and stays as it is.
+    # As in the README; the run is complete and remains unchanged.
     again = full.run("edit-r1", "train", CONFIG, *common)
     assert again.returncode == 0, again.stderr
     assert (full.empty / "run/metrics.jsonl").read_text() == metrics
@@ -203,7 +203,7 @@ def test_the_bill_of_materials_names_every_pin_that_is_installed():
     bill = json.loads((DIST / "edit-r1.cdx.json").read_text())
     listed = {canonicalize_name(part["name"]): Version(part["version"]) for part in bill["components"]}
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "edit-r1")
-    # A build of torch may add to the version what it is for: 2.13.0+cpu.
+    # A build of torch may have a suffix in its version: 2.13.0+cpu.
     here = {canonicalize_name(one.metadata["Name"]): Version(one.version).public for one in metadata.distributions()}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {canonicalize_name(name): pin for name, _, pin in (line.partition("==") for line in lines)}

@@ -1,4 +1,4 @@
-"""Small benchmarks in their published layouts, edits of them that somebody made, and the command that takes both."""
+"""Small benchmarks in their published layouts, existing edits of them, and the command that evaluates both."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def plain(color, size=(32, 32)):
 
 
 def make_imgedit(directory, instruction="make it red"):
-    """The layout of ImgEdit's Benchmark.tar: basic_edit.json beside singleturn/."""
+    """The layout of ImgEdit's Benchmark.tar: basic_edit.json next to singleturn/."""
     edits = {}
     for number, name in enumerate(IMGEDIT_COLUMNS):
         path = directory / "singleturn" / "animal" / f"{number:09d}.png"
@@ -51,7 +51,7 @@ def make_imgedit(directory, instruction="make it red"):
 
 
 def gedit_rows(instruction="make it red"):
-    """One row a task and language, with the fields of the data set."""
+    """One row per task and language, with the data set's fields."""
     return [
         {
             "task_type": task,
@@ -67,7 +67,7 @@ def gedit_rows(instruction="make it red"):
 
 
 def make_gedit(directory, instruction="make it red"):
-    """The export without pyarrow: gedit.jsonl and pictures."""
+    """An export that needs no pyarrow: gedit.jsonl and images."""
     directory.mkdir()
     lines = []
     for row in gedit_rows(instruction):
@@ -79,7 +79,7 @@ def make_gedit(directory, instruction="make it red"):
 
 
 def make_pictures(directory, keys, red, suffix="png"):
-    """Edits that somebody made: picture i has red[i] of 255."""
+    """Existing edits: image i has a red level of red[i] out of 255."""
     for key, level in zip(keys, red, strict=True):
         path = directory / f"{key}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)

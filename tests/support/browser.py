@@ -1,4 +1,4 @@
-"""A headless Chromium driven by Playwright: the one that the machine has."""
+"""The machine's own Chromium, headless, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 
 
 def chromium() -> str:
-    """Path of the browser: CHROMIUM, or the first on PATH. Fails the test where there is none."""
+    """Path of the browser: CHROMIUM, or the first one on PATH. Fails the test if there is none."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if not found:
         pytest.fail("the page is tested in a real browser: `make browser` installs Chromium, or set CHROMIUM")
@@ -35,7 +35,7 @@ def headless() -> Iterator[Browser]:
 
 
 def complaints(page: Page) -> list[str]:
-    """A list that fills with what goes wrong in a page: script errors, refused content, failed requests."""
+    """A list to which a page's errors are appended: script errors, refused content, failed requests."""
     found: list[str] = []
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)

@@ -1,8 +1,8 @@
-"""A small reward service over real HTTP, for tests that need a reward but not a judge: how red is the edit?
+"""A small reward service over real HTTP that scores redness, for tests that need a reward but not a judge.
 
     with serving(ColorJudge()) as url: ...
 
-It speaks the wire format of `shared.schemas`, and fails on request.
+It uses the wire format of `shared.schemas`, and fails on demand.
 """
 
 from collections.abc import Iterator
@@ -28,12 +28,12 @@ from tests.support.serving import serving as serving_app
 
 
 class ColorJudge:
-    """Scores redness. Candidates in `failing` get an error; the other switches change its answers while it runs."""
+    """Scores redness. Candidates in `failing` get an error; the other attributes change its behaviour while it runs."""
 
     def __init__(self, *, failing: frozenset[int] = frozenset(), ready: bool = True, refuse: bool = False) -> None:
         self.failing, self.ready, self.refuse = failing, ready, refuse
         self.failing_groups: dict[int, frozenset[int]] = {}
-        """Number of a group in the order they came -> candidates that get an error."""
+        """Number of a group, in order of arrival -> candidates that get an error."""
         self.away = False
         self.groups_until_away: int | None = None
         self.num_groups = 0
@@ -105,7 +105,7 @@ def _result(index: int, data: bytes, failing: frozenset[int]) -> CandidateResult
 
 
 def redness(pixels: np.ndarray) -> float:
-    """In [0, 1]: how much the red channel leads the other two, spread so that random edits differ visibly."""
+    """How much the red channel exceeds the other two, in [0, 1], scaled so that random edits differ clearly."""
     red, green, blue = pixels.reshape(-1, 3).mean(0) / 255
     return float(1 / (1 + np.exp(-20 * (red - (green + blue) / 2))))
 

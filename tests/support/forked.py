@@ -1,10 +1,10 @@
-"""Our commands as processes of their own, forked from one that has imported what they need.
+"""Runs our commands in separate processes, forked from one that has already imported their dependencies.
 
     one = Forked("train", *tiny.arguments(url, run_dir));  status, output = one.finish()
 
-Half of a small training's time, and most of a service's start, is the import of torch and diffusers; with this a test
-pays for it once. The process is as real as any: it has its own memory and can be killed. That `python -m`, accelerate
-and torchrun start them too is tested with the real ones (test_train_two_processes, test_launch_files).
+Importing torch and diffusers takes half the time of a small training run and most of a service's start-up; this way it
+happens only once. The processes are real: they have their own memory and can be killed. Starting them with `python -m`,
+accelerate and torchrun is tested separately (test_train_two_processes, test_launch_files).
 """
 
 import multiprocessing
@@ -34,13 +34,13 @@ _FORKS.set_forkserver_preload(
 
 
 class Forked:
-    """`edit-r1 COMMAND ...` or `python ...`, once or as several ranks of one run.
+    """`edit-r1 COMMAND ...` or `python ...`, as one process or as several ranks of one run.
 
     Args:
-        command: the command's words, without `edit-r1`.
-        num_processes: ranks; each knows the others by the variables that torchrun sets.
-        folder: working directory, from which modules are imported too; None: ours.
-        variables: further environment.
+        command: the words of the command, without `edit-r1`.
+        num_processes: number of ranks, which get the same environment variables as from torchrun.
+        folder: working directory, which is also added to the import path; None: this process's.
+        variables: additional environment variables.
 
     """
 
@@ -66,11 +66,11 @@ class Forked:
 
     @property
     def output(self) -> str:
-        """What all ranks have printed so far."""
+        """Output of all ranks so far."""
         return self._log.read_text(errors="replace")
 
     def poll(self) -> int | None:
-        """The exit status, None while a rank runs; when one rank fails the others are ended, as torchrun does."""
+        """The exit status; None while a rank is running. If one rank fails, the others are killed, as with torchrun."""
         statuses = [process.exitcode for process in self._processes]
         failed = [status for status in statuses if status]
         if failed:
@@ -79,7 +79,7 @@ class Forked:
         return None if None in statuses else 0
 
     def finish(self, timeout: float = 280) -> tuple[int, str]:
-        """(exit status, output). Raises TimeoutError, and kills it, when it takes longer."""
+        """Wait for the end; returns (exit status, output). Kills it and raises TimeoutError if it takes longer."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
             if time.monotonic() > deadline:
@@ -89,7 +89,7 @@ class Forked:
         return status, self.output
 
     def wait_for(self, what: Callable[[], T], limit_seconds: float = 120.0) -> T:
-        """Poll until it is true; returns what it was then. Raises AssertionError when the process ends before."""
+        """Poll `what` until it is truthy; returns its value. Raises AssertionError if the process ends first."""
 
         def meanwhile() -> T:
             found = what()
@@ -99,13 +99,13 @@ class Forked:
         return wait_for(meanwhile, limit_seconds)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To every rank."""
+        """Send a signal to every running rank."""
         for process in self._processes:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
 
     def kill(self) -> None:
-        """Kill -9, and wait until they are gone."""
+        """Kill all ranks (SIGKILL) and wait until they have exited."""
         self.send_signal(signal.SIGKILL)
         for process in self._processes:
             process.join()
@@ -130,7 +130,7 @@ def _run(words: list[str], environment: dict[str, str], folder: Path | str | Non
 
 
 def _python(words: list[str]) -> None:
-    """What the interpreter does with -m MODULE, -c CODE and FILE."""
+    """Do the same as the interpreter with -m MODULE, -c CODE or FILE."""
     option, rest = words[0], words[1:]
     sys.argv = rest if option in ("-m", "-c") else words
     if option == "-m":

@@ -1,10 +1,10 @@
-"""vLLM with its processes forked from one that has imported it, as on a GPU.
+"""Makes vLLM fork its processes from one that has already imported it, as it does on a GPU.
 
     with forking(): engine = build_engine("vllm", options)
-    python -m tests.support.forked_vllm MODULE ARGUMENT ...     # as `python -m MODULE ARGUMENT ...`
+    python -m tests.support.forked_vllm MODULE ARGUMENT ...     # like `python -m MODULE ARGUMENT ...`
 
-On a CPU vLLM spawns the engine's core, and that its worker; each imports vLLM anew, which is most of a start's time.
-That it works with spawned ones is tested too (test_service_stays_up).
+On a CPU, vLLM spawns the engine's core, which spawns its worker; each imports vLLM again, which takes most of the
+start-up time. Spawned processes are tested as well (test_service_stays_up).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from unittest import mock
 
 @contextmanager
 def forking() -> Iterator[None]:
-    """Whoever asks for processes that are spawned gets forked ones meanwhile; the forked ones do the same."""
+    """Inside the block, processes that would be spawned are forked instead, also in the forked processes."""
     method_of = multiprocessing.get_context
     with mock.patch("multiprocessing.get_context", lambda method: method_of("fork" if method == "spawn" else method)):
         yield

@@ -1,4 +1,4 @@
-"""Groups that a client sends, one a source, and the scores that come back."""
+"""Groups for a client to send, one per source, and their scores."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.support.serving import png
 
 
 def group(source: int, num_candidates: int = 3) -> EditGroup:
-    """Candidates of their own for each source."""
+    """A group with candidates unique to its source."""
     candidates = tuple(png(1000 + source * 10 + i) for i in range(num_candidates))
     return EditGroup(instruction="make it blue", sources=(png(source),), candidates=candidates)
 
 
 async def scores(client: RewardClient, groups: Sequence[EditGroup]) -> list[list[float]]:
-    """Of all groups, asked at once; candidates without a score are left out."""
+    """Scores of all groups, requested concurrently; candidates without a score are left out."""
     answers = await asyncio.gather(*(client.score(one) for one in groups))
     return [[r.score for r in answer.results if isinstance(r, CandidateScore)] for answer in answers]

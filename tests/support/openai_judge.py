@@ -1,8 +1,8 @@
-"""A small OpenAI-style endpoint over real HTTP that rates pictures by their red, and misbehaves where it is told to.
+"""A small OpenAI-style endpoint over real HTTP that rates images by their redness, and fails on demand.
 
     judge = OpenAIJudge();  with serving(judge.app) as url: ...
 
-It answers in the form that the prompt asks for. Words in the instruction call up its moods: `mumble` (prose without
+It answers in the format that the prompt asks for. Words in the instruction trigger failures: `mumble` (prose without
 scores), `filter` (a 400), `crash` (a 500), `page` (HTML with status 200), `decline` (a refusal inside an answer).
 """
 
@@ -21,7 +21,7 @@ from edit_r1.shared.images import decode
 
 
 class OpenAIJudge:
-    """Counts what it is asked. `busy` answers 503; `seconds` is how long it thinks; `key` is asked for when set."""
+    """Records its requests. After `busy_after` of them it answers 503; each takes `seconds`; requires `key` if set."""
 
     def __init__(self, *, key: str | None = None, seconds: float = 0.0) -> None:
         self.key, self.seconds = key, seconds

@@ -1,10 +1,10 @@
-"""The code blocks of our Markdown pages, and what each says of itself in the HTML comment before it.
+"""The code blocks of our Markdown pages, in order, each with its line, kind and note (the HTML comment before it).
 
-Enters: a page. Leaves: its blocks in order, with line, kind and note. A note is one of
+A note is one of
 
-    <!-- not run: REASON -->    the test does not execute it, for one of the REASONS below
-    <!-- file: PATH -->         the reader is to write the block into that file
-    <!-- error: ID -->          what a program prints, of docs/troubleshooting.md (test_troubleshooting.py provokes it)
+    <!-- not run: REASON -->    the test does not execute the block, for one of the REASONS below
+    <!-- file: PATH -->         the reader should write the block to that file
+    <!-- error: ID -->          in docs/troubleshooting.md: output of a program (test_troubleshooting.py provokes it)
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ REASONS = (
     r"needs files of your own \((?P<own>[^)]+)\)",
     r"output or a file's format, not a command",
 )
-"""Why a block may not be executed. In brackets stands what covers it: a target of make, a test's file, or .ci/run."""
+"""Valid reasons for not executing a block. In brackets is what covers it: a make target, a test file, or .ci/run."""
 
-# Fences whose language says that they are no commands and no data that a program reads.
+# Languages of fences that contain neither commands nor data that a program reads.
 _OTHER_LANGUAGES = frozenset({"text", "mermaid", "diff", "html", "dockerfile", "makefile"})
 _KINDS = {"console": "bash", "sh": "bash", "shell": "bash", "py": "python", "jsonl": "json", "yml": "yaml"}
 _NOTE = re.compile(r"<!--\s*(?P<key>not run|file|error):\s*(?P<value>.*?)\s*-->\s*", re.DOTALL)
@@ -42,9 +42,9 @@ class Block:
 
     page: Path
     line: int
-    """Of its first line (of the fence, where there is one), from 1."""
+    """Number of its first line (of the fence, if there is one), from 1."""
     kind: str
-    """bash, python, json, yaml or toml; `other` where the fence's language is none of these."""
+    """bash, python, json, yaml or toml; `other` if the fence has another language."""
     text: str
     note: tuple[str, str] | None
     """(`not run`, reason), (`file`, path) or (`error`, id)."""
@@ -54,17 +54,17 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Whether the test executes it or reads it as data."""
+        """Whether the test executes it or parses it as data."""
         return self.kind != "other" and (self.note is None or self.note[0] == "file")
 
 
 def pages() -> list[Path]:
-    """Every page whose commands people type."""
+    """All pages with commands for readers to type."""
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """The page's blocks: indented ones and fences, those in lists too."""
+    """The page's blocks, indented or fenced, including those in lists."""
     tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
     found = []
     for before, token in zip([None, *tokens], tokens, strict=False):
@@ -77,16 +77,16 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def fault(block: Block) -> str | None:
-    """What is wrong with a block's note, None: nothing."""
+    """The error in a block's note; None if it is valid."""
     if block.note is None or block.note[0] != "not run":
         return None
     reason = block.note[1]
     match = next(filter(None, (re.fullmatch(pattern, reason) for pattern in REASONS)), None)
     if match is None:
-        return f"{block}: {reason!r} is none of the reasons in tests/support/pages.py"
+        return f"{block}: {reason!r} is not one of the REASONS in tests/support/pages.py"
     for covering in filter(None, match.groupdict().values()):
         if not _exists(covering):
-            return f"{block}: {covering!r} is no target of make and no file"
+            return f"{block}: {covering!r} is neither a make target nor a file"
         if uncovered := _targets(block.text) - _covered(covering):
             return f"{block}: {covering} does not run make {', '.join(sorted(uncovered))}"
     return None
@@ -94,20 +94,20 @@ def fault(block: Block) -> str | None:
 
 @cache
 def make_targets() -> Mapping[str, set[str]]:
-    """What the Makefile can make, and what each target needs first."""
+    """The Makefile's targets, each with its prerequisites."""
     rules = re.findall(r"^([a-z-]+):([^#\n]*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     known = {target for target, _ in rules}
     return {target: known.intersection(needs.split()) for target, needs in rules}
 
 
 def _targets(text: str) -> set[str]:
-    """All that a text's commands have made."""
+    """Make targets run by the commands in a text."""
     lines = re.findall(r"^\s*make ([a-z -]+)", text, re.MULTILINE)
     return {target for line in lines for target in line.split()}
 
 
 def _covered(covering: str) -> set[str]:
-    """The targets that a target, or a script with them, makes, with all that these need."""
+    """The targets run by a make command or a script, including their prerequisites."""
     reached: set[str] = set()
     new = _targets(covering) or _targets((ROOT / covering).read_text())
     while new:
@@ -122,7 +122,7 @@ def _exists(covering: str) -> bool:
 
 
 def _kind(language: str, text: str) -> str:
-    """By the fence's language; of an indented block by how it begins."""
+    """The kind by the fence's language, or, for an indented block, by how it begins."""
     if language in _OTHER_LANGUAGES:
         return "other"
     if language:

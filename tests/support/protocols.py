@@ -1,4 +1,4 @@
-"""What the tests of other projects' protocols share: edits, how they are sent, and what /v1/score says of them."""
+"""Shared by the tests of other projects' protocols: edits, how they are sent, and their scores from /v1/score."""
 
 import asyncio
 import base64
@@ -12,18 +12,18 @@ from tests.support.serving import picture, png
 KEY = "sesame"
 INSTRUCTION = "make the circle blue"
 EDITS = [(number % 3, 100 + number) for number in range(9)]
-"""Numbers of pictures: source, candidate."""
+"""(source, candidate) seeds of images."""
 
 
 def b64(seed: int, codec: str = "PNG") -> str:
-    """A picture as the clients encode it."""
+    """An image as the clients encode it."""
     buffer = io.BytesIO()
     picture(seed).save(buffer, codec)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def conversation(source: int, candidate: int, text: str = "Rate the edit.") -> list[Any]:
-    """Text and data URLs, as ImgEdit's and GEdit's scripts send them."""
+    """A message with text and data URLs, as ImgEdit's and GEdit's scripts send it."""
     shown = [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64(seed)}"}}
         for seed in (source, candidate)
@@ -36,7 +36,7 @@ def headers(key: str | None = KEY) -> dict[str, str]:
 
 
 def scores(url: str, method: str = "score_logit", key: str | None = None) -> list[float]:
-    """What /v1/score says about EDITS, each group by itself, all at once."""
+    """Scores of EDITS from /v1/score, one group per edit, all requested concurrently."""
 
     async def ask() -> list[float]:
         async with httpx.AsyncClient(base_url=url, headers=headers(key), timeout=60) as http:

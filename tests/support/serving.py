@@ -1,4 +1,4 @@
-"""A real uvicorn server on a free loopback port, in a thread; what to wait for and to read there; pictures to send."""
+"""A real uvicorn server on a free loopback port in a thread; helpers to wait for it and query it; images to send."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @contextmanager
 def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
-    """Run an application; yields its URL as soon as the port is open. Port 0: any free one."""
+    """Run an application; yields its URL once the port is open. Port 0: any free port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_keep_alive=120, timeout_graceful_shutdown=2))
@@ -33,7 +33,7 @@ def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
     thread.start()
     try:
         while not server.started:
-            assert thread.is_alive(), "the server ended before it had started"
+            assert thread.is_alive(), "the server exited before it had started"
             time.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
@@ -44,7 +44,7 @@ def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def reward_service(checkpoint: Path, **settings: object) -> Iterator[str]:
-    """A ready reward service with this judge; yields its URL."""
+    """Run a reward service with this judge; yields its URL once it is ready."""
     values = {"model": str(checkpoint), "engine": "transformers", **settings}
     with serving(create_app(Settings.model_validate(values))) as url:
         wait_until_ready(url)
@@ -52,14 +52,14 @@ def reward_service(checkpoint: Path, **settings: object) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """A port on which nothing is listening."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until_ready(url: str, limit_seconds: float = 240.0) -> None:
-    """Poll /readyz until it is 200."""
+    """Poll /readyz until it returns 200."""
     deadline = time.monotonic() + limit_seconds
     while (answer := httpx.get(f"{url}/readyz")).status_code != 200:
         assert answer.json()["code"] == "loading", answer.text
@@ -68,7 +68,7 @@ def wait_until_ready(url: str, limit_seconds: float = 240.0) -> None:
 
 
 def wait_for(what: Callable[[], T], limit_seconds: float = 60.0) -> T:
-    """Poll until it is true; returns what it was then."""
+    """Poll `what` until it is truthy; returns its value."""
     deadline = time.monotonic() + limit_seconds
     while not (found := what()):
         assert time.monotonic() < deadline, f"still waiting after {limit_seconds:g} s"
@@ -77,7 +77,7 @@ def wait_for(what: Callable[[], T], limit_seconds: float = 60.0) -> T:
 
 
 def answers(url: str) -> bool:
-    """Whether something listens there and answers with 200."""
+    """Whether a server answers with 200 at the URL."""
     try:
         return httpx.get(url).status_code == 200
     except httpx.TransportError:
@@ -85,19 +85,19 @@ def answers(url: str) -> bool:
 
 
 def metric(url: str, name: str, **headers: str) -> float:
-    """The sum of all samples at /metrics whose line begins so."""
+    """Sum of all samples at /metrics whose line starts with `name`."""
     lines = httpx.get(f"{url}/metrics", headers=headers).raise_for_status().text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def picture(seed: int, side: int = 32) -> Image.Image:
-    """Four blocks of random colours."""
+    """An image of four blocks with random colours."""
     blocks = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
     return Image.fromarray(blocks.repeat(side // 2, 0).repeat(side // 2, 1))
 
 
 def encoded(image: Image.Image, codec: str = "PNG") -> bytes:
-    """Image bytes in some codec."""
+    """The image's bytes in this codec."""
     buffer = io.BytesIO()
     image.save(buffer, codec)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A FluxKontextPipeline of a few random weights: the real classes, for tests in which meaning does not matter."""
+"""A tiny FluxKontextPipeline with random weights: the real classes, for tests in which meaning does not matter."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SIZES = Sizes(pooled=16, joint=32, t5_layers=1, t5_heads=2, double_blocks=1, sin
 
 
 def build_tiny_editor(directory: Path, *, seed: int = 0) -> Path:
-    """Save a random pipeline for 32x32 pictures (8x8 latents, 16 tokens)."""
+    """Save a random pipeline for 32x32 images (8x8 latents, 16 tokens)."""
     torch.manual_seed(seed)
     vae = AutoencoderKL(
         block_out_channels=(8, 8, 8),

@@ -1,4 +1,4 @@
-"""Editors of the other families with a few random weights: the real classes, for the contract that all keep."""
+"""Tiny editors of the other families with random weights: the real classes, to test their common contract."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _DYNAMIC_SHIFT = {
 
 
 def build_tiny_qwen(directory: Path, *, seed: int = 0) -> Path:
-    """Save a random QwenImageEditPipeline with 8x8 pixels a token."""
+    """Save a random QwenImageEditPipeline with 8x8 pixels per token."""
     return _build_qwen(QwenImageEditPipeline, directory, seed, zero_cond_t=False)
 
 
 def build_tiny_qwen_plus(directory: Path, *, seed: int = 0) -> Path:
-    """Save a random QwenImageEditPlusPipeline as of 2511: sources are modulated as clean."""
+    """Save a random QwenImageEditPlusPipeline like version 2511, which modulates sources as clean."""
     return _build_qwen(QwenImageEditPlusPipeline, directory, seed, zero_cond_t=True)
 
 
 def build_tiny_flux2(directory: Path, *, seed: int = 0) -> Path:
-    """Save a random, distilled Flux2KleinPipeline with 8x8 pixels a token."""
+    """Save a random, distilled Flux2KleinPipeline with 8x8 pixels per token."""
     torch.manual_seed(seed)
     tokenizer = _tokenizer("right")
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -144,7 +144,7 @@ def _tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
 
 
 def build_tiny_uniworld(directory: Path, *, seed: int = 0) -> Path:
-    """Save a random pipeline of examples/uniworld_style.py: one that diffusers does not know."""
+    """Save a random pipeline for examples/uniworld_style.py, which is not in diffusers."""
     build_tiny_editor(directory / "editor", seed=seed)
     for part in ("transformer", "vae", "scheduler"):
         (directory / "editor" / part).rename(directory / part)

@@ -1,6 +1,6 @@
-"""Judges with random weights, Qwen2.5-VL and Qwen3-VL: the real classes and files, made in a second.
+"""Qwen2.5-VL and Qwen3-VL judges with random weights: the real classes and files, created in a second.
 
-For tests in which the meaning of a score does not matter; `worlds/shapes/judge` is the one that means something.
+For tests in which the meaning of a score does not matter; for meaningful scores use `worlds/shapes/judge`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from edit_r1.worlds.shapes.training.judge_model import (
 )
 
 _RANGE = 0.2
-"""Of the weights: large enough that pictures and words move the scores visibly."""
+"""Range of the weights, large enough for images and words to affect the scores clearly."""
 
 
 def save_tiny_judge(
     directory: Path, *, words: tuple[str, ...] = ("Yes", "No"), vocab_size: int = 600, seed: int = 0
 ) -> Path:
-    """Write a Qwen2.5-VL checkpoint directory; `words` become tokens of their own, digits are single tokens anyway."""
+    """Write a Qwen2.5-VL checkpoint directory; `words` become single tokens, which digits always are."""
     processor = make_processor(_tokenizer(words, vocab_size), longest_side=64)
     torch.manual_seed(seed)
     save(build_model(processor, initializer_range=_RANGE).eval(), processor, directory)
@@ -45,7 +45,7 @@ def save_tiny_judge(
 
 
 def save_tiny_qwen3_judge(directory: Path, *, seed: int = 0) -> Path:
-    """Write a Qwen3-VL checkpoint directory, with deepstack and interleaved rope as the large ones have."""
+    """Write a Qwen3-VL checkpoint directory with deepstack and interleaved rope, like the large models."""
     tokenizer = _tokenizer(("Yes", "No"), 600)
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
     text = {
@@ -103,7 +103,7 @@ def save_tiny_qwen3_judge(directory: Path, *, seed: int = 0) -> Path:
 
 
 def save_random_adapter(judge: Path, directory: Path, *, seed: int = 0) -> Path:
-    """Write a LoRA of random weights on a judge's language model, as PEFT does; it moves scores visibly."""
+    """Write a random LoRA for a judge's language model in PEFT's format; it changes scores clearly."""
     model = AutoModelForImageTextToText.from_pretrained(judge, dtype="float32")
     torch.manual_seed(seed)
     targets = r".*language_model.*(q_proj|v_proj|o_proj|up_proj|down_proj)"

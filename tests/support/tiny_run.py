@@ -1,4 +1,4 @@
-"""A whole training run small enough for a test: random editor, colour judge over HTTP, pictures of plain colours.
+"""A whole training run small enough for a test: random editor, colour judge over HTTP, single-colour images.
 
 run = TinyRun(folder);  with serving(ColorJudge()) as url: run.train(url, "epochs=2")
 """
@@ -77,7 +77,7 @@ class TinyRun:
 
 
 def redness(task: Any, edited: Image.Image) -> float:
-    """An evaluation metric, found by its import path."""
+    """An evaluation metric, to be found by its import path."""
     import numpy as np
 
     from tests.support import color_judge
@@ -87,17 +87,17 @@ def redness(task: Any, edited: Image.Image) -> float:
 
 
 def train_on_two(arguments: list[str]) -> tuple[int, str]:
-    """One run on two processes; returns (exit status, output)."""
+    """Train on two processes; returns (exit status, output)."""
     return Forked("train", *arguments, num_processes=2).finish()
 
 
 def weights(run_dir: Path, step: int, file: str) -> dict[str, Tensor]:
-    """Tensors of a checkpoint's file."""
+    """Tensors in a checkpoint's file."""
     loaded: dict[str, Tensor] = load_file(run_dir / "checkpoints" / f"step-{step}" / file)
     return loaded
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl without what depends on the clock."""
+    """Lines of metrics.jsonl without timings."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in lines]

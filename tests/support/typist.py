@@ -1,16 +1,16 @@
-"""Somebody who types a page's commands, in order, in one directory: blocks in, an exit status and what was printed out.
+"""Types a page's commands like a user, in order, in one directory; returns the exit status and the output.
 
     with typist(service_url) as type_blocks: status, output = type_blocks(blocks, folder)
 
-The directory is a copy of the repository, so that the checkout stays clean. bash runs the blocks as they stand, with
-these differences, all of them here:
-- `.venv/bin/python`, `edit-r1` and `accelerate` are stand-ins that have the command run in a process forked from one
-  that has imported torch (tests/support/forked.py); every other program of .venv is the interpreter's own.
-- http://127.0.0.1:8000 is the address of a service with the embedded judge that runs already.
-- `edit-r1 serve` is started on a free port and ended as soon as it is ready.
-- A training gets OVERRIDES, so that it takes seconds.
-- REWARD_URL names that service too, for commands that are given no address.
-- curl fails on an answer that is an error; a command that fails, or takes longer than three minutes, ends the page.
+The directory is a copy of the repository, so that the checkout stays clean. bash runs the blocks unchanged, except for
+these differences:
+- `.venv/bin/python`, `edit-r1` and `accelerate` are stand-ins that run the command in a process forked from one that
+  has imported torch (tests/support/forked.py); all other programs in .venv are the interpreter's own.
+- http://127.0.0.1:8000 is replaced by the address of a running service with the embedded judge.
+- `edit-r1 serve` is started on a free port and stopped as soon as it is ready.
+- Training commands get OVERRIDES, so that they take seconds.
+- REWARD_URL also points to that service, for commands without an address.
+- curl fails on error responses; a command that fails, or takes longer than three minutes, ends the page.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ OVERRIDES = (
     "data.held_out=null",
     "reward.wait_seconds=5",
 )
-"""What makes a training of a page short: one epoch of two groups of four, and no evaluation on held-out tasks."""
+"""Overrides that keep a page's training short: one epoch of two groups of four, without evaluation."""
 
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 TypeBlocks = Callable[[Sequence[Block], Path], tuple[int, str]]
 
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", ".cache", "__pycache__", ".*_cache", "node_modules", "site")
 _LIMIT_SECONDS = 180.0
-"""Of one command."""
+"""Time limit of one command."""
 _STAND_INS = ("edit-r1", "python", "accelerate")
 _STAND_IN = """#!{python} -IS
 import json, os, socket, sys
@@ -64,13 +64,13 @@ sys.exit(status)
 _PRELUDE = r"""set -Eeuo pipefail
 trap 'echo "$block: exit status $?: $BASH_COMMAND"' ERR
 curl() { command curl --fail-with-body --silent --show-error "$@"; }
-make() { echo "make $*: a comment has to say what covers it: <!-- not run: runs for minutes (...) -->"; false; }
+make() { echo "make $*: a comment must say what covers it: <!-- not run: runs for minutes (...) -->"; false; }
 """
 
 
 @contextmanager
 def typist(service_url: str) -> Iterator[TypeBlocks]:
-    """What types blocks in a folder that `copy_of_the_repository` made."""
+    """A function that types blocks in a folder made by `copy_of_the_repository`."""
     with tempfile.TemporaryDirectory() as directory:
         address = f"{directory}/commands"
         with socketserver.ThreadingUnixStreamServer(address, _Commands) as server:
@@ -82,12 +82,12 @@ def typist(service_url: str) -> Iterator[TypeBlocks]:
 
 
 def copy_of_the_repository(folder: Path) -> Path:
-    """What is needed of it, without git and environment."""
+    """Copy the repository without .git, environments, caches and runs."""
     return shutil.copytree(ROOT, folder, ignore=_LEFT_OUT)
 
 
 def short(command: Sequence[str]) -> list[str]:
-    """The command of `edit-r1`; a training with the OVERRIDES."""
+    """The `edit-r1` command; training commands get the OVERRIDES."""
     helps = {"-h", "--help"} & set(command)
     return [*command, *OVERRIDES] if command[0] == "train" and len(command) > 1 and not helps else list(command)
 
@@ -98,7 +98,7 @@ def _type(blocks: Sequence[Block], folder: Path, url: str, address: str) -> tupl
     for number, block in enumerate(blocks):
         text = block.text.replace(DOCUMENTED_URL, url)
         script.append(f"block={block}")
-        if block.note is not None:  # a file that the reader is to write
+        if block.note is not None:  # a file for the reader to write
             path = folder / block.note[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -122,7 +122,7 @@ def _type(blocks: Sequence[Block], folder: Path, url: str, address: str) -> tupl
 
 
 def _without_prompts(text: str) -> str:
-    """A console's transcript has `$ ` before commands, and their output without; anything else stays as it is."""
+    """Extract the commands (after `$ `) from a console transcript; other texts are unchanged."""
     lines = text.splitlines()
     if not any(line.startswith("$ ") for line in lines):
         return text
@@ -143,7 +143,7 @@ def _install(directory: Path, address: str) -> None:
 
 
 class _Commands(socketserver.StreamRequestHandler):
-    """Runs one command of a stand-in."""
+    """Runs the command of one stand-in."""
 
     def handle(self) -> None:
         words, folder, variables = json.loads(self.rfile.readline())
@@ -171,7 +171,7 @@ def _run(words: list[str], folder: Path, variables: dict[str, str]) -> tuple[int
 
 
 def _serve(options: list[str], folder: Path, variables: dict[str, str]) -> tuple[int, str]:
-    """Start it, wait for it, end it; options that name a port lose to ours."""
+    """Start a service, wait until it is ready, and stop it; our port overrides one in the options."""
     with running_service(*options, folder=folder, **variables) as (service, _):
         pass
     return service.finish()
@@ -179,7 +179,7 @@ def _serve(options: list[str], folder: Path, variables: dict[str, str]) -> tuple
 
 @contextmanager
 def running_service(*options: object, folder: Path = ROOT, **variables: str) -> Iterator[tuple[Forked, str]]:
-    """`edit-r1 serve` on a free port, ready: the process and its address. It is asked to end afterwards."""
+    """A ready `edit-r1 serve` on a free port; yields the process and its URL, and stops it afterwards."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     service = Forked("serve", *options, "--port", port, num_processes=1, folder=folder, **variables)

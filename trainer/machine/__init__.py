@@ -1,4 +1,4 @@
-"""Where and how a run executes. Knows nothing of training; imports nothing of ours.
+"""Where and how a run executes. Independent of training; imports nothing else from Edit-R1.
 
 processes      ranks, collectives, and which process gets which groups
 sharding       FSDP2

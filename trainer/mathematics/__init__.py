@@ -1,11 +1,12 @@
-"""The mathematics of the method, pure: tensors and numbers in, tensors and numbers out. Imports nothing of ours but
-types.
+"""The mathematics of the method: pure functions of tensors and numbers. Imports nothing of ours from outside this
+folder.
 
 sizes       the size an image is trained at
 flow        the forward process: interpolation and velocities
 solvers     from noise to data: DPM-Solver++, Euler, and the stochastic sampler of Flow-GRPO
-advantage   rewards -> advantages -> optimality
 filtering   which groups are dropped, and why
+advantage   rewards -> advantages -> optimality
 objectives  the losses
 schedule    decay of the old policy and the EMA; number of trained timesteps
+alarms      indicators of reward hacking, and alarms on them
 """

@@ -1,12 +1,12 @@
-"""Model families by name; one file per family. Importing this imports no torch: a run imports its family when it loads
-it.
+"""Model families by name; one file per family. Importing this does not import torch: a run imports its family when
+loading it.
 
 base             what the trainer needs from an image editor
 flux_kontext     FLUX.1-Kontext
 qwen_image_edit  Qwen-Image-Edit and Qwen-Image-Edit-Plus
 flux2_klein      FLUX.2 [klein]
 packing          2x2 patches of latents <-> tokens
-shifting         sigma grids shifted by the number of image tokens
+sigma_grid       sigma grids shifted by the number of image tokens
 skeleton         a pipeline without its weights
 quantizing       frozen weights in fewer bits
 """

@@ -64,7 +64,7 @@ def _pad(value: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a family is loaded."""
+    """Loading options of a family."""
 
     guidance: float
     """The family's guidance, used in every forward pass."""
@@ -81,7 +81,7 @@ class LoadOptions:
     offload_text_encoders: bool = False
     """Keep text encoders on the device only while they are in use."""
     quantization: Quantization = "none"
-    """How the frozen weights of transformer and text encoders are stored."""
+    """Storage format of the frozen weights of transformer and text encoders."""
     without_weights: bool = False
     """Load a skeleton that can be inspected but not run; see `trainer.models.skeleton`."""
 

@@ -18,7 +18,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
-from edit_r1.trainer.models.shifting import sigmas_at
+from edit_r1.trainer.models.sigma_grid import sigmas_at
 
 _LONGEST_TEXT = 512
 _TIME_STEP = 10  # between the time indices of sources; the edit's is 0

@@ -16,7 +16,7 @@ from torch import Tensor
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
-from edit_r1.trainer.models.shifting import shifted_sigmas
+from edit_r1.trainer.models.sigma_grid import shifted_sigmas
 
 _LONGEST_TEXT = 512  # T5 tokens that FLUX was trained with
 

@@ -1,6 +1,6 @@
 """The policy and its copies: `default` is trained, `old` rolls out, `ema` is evaluated, the reference never changes.
 
-Implemented in `lora_policy` and `full_policy`. Losses, checkpoints and rollouts use only this interface.
+Implemented in `lora` and `full`. Losses, checkpoints and rollouts use only this interface.
 """
 
 from __future__ import annotations

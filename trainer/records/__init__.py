@@ -1,6 +1,5 @@
-"""What a run leaves on disk, and how it is read back. The report is made from these files alone.
+"""Writes and reads the files of a run. The report is built from these files alone.
 
 metrics_log  metrics.jsonl, TensorBoard and trackers
-monitors     alarms for reward hacking; pure
 records      evaluations and rollouts with their images
 """

@@ -1,4 +1,4 @@
-"""A run directory comes in; one self-contained HTML file and summary.json go out.
+"""Turns a run directory into one self-contained HTML file and summary.json.
 
 report  the report of a run
 charts  line charts as SVG

@@ -16,8 +16,8 @@ from markupsafe import Markup
 from edit_r1.shared import images
 from edit_r1.shared.files import write_json, write_text
 from edit_r1.trainer.config import CONFIG_NAME
+from edit_r1.trainer.mathematics.alarms import ALARMS
 from edit_r1.trainer.records.metrics_log import read_metrics
-from edit_r1.trainer.records.monitors import ALARMS
 from edit_r1.trainer.records.records import (
     EvaluatedTask,
     Evaluation,

@@ -1,4 +1,4 @@
-"""Candidate edits come in; their rewards go out, or a reason where one is missing.
+"""Gets the rewards of candidate edits, with a reason for each missing one.
 
 reward_queue  groups in flight to the reward service, in a background thread
 """

@@ -1,4 +1,4 @@
-"""Tasks come in; `RolloutGroup`s of G candidate edits each, by the old policy, go out.
+"""Turns tasks into `RolloutGroup`s of G candidate edits each, made by the old policy.
 
 rollout  conditioning, noise, solver, decoding
 """

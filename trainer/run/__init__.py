@@ -1,11 +1,10 @@
-"""One run: a configuration and its checked inputs come in; epochs that are ready to be learned from, and their records,
-go out.
+"""One run: checks its inputs, assembles it from its configuration, begins its epochs and logs them.
 
 preflight      checks everything that needs no model: tasks, metrics, the reward service
-resuming       from which checkpoint a run starts
+resuming       which checkpoint a run starts from
 components     configuration -> family, policy, optimizer, loss, reward queue
-assembly       the `Run`, fresh or resumed, and writing its checkpoint
+assembly       builds the `Run`, fresh or resumed, and writes its checkpoints
 pending_epoch  the first half of an epoch: rollouts sent to be scored, scores collected
-monitoring     signs of reward hacking, measured each epoch
+indicators     indicators of reward hacking, measured each epoch
 logbook        metrics, terminal lines and images of each epoch
 """

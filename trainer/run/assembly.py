@@ -17,6 +17,7 @@ from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, c
 from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.machine.progress import Display
 from edit_r1.trainer.machine.seeding import derived_seed
+from edit_r1.trainer.mathematics.alarms import AlarmLimits
 from edit_r1.trainer.mathematics.filtering import FilterThresholds
 from edit_r1.trainer.mathematics.sizes import ChooseSize
 from edit_r1.trainer.models.base import ModelFamily
@@ -25,7 +26,6 @@ from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.policy.checkpoint import RunState
 from edit_r1.trainer.records import records
 from edit_r1.trainer.records.metrics_log import MetricsLog
-from edit_r1.trainer.records.monitors import AlarmLimits
 from edit_r1.trainer.rewards.reward_queue import RewardQueue
 from edit_r1.trainer.run.components import (
     alarm_limits,

@@ -15,6 +15,7 @@ from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.machine.seeding import derived_seed
 from edit_r1.trainer.machine.sharding import Sharder
 from edit_r1.trainer.mathematics import sizes
+from edit_r1.trainer.mathematics.alarms import AlarmLimits
 from edit_r1.trainer.mathematics.filtering import FilterThresholds
 from edit_r1.trainer.mathematics.schedule import num_trained_timesteps
 from edit_r1.trainer.mathematics.sizes import ChooseSize
@@ -23,7 +24,6 @@ from edit_r1.trainer.models.base import LoadOptions, ModelFamily
 from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.policy.full import FullPolicy
 from edit_r1.trainer.policy.lora import LoraPolicy
-from edit_r1.trainer.records.monitors import AlarmLimits
 from edit_r1.trainer.rewards.reward_queue import RewardQueue
 from edit_r1.trainer.update.losses import GrpoLoss, Loss, NftLoss
 
@@ -114,7 +114,7 @@ def build_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.AdamW:
 
 
 def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue:
-    """The queue that requests rewards; `tell` is called with what it is waiting for."""
+    """The queue that requests rewards; `tell` is called with progress messages during a long wait."""
     reward = config.reward
     return RewardQueue(
         reward.url,

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from edit_r1.trainer.held_out.evaluation import Pictures
 from edit_r1.trainer.mathematics.advantage import group_std
+from edit_r1.trainer.mathematics.alarms import ALARMS, find_alarms
 from edit_r1.trainer.mathematics.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
 from edit_r1.trainer.records import records
 from edit_r1.trainer.records.metrics_log import MetricsLog
-from edit_r1.trainer.records.monitors import ALARMS, find_alarms
 from edit_r1.trainer.records.records import Evaluation, ShownGroup
 from edit_r1.trainer.report.grids import group_grid
 from edit_r1.trainer.run.assembly import Run
@@ -60,7 +60,7 @@ class EpochLog:
     update: UpdateResult
     old_decay: float
     signs: Mapping[str, float]
-    """Metrics from `trainer.run.monitoring`."""
+    """Metrics from `trainer.run.indicators`."""
 
 
 def record_epoch(run: Run, log: EpochLog, seconds: Mapping[str, float], scored: Sequence[ScoredGroup]) -> None:

@@ -1,6 +1,6 @@
 """The first half of an epoch: tasks are drawn, rolled out and submitted; later their scores are collected.
 
-`begin_epoch` returns an PendingEpoch epoch, `collect_scores` its scores. Other epochs may begin in between
+`begin_epoch` returns a `PendingEpoch`, `collect_scores` its scores. Other epochs may begin in between
 (`max_staleness`); nothing here changes a weight.
 Legend: P groups per epoch over all processes (including replacements added later), G candidates per group.
 """

@@ -35,7 +35,7 @@ class Inputs:
 
 
 def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
-    """Check everything that can be checked cheaply; `tell` is called with findings and with what is being waited for.
+    """Check everything that can be checked cheaply; `tell` is called with findings and while waiting for the service.
 
     Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
     """

@@ -1,4 +1,4 @@
-"""Where a run starts: fresh, or at a checkpoint that matches its configuration. No torch at import.
+"""Decides where a run starts: fresh, or from a checkpoint that matches its configuration. Does not import torch.
 
 Takes the configuration with its run directory; returns a checkpoint path or None, or raises one clear error.
 """

@@ -1,4 +1,4 @@
-"""Rollouts, advantages and the keep mask come in; a changed policy and the means of its losses go out.
+"""Takes rollouts, advantages and the keep mask; updates the policy and returns its mean losses.
 
 batching  which samples belong to which optimizer step and micro-batch
 losses    DiffusionNFT and Flow-GRPO as losses of one micro-batch

@@ -43,15 +43,17 @@ def _align(
     *,
     url: Url = DEFAULT_URL,
     methods: Annotated[str, typer.Option(help="Scoring methods, comma-separated, or `all`.")] = _ALL_METHODS,
-    form: Annotated[str, typer.Option("--format", help=f"jsonl (ours), or {', '.join(FORMATS)}.")] = "jsonl",
-    out: Annotated[Path, typer.Option(help="Output directory of the report; scores in it are reused.")] = Path(
+    form: Annotated[
+        str, typer.Option("--format", help=f"Format of the data: jsonl (ours), {', '.join(FORMATS)}.")
+    ] = "jsonl",
+    out: Annotated[Path, typer.Option(help="Output directory of the report; scores already in it are reused.")] = Path(
         "runs/align"
     ),
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N rows.")] = None,
     api_key: ApiKey = None,
     in_flight: Annotated[int, typer.Option(min=1, help="Maximum number of groups in flight.")] = 16,
 ) -> None:
-    """Compare a judge's scores with human preferences: accuracy with intervals, tests, distributions, cost."""
+    """Compare a judge's scores with human preferences: accuracy with intervals, tests, distributions and cost."""
     if form != "jsonl" and form not in FORMATS:
         raise ConfigError(f"--format {form}: must be one of jsonl, {', '.join(FORMATS)}")
 

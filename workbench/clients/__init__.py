@@ -1,4 +1,4 @@
-"""Clients of a running judge: images and instructions in, scores or answers out.
+"""Clients of a running judge: they send images and instructions and get scores or answers.
 
 options            command-line options that several commands share
 score              `edit-r1 score`

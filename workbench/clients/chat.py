@@ -50,7 +50,7 @@ class Endpoint:
     max_tokens: int
     """Maximum length of an answer."""
     retry_seconds: float
-    """How long transient errors are retried."""
+    """Time during which transient errors are retried."""
     timeout_seconds: float = 300.0
     """Timeout of a single attempt."""
 

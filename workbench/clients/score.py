@@ -40,9 +40,9 @@ def score(arguments: Sequence[str]) -> None:
 @_app.command()
 def _score(
     *,
-    source: Annotated[list[Path], typer.Option(help="Source image; may be repeated, in order.")],
-    candidate: Annotated[list[Path], typer.Option(help="Edited image; may be repeated.")],
-    instruction: Annotated[str, typer.Option(help="The edit instruction.")],
+    source: Annotated[list[Path], typer.Option(help="Source image; repeat for several, in order.")],
+    candidate: Annotated[list[Path], typer.Option(help="Edited image; repeat for several.")],
+    instruction: Annotated[str, typer.Option(help="Edit instruction.")],
     url: Url = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, one of GET /v1/methods.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Task type; selects the task prompt.")] = None,
@@ -50,14 +50,14 @@ def _score(
     num_passes: Annotated[int, typer.Option(help="Number of answers averaged, for sampling methods.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed for sampling methods.")] = 0,
     temperature: Annotated[
-        float | None, typer.Option(help="Temperature for sampling methods; default: the method's own.")
+        float | None, typer.Option(help="Temperature for sampling methods; by default the method's own.")
     ] = None,
     principles: Annotated[str | None, typer.Option(help="Principles that verifiers check, as a JSON list.")] = None,
     composite: Annotated[str | None, typer.Option(help="Recipe for the method `composite`, as JSON.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the judge's reasoning.")] = False,
     api_key: ApiKey = None,
 ) -> None:
-    """Score edits of one source image with a running reward service; exit status 1 if any edit has no score."""
+    """Score edits of one source image with a running reward service. Exits with status 1 if any edit has no score."""
     try:
         group = EditGroup.model_validate(
             {
@@ -113,7 +113,7 @@ def _print(scores: ScoreResponse, candidates: Sequence[Path]) -> None:
 
 
 def _weighed(result: CandidateScore) -> str:
-    """What the score was computed from: the labels' probabilities, or else the sub-scores."""
+    """The inputs of the score: the labels' probabilities, or else the sub-scores."""
     shares: dict[str, float] = result.distribution or result.details.get("parts", {})
     return "  ".join(f"{label}: {share:.2f}" for label, share in shares.items())
 

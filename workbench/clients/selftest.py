@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edit_r1.shared.calibration import (
+from edit_r1.shared.client import RewardClient
+from edit_r1.shared.golden_edits import (
     MIN_ORDERED_SHARE,
     QUALITIES,
     Golden,
@@ -25,7 +26,6 @@ from edit_r1.shared.calibration import (
     required_share,
     scores_by_quality,
 )
-from edit_r1.shared.client import RewardClient
 from edit_r1.shared.schemas import DEFAULT_METHOD
 from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 
@@ -50,13 +50,16 @@ def selftest(arguments: Sequence[str]) -> None:
 @_app.command()
 def _selftest(
     url: Url = DEFAULT_URL,
-    method: Annotated[list[str] | None, typer.Option(help="Scoring method; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Scoring method; repeat for several.")] = None,
     calibration: Annotated[
-        Path, typer.Option(help="NN/{source,done,half,untouched,wrong}.png and instruction.txt.")
+        Path,
+        typer.Option(
+            help="Directory of golden edits: NN/{source,done,half,untouched,wrong}.png and NN/instruction.txt."
+        ),
     ] = SAMPLES,
     api_key: ApiKey = None,
 ) -> None:
-    """Check that a running judge ranks done > half > untouched > wrong. Exit status 1 if its scores would mislead."""
+    """Check that a running judge ranks done > half > untouched > wrong; exits with status 1 if it often does not."""
     golden = read_calibration(calibration)
     methods = method or [DEFAULT_METHOD]
     scores = asyncio.run(_score_all(url, api_key, golden, methods))

@@ -1,11 +1,11 @@
-"""`edit-r1 data`: annotated images or task lists come in; checked task lists go out. Needs neither torch nor a GPU.
+"""`edit-r1 data`: makes checked task lists from annotated images or other lists. Needs neither torch nor a GPU.
 
 cli             the commands
-terminal        options and tables that they share
-formats         the lines they read
+terminal        options and tables shared by the commands
+formats         formats of the input lines
 input_lists     lists, checked from end to end before anything is written
 resumable_jobs  outputs that survive a killed command
-pictures        images that lists name
+pictures        images that lists refer to
 geometry        boxes; pure
 boxes           `data boxes`: objects of a useful size
 redbox          `data redbox`: a red box around an object

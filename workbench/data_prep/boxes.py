@@ -24,8 +24,8 @@ from edit_r1.workbench.data_prep.pictures import Renaming, upright_size
 from edit_r1.workbench.data_prep.resumable_jobs import Outcome
 
 TOO_SMALL, TOO_LARGE = "object below the minimum area", "object above the maximum area"
-OUTSIDE = "object empty or outside its picture"
-NONE_LEFT, OBJECT_DROPPED = "picture without an object left", "task whose object was dropped"
+OUTSIDE = "object empty or outside its image"
+NONE_LEFT, OBJECT_DROPPED = "image with no objects left", "task with a dropped object"
 
 
 class _Annotations(BaseModel):

@@ -19,7 +19,7 @@ from edit_r1.workbench.data_prep.geometry import Size
 from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.mix import task_name
 
-DUPLICATE = "same picture, same prompt as line "
+DUPLICATE = "same image and prompt as line "
 _LOOKED_AT = 1024
 
 

@@ -66,7 +66,7 @@ def boxes(
     max_area: Annotated[float, typer.Option(help="Maximum box area as a fraction of the image.")] = 0.5,
     restart: Restart = False,
 ) -> None:
-    """Keep objects whose box area is within limits, and tasks all of whose objects are."""
+    """Filter objects by box area. Keeps those within the limits, and tasks all of whose objects are."""
     limits = box_filter.AreaLimits(min_area, max_area)
     records = InputList(source, box_filter.parse)
     examined = _examine(records, out)
@@ -84,7 +84,8 @@ def redbox(
         Path | None, typer.Option(help="Directory of the new images; by default OUTPUT_images next to the list.")
     ] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(help="adjust, remove or replace; by default all, equally often.")
+        list[str] | None,
+        typer.Option(help="Task kind: adjust, remove or replace; repeat for several. By default all, equally often."),
     ] = None,
     nouns: Annotated[
         Path | None, typer.Option(help="File of replacement nouns, one per line; by default the list's labels.")
@@ -96,7 +97,7 @@ def redbox(
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Draw a red box around an object and write an instruction to adjust, remove or replace it."""
+    """Make red-box tasks. Draws a box around an object and writes an instruction to adjust, remove or replace it."""
     records = InputList(source, as_model(ObjectsLine))
     examined = _examine(records, out)
     kinds = _some_of("--kind", kind, red_boxes.KINDS)
@@ -126,7 +127,10 @@ def text_edit(
     *,
     out: Out,
     operation: Annotated[
-        list[str] | None, typer.Option(help="substitute, delete, insert or swap; by default all, equally often.")
+        list[str] | None,
+        typer.Option(
+            help="Change: substitute, delete, insert or swap; repeat for several. By default all, equally often."
+        ),
     ] = None,
     max_changes: Annotated[int, typer.Option(min=1, help="Maximum number of characters changed per word.")] = 2,
     min_length: Annotated[int, typer.Option(min=1, help="Minimum word length.")] = 3,
@@ -134,7 +138,7 @@ def text_edit(
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Change characters of words shown in images: replace the text "SALE" with "SALF"."""
+    """Make text-editing tasks. They change a few characters of a word: replace the text "SALE" with "SALF"."""
     records = InputList(source, as_model(WordsLine))
     examined = _examine(records, out)
     operations = _some_of("--operation", operation, text_edits.OPERATIONS)
@@ -157,18 +161,18 @@ def rationality(
     *,
     out: Out,
     url: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible API, such as http://gpu-1:8000/v1.")],
-    model: Annotated[str, typer.Option(help="Model name at the endpoint.")],
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="API key of the endpoint.")] = None,
+    model: Annotated[str, typer.Option(help="Model name at that URL.")],
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="API key for that URL.")] = None,
     question: Annotated[
-        Path, typer.Option(help="File of the question, containing {instruction}.", show_default=False)
+        Path, typer.Option(help="File with the question to ask; must contain {instruction}.", show_default=False)
     ] = judging.QUESTION_PATH,
     in_flight: Annotated[int, typer.Option(min=1, help="Maximum number of concurrent requests.")] = 8,
     timeout: Annotated[float, typer.Option(min=0.1, help="Timeout of one attempt, in seconds.")] = 120.0,
     retry: Annotated[float, typer.Option(min=0.1, help="Seconds to keep retrying transient errors.")] = 300.0,
-    max_pixels: Annotated[int, typer.Option(min=1024, help="Downscale larger images to this size.")] = 1_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1024, help="Downscale images with more pixels than this.")] = 1_000_000,
     restart: Restart = False,
 ) -> None:
-    """Keep tasks whose instruction makes sense for the image, as judged by a multimodal model."""
+    """Keep tasks that make sense for their image. A multimodal model answers Yes or No for each."""
     records = InputList(source, as_model(TaskLine))
     asked = judging.Question(judging.read_question(question), max_pixels)
     examined = _examine(records, out)
@@ -207,17 +211,19 @@ def rationality(
 
 @app.command()
 def mix(
-    sources: Annotated[list[Path], typer.Argument(metavar="INPUT.jsonl ...", help="Input task lists.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="INPUT.jsonl", help="Input task lists.")],
     *,
     out: Out,
     cap: Annotated[
         list[str] | None,
-        typer.Option(help="TASK=N: at most N of a type; TASK=all: no limit. By default reference=600, extract=600."),
+        typer.Option(
+            help="TASK=N: at most N tasks of a type; TASK=all: no limit. By default reference=600, extract=600."
+        ),
     ] = None,
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Merge several lists into one shuffled list, with a cap per task type."""
+    """Merge task lists. The result is shuffled, with a cap per task type."""
     caps = mixing.read_caps(cap or [])
     lists = [InputList(path, as_model(TaskLine)) for path in dict.fromkeys(sources)]
     examined = {one.path: _examine(one, out) for one in lists}
@@ -235,12 +241,17 @@ def mix(
 def check(
     source: Input,
     *,
-    out: Annotated[Path | None, typer.Option(metavar="OUTPUT.jsonl", help="Output list of the valid lines.")] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="SHEET.png", help="Output contact sheet.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="OUTPUT.jsonl", help="Output list of the valid lines; by default none is written."),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="SHEET.png", help="Output contact sheet; by default none is drawn.")
+    ] = None,
     sheet_count: Annotated[int, typer.Option(min=1, help="Number of tasks on the contact sheet.")] = 48,
     restart: Restart = False,
 ) -> None:
-    """Decode every image, find invalid and duplicate lines, and summarise; exits with 1 when there are errors."""
+    """Check a task list. Decodes every image, finds invalid and duplicate lines; exits with status 1 on errors."""
     records = InputList(source, as_model(TaskLine))
     examined = _examine(records, out)
     if out is not None and out.exists() and not restart:

@@ -11,7 +11,7 @@ from edit_r1.shared import images
 from edit_r1.shared.errors import DataError, ImageError
 from edit_r1.workbench.data_prep.geometry import Size
 
-MISSING, UNREADABLE = "picture missing", "picture unreadable"
+MISSING, UNREADABLE = "image missing", "image unreadable"
 
 
 def load(path: Path) -> Image.Image:

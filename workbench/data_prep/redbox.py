@@ -32,8 +32,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 COLORS = ("blue", "green", "yellow", "orange", "purple", "pink", "black", "white", "brown", "grey")
 """Target colours of `adjust`; red is excluded, being the colour of the box."""
 RED = (255, 0, 0)
-OUTSIDE, NO_OBJECT = "object empty or outside its picture", "picture without a usable object"
-RESIZED, NO_NOUN = "picture not of the size annotated", "object with nothing to replace it with"
+OUTSIDE, NO_OBJECT = "object empty or outside its image", "image without a usable object"
+RESIZED, NO_NOUN = "image not of the annotated size", "object without a possible replacement"
 NOT_CHOSEN = "object beyond --per-picture"
 _PHRASES: dict[Kind, tuple[str, ...]] = {
     "remove": ("remove the object in the red box", "take away what is inside the red box"),

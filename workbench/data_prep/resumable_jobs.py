@@ -1,4 +1,4 @@
-"""Resumable outputs: items in, lines out, and a progress file next to the output.
+"""Resumable outputs: turns items into lines, with a progress file next to the output.
 
 A command killed at any point resumes after the last item whose lines are on disk and produces the same file as an
 uninterrupted run, byte for byte: lines are flushed before the progress that counts them is written (atomically, by

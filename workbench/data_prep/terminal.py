@@ -1,4 +1,4 @@
-"""What the `edit-r1 data` commands share: their options, a progress bar, and the tables printed at the end."""
+"""Shared by the `edit-r1 data` commands: their options, a progress bar, and the tables printed at the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_job(
 
 
 def show_counts(job: Job, counts: Counts) -> None:
-    """Print what was read, written and dropped, with reasons."""
+    """Print the counts of lines read, written and dropped, with reasons."""
     table = _table()
     table.add_row("read", f"{counts.read:,}")
     table.add_row("written", f"{counts.written:,}")
@@ -48,7 +48,7 @@ def show_counts(job: Job, counts: Counts) -> None:
 
 
 def show_summary(source: Path, summary: Summary) -> None:
-    """Print what `data check` found: tasks by type, image sizes, faults."""
+    """Print the findings of `data check`: tasks by type, image sizes, faults."""
     table = _table()
     table.add_row("read", f"{summary.num_read:,}")
     table.add_row("sound", f"{summary.by_task.total():,}", end_section=True)
@@ -58,10 +58,10 @@ def show_summary(source: Path, summary: Summary) -> None:
     table.add_section()
     sizes = summary.by_size.most_common()
     for (width, height), number in sizes[:_SIZES_SHOWN]:
-        table.add_row(f"picture {width}x{height}", f"{number:,}")
+        table.add_row(f"image {width}x{height}", f"{number:,}")
     if len(sizes) > _SIZES_SHOWN:
         rest = sum(number for _, number in sizes[_SIZES_SHOWN:])
-        table.add_row(f"pictures of {len(sizes) - _SIZES_SHOWN} other sizes", f"{rest:,}")
+        table.add_row(f"images of {len(sizes) - _SIZES_SHOWN} other sizes", f"{rest:,}")
     table.add_section()
     for fault, number in summary.faults.most_common():
         table.add_row(f"fault: {fault}", f"{number:,}", style="red")

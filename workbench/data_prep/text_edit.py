@@ -24,8 +24,8 @@ TASK = "text_edit"
 Operation = Literal["substitute", "delete", "insert", "swap"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 TOO_SHORT, QUOTED = "word below --min-length", "word with a quotation mark"
-REPEATED, FIXED = "word that stands more than once in its picture", "word with nothing to alter"
-NOT_CHOSEN, NO_WORD = "word beyond --per-picture", "picture without a usable word"
+REPEATED, FIXED = "word that occurs more than once in its image", "word that cannot be changed"
+NOT_CHOSEN, NO_WORD = "word beyond --per-picture", "image without a usable word"
 
 
 @dataclass(frozen=True)

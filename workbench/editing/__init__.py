@@ -1,4 +1,4 @@
-"""A run directory or an adapter comes in; edited images, or exported weights, go out.
+"""Edits images or exports weights, from a run directory or an adapter.
 
 cli     `edit-r1 edit` and `edit-r1 export`
 editor  a model with its trained weights

@@ -34,9 +34,11 @@ def export(
     out: Annotated[Path, typer.Option(help="Output directory.")],
     step: Step = None,
     weights: Weights = "ema",
-    merged: Annotated[bool, typer.Option("--merged", help="The whole pipeline with the adapter merged in.")] = False,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Export the whole pipeline with the weights merged in.")
+    ] = False,
 ) -> None:
-    """Export a run's adapter as one file for diffusers and ComfyUI that has full strength at scale 1."""
+    """Export a run's weights: an adapter that diffusers and ComfyUI load at full strength, or the whole pipeline."""
     from edit_r1.workbench.editing import editor  # noqa: PLC0415
 
     found = editor.find_weights(run_dir, _weights(weights), step)
@@ -56,9 +58,15 @@ def edit(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Euler steps; by default the run's evaluation.steps.")
     ] = None,
-    base: Annotated[bool, typer.Option("--base", help="Use the model before training, without the adapter.")] = False,
-    best_of: Annotated[int, typer.Option(min=1, help="Make this many edits and keep the judge's choice.")] = 1,
-    url: Annotated[str, typer.Option(envvar="REWARD_URL", help="Reward service, for --best-of.")] = DEFAULT_URL,
+    base: Annotated[
+        bool, typer.Option("--base", help="Use the model before training, without trained weights.")
+    ] = False,
+    best_of: Annotated[
+        int, typer.Option(min=1, help="Make this many edits and keep the one that the judge scores highest.")
+    ] = 1,
+    url: Annotated[
+        str, typer.Option(envvar="REWARD_URL", help="URL of the reward service, for --best-of.")
+    ] = DEFAULT_URL,
     method: Annotated[str, typer.Option(help="Scoring method, for --best-of.")] = DEFAULT_METHOD,
     task: Annotated[str | None, typer.Option(help="Task type, for --best-of.")] = None,
     api_key: ApiKey = None,

@@ -1,18 +1,18 @@
-"""`edit-r1 evaluate`: a benchmark and an editor come in; a judge's verdicts and the papers' tables go out.
+"""`edit-r1 evaluate`: runs an editor on a benchmark, has a judge score it, and writes the papers' tables.
 
-cli           the commands
-evaluating    the steps of an evaluation, in order
-benchmarks    ImgEdit-Bench and GEdit-Bench as their authors publish them
-editors       which editor is evaluated
-ranks         which of several processes this one is
-generating    edits every item once, resumable
-rubrics       how each benchmark asks its judge and reads the answers
-judging       asks the judge; keeps every answer
-parsing       scores in a judge's text; pure
-aggregation   scores of samples -> the numbers of a table; pure
-published     rows that papers print, for comparison
-results       results.json
-output        tables, galleries and files
-comparing     two editors item by item; pure
-side_by_side  the report of such a comparison
+cli                the commands
+evaluating         the steps of an evaluation, in order
+benchmarks         ImgEdit-Bench and GEdit-Bench as their authors publish them
+editors            which editor is evaluated
+process_share      which of several processes this one is
+generating         edits every item once, resumable
+rubrics            each benchmark's questions, in our words unless --prompts, and how answers are read
+judging            asks the judge; keeps every answer
+parsing            scores in a judge's text; pure
+aggregation        scores of samples -> the numbers of a table; pure
+published          rows that papers print, for comparison
+results            results.json
+output             tables, galleries and files
+comparison         two editors item by item; pure
+comparison_report  the report of such a comparison
 """

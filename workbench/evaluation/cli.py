@@ -18,24 +18,29 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
 from edit_r1.workbench.evaluation import evaluating
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
-from edit_r1.workbench.evaluation.ranks import Share
+from edit_r1.workbench.evaluation.comparison_report import write_comparison
+from edit_r1.workbench.evaluation.process_share import Share
 from edit_r1.workbench.evaluation.rubrics import Prompts, load_prompts
-from edit_r1.workbench.evaluation.side_by_side import write_comparison
 
 if TYPE_CHECKING:
     from edit_r1.workbench.editing.editor import WeightsName
     from edit_r1.workbench.evaluation.editors import Subject
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Evaluate an editor on public benchmarks, or compare two editors.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 Directory = Annotated[Path, typer.Argument(help="Directory of the benchmark as published by its authors.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value: configuration overrides of the editor.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Configuration overrides of the editor, dotted.key=value.")]
 Out = Annotated[Path, typer.Option(help="Output directory; rerun with the same one to resume.")]
 Model = Annotated[
     str | None, typer.Option(help="Editor: a run directory, a checkpoint step-N, or a diffusers pipeline.")
 ]
 Adapter = Annotated[Path | None, typer.Option(help="Directory of trained weights to use instead of the run's own.")]
-Base = Annotated[bool, typer.Option("--base", help="Use the run's model before training.")]
+Base = Annotated[bool, typer.Option("--base", help="Use the run's model before training, without trained weights.")]
 Step = Annotated[int | None, typer.Option(help="Checkpoint step-N of the run; by default the newest complete one.")]
 Weights = Annotated[str, typer.Option(help="The run's weights to use: ema, policy or old.")]
 Pictures = Annotated[
@@ -46,15 +51,15 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N ite
 JudgeUrl = Annotated[
     str | None, typer.Option(help="Base URL of an OpenAI-compatible judge; without it, images are only generated.")
 ]
-JudgeModel = Annotated[str | None, typer.Option(help="Model name of the judge.")]
-JudgeKey = Annotated[str | None, typer.Option(help="Environment variable with the judge's API key.")]
+JudgeModel = Annotated[str | None, typer.Option(help="Model name of the judge at that URL.")]
+JudgeKey = Annotated[str | None, typer.Option(help="Name of the environment variable with the judge's API key.")]
 InFlight = Annotated[int, typer.Option(min=1, help="Maximum number of concurrent requests to the judge.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Maximum answer length of the judge in tokens.")]
 Retry = Annotated[float, typer.Option(min=1, help="Seconds to keep retrying an unreachable or busy judge.")]
 PromptsPath = Annotated[
     Path | None, typer.Option(help="Custom judge prompts: a directory of NAME.txt, or a JSON file.")
 ]
-PerType = Annotated[int, typer.Option(min=0, help="Items per type in the gallery.")]
+PerType = Annotated[int, typer.Option(min=0, help="Number of items per type in the gallery.")]
 _WEIGHTS = ("ema", "policy", "old")
 _LANGUAGES: dict[str, tuple[Language, ...]] = {"en": ("en",), "cn": ("cn",), "all": ("en", "cn")}
 
@@ -133,8 +138,14 @@ class _Order:
         )
 
 
-@app.command("gedit", help="GEdit-Bench: eleven tasks, consistency and quality from 0 to 10, and their geometric mean.")
-@app.command("imgedit", help="ImgEdit-Bench: nine edit types, three scores from 1 to 5 each, and the mean over types.")
+@app.command(
+    "gedit",
+    help="Evaluate on GEdit-Bench. Eleven tasks; consistency and quality from 0 to 10, and their geometric mean.",
+)
+@app.command(
+    "imgedit",
+    help="Evaluate on ImgEdit-Bench. Nine edit types; three scores from 1 to 5 each, and the mean over types.",
+)
 def evaluate(
     context: typer.Context,
     directory: Directory,
@@ -147,8 +158,10 @@ def evaluate(
     step: Step = None,
     weights: Weights = "ema",
     pictures: Pictures = None,
-    origin: Annotated[Path | None, typer.Option(help="imgedit: directory of the source images, if elsewhere.")] = None,
-    language: Annotated[str | None, typer.Option(help="gedit: en (the default), cn or all.")] = None,
+    origin: Annotated[
+        Path | None, typer.Option(help="imgedit only: directory of the source images, if elsewhere.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="gedit only: en (the default), cn or all.")] = None,
     seed: Seed = 0,
     limit: Limit = None,
     judge_url: JudgeUrl = None,
@@ -197,14 +210,16 @@ def evaluate(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="A: an output directory of edit-r1 evaluate.")],
-    second: Annotated[Path, typer.Argument(help="B: another output directory, with the same benchmark and judge.")],
+    first: Annotated[Path, typer.Argument(help="Editor A: an output directory of edit-r1 evaluate.")],
+    second: Annotated[Path, typer.Argument(help="Editor B: another one, with the same benchmark and judge.")],
     *,
     out: Annotated[Path, typer.Option(help="Output directory.")],
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    gallery: Annotated[int, typer.Option(min=0, help="Pairs shown of B's largest gains and largest losses.")] = 24,
+    gallery: Annotated[
+        int, typer.Option(min=0, help="Number of items shown of B's largest gains, and of its largest losses.")
+    ] = 24,
 ) -> None:
-    """Compare two editors on the same items: win rates and differences with confidence intervals, and a gallery."""
+    """Compare two editors on the same items. Reports win rates and differences with intervals, and writes a gallery."""
     typer.echo(write_comparison(first, second, out, seed=seed, shown=gallery))
     typer.echo(out)
 

@@ -22,7 +22,7 @@ from edit_r1.workbench.clients.chat import ChatClient, Endpoint
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, Item, find_picture
 from edit_r1.workbench.evaluation.judging import Answer, AnswerStore, Judge, Question
 from edit_r1.workbench.evaluation.output import gallery, writing
-from edit_r1.workbench.evaluation.ranks import Share
+from edit_r1.workbench.evaluation.process_share import Share
 from edit_r1.workbench.evaluation.results import JudgedItem, JudgeInfo, Results, stored_path
 from edit_r1.workbench.evaluation.rubrics import Prompts, Verdict, questions, read
 

@@ -21,7 +21,7 @@ from edit_r1.shared.images import content_hash, encode_png
 from edit_r1.trainer.machine.seeding import derived_seed
 from edit_r1.trainer.tasks.task_list import open_picture
 from edit_r1.workbench.evaluation.benchmarks import Item
-from edit_r1.workbench.evaluation.ranks import Share
+from edit_r1.workbench.evaluation.process_share import Share
 
 _PATIENCE_SECONDS = 1800.0
 _POLL_SECONDS = 0.5

@@ -66,12 +66,14 @@ def shapes(
     *,
     out: Out,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of images.")] = 256,
-    tasks_per_picture: Annotated[int, typer.Option(min=1, max=6, help="Tasks of different types per image.")] = 3,
+    tasks_per_picture: Annotated[
+        int, typer.Option(min=1, max=6, help="Number of tasks, of different types, per image.")
+    ] = 3,
     split: Annotated[Split, typer.Option(help="Split of the world; the splits share no scenes.")] = "train",
     seed: Seed = 0,
     restart: Restart = False,
 ) -> None:
-    """Write a data set of the demo world: a task list, its images, and OUTPUT.objects.jsonl with boxes."""
+    """Write a data set of the demo world. Writes a task list, its images, and OUTPUT.objects.jsonl with boxes."""
     (out.parent / "images").mkdir(parents=True, exist_ok=True)
     world = ShapesSet(out.parent, split, count, tasks_per_picture, seed)
     options = {"split": split, "count": count, "tasks_per_picture": tasks_per_picture, "seed": seed}

@@ -1,4 +1,4 @@
-// The web page: reads the form, calls /v1 for each chosen method, shows the results.
+// The web page: reads the form, calls /v1 for each selected method and shows the results.
 // Everything from the service or a file is inserted as text, never as markup.
 import { curlCommand } from "./curl.js";
 import { candidateCard, make, picture } from "./results.js";

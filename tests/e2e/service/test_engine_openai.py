@@ -37,7 +37,7 @@ def judge(shapes_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running `vllm serve` of the embedded judge; the root of its API."""
+    """A running `vllm serve` with the embedded judge; returns its API root."""
     port = free_port()
     log = tmp_path_factory.mktemp("vllm") / "server.log"
     arguments = ["--model", str(judge), "--served-model-name", "the-judge", "--dtype", "float32", "--enforce-eager"]
@@ -103,7 +103,7 @@ def test_greedy_text_is_that_of_our_own_engine(server, judge, ours):
 
 
 def test_a_continued_answer_is_exact_or_refused(server, judge):
-    """Token ids that text does not give back must not be scored as if they were others."""
+    """Token ids that do not survive a round trip through text must not be scored as if they were others."""
     engine = build_engine("openai", options(judge, server))
     question = METHODS["score_logit"].ask(EDITS[0])[0]
     exact = engine.chat.encode("want blue")

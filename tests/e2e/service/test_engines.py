@@ -1,4 +1,4 @@
-"""What an engine must bear: bad company, cancelled calls, being closed."""
+"""Robustness of engines: failing neighbours, cancelled calls, being closed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ SPEC = SamplingSpec(labels=SCORE_LABELS)
 
 
 def edits() -> list[Edit]:
-    """Sources and candidates of several sizes, several instructions."""
+    """Edits with several sizes and several instructions."""
     return [
         Edit(
             Brief(

@@ -1,4 +1,4 @@
-"""Both engines against plain transformers, on both families of judges: float32, to 1e-5, alone and in a crowd."""
+"""Both engines against plain transformers, for both judge families: float32, to 1e-5, alone and under load."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ ENGINES = ("transformers", "vllm")
 
 
 def edits() -> list[Edit]:
-    """Held-out edits of the embedded world, right, wrong and damaged."""
+    """Held-out edits of the embedded world: right, wrong and damaged."""
     held_out = corruption_set(8, 5)
     return [
         Edit(Brief(task.instruction, "None", task.task, (_shown(render(task.source)),)), _shown(edited))
@@ -56,7 +56,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Observed:
-    """An engine's label log-probabilities of `score_logit` in several company, and its answers to other methods."""
+    """An engine's `score_logit` label log-probabilities under different loads, and its answers to other methods."""
 
     alone: list[tuple[float, ...]]
     together: list[tuple[float, ...]]
@@ -74,7 +74,7 @@ def judges(shapes_dir, tmp_path_factory) -> dict[str, Judge]:
 
 @pytest.fixture(scope="module")
 def observed(judges) -> dict[tuple[str, str], Observed]:
-    """(family, engine) -> what it answered; each engine is started once."""
+    """(family, engine) -> its answers; each engine is started once."""
     with forking():
         return {
             (family, engine): asyncio.run(observe(engine, judges[family])) for family in FAMILIES for engine in ENGINES
@@ -83,7 +83,7 @@ def observed(judges) -> dict[tuple[str, str], Observed]:
 
 @pytest.fixture(scope="module")
 def expected(judges) -> dict[tuple[str, bool], torch.Tensor]:
-    """(family, with the adapter merged) -> [edits, labels] log-probabilities by plain transformers."""
+    """(family, whether the adapter is merged) -> [edits, labels] log-probabilities from plain transformers."""
     return {(family, merged): reference(judges[family], merged) for family in FAMILIES for merged in (False, True)}
 
 
@@ -93,7 +93,7 @@ async def observe(name: str, judge: Judge) -> Observed:
     try:
         alone = [(await ask(engine, [question]))[0] for question in asked()[:6]]
         together = await ask(engine, asked())
-        # In the other order, between requests of another method and of the adapter: vLLM on a CPU once mixed these up.
+        # In reverse order, among requests of another method and of the adapter: vLLM on a CPU once mixed these up.
         crowd = await ask(
             engine,
             [one for trio in zip(asked("yes_no_logit"), asked(), asked(adapter=ADAPTER), strict=True) for one in trio][
@@ -121,7 +121,7 @@ async def ask(engine: Engine, questions: Sequence[Question]) -> list[Answer]:
 
 
 async def written(engine: Engine, method: str) -> list[Score | str]:
-    """Scores of a method that writes; what it wrote where that is no score."""
+    """Scores of a method that writes its answers; the answer itself where it contains no score."""
     short = [replace(one, spec=replace(one.spec, max_tokens=min(48, one.spec.max_tokens))) for one in asked(method)]
     found: list[Score | str] = []
     for edit, answer in zip(EDITS, await ask(engine, short), strict=True):
@@ -160,7 +160,7 @@ def test_label_probabilities_are_those_of_plain_transformers(observed, expected,
         assert torch.tensor(company).exp().sub(base).abs().max() < TOLERANCE
     assert torch.tensor(found.alone).exp().sub(base[: len(found.alone)]).abs().max() < TOLERANCE
     assert torch.tensor(found.by_adapter).exp().sub(merged).abs().max() < TOLERANCE
-    # The test can fail: edits and adapter move what is read by far more.
+    # Check that the test can fail: edits and adapter change the log-probabilities by far more.
     base, merged = (expected[family, either].softmax(-1) for either in (False, True))
     assert base.std(0).max() > 1e-3
     assert base.sub(merged).abs().max() > 1e-2

@@ -1,4 +1,4 @@
-"""Thousands of requests that nobody writes by hand: no 5xx but 503, answers as documented, alive afterwards."""
+"""Thousands of generated requests: no 5xx except 503, responses as documented, and the service stays alive."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def alive_afterwards(http: httpx.Client) -> Iterator[None]:
 
 
 def check(status: int, body: bytes, kind: str) -> None:
-    """What holds for every answer."""
+    """Invariants of every response."""
     assert status < 500 or status == 503, body[:500]
     if status >= 400:
         assert kind.startswith("application/problem+json")
@@ -57,7 +57,7 @@ def check(status: int, body: bytes, kind: str) -> None:
     CASES[str(status)] += 1
 
 
-# Not by schemathesis' own decorator: its tests share one name, of which pytest-xdist would run one.
+# Without schemathesis' decorator: its tests share one name, so pytest-xdist would run only one of them.
 @pytest.mark.parametrize("operation", OPERATIONS, ids=[one.label for one in OPERATIONS])
 @settings(
     max_examples=200, deadline=None, derandomize=True, phases=NO_SHRINKING, suppress_health_check=list(HealthCheck)
@@ -72,7 +72,7 @@ def test_the_documented_interface(operation: Any, data: st.DataObject, service_u
 
 @st.composite
 def damaged_images(draw: st.DrawFn) -> bytes:
-    """A picture with bytes changed, cut, doubled or put in; or any bytes at all."""
+    """An image with bytes changed, removed, repeated or inserted; or arbitrary bytes."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=64))
     found = bytearray(draw(st.sampled_from(SEEDS)))
@@ -90,7 +90,7 @@ def damaged_images(draw: st.DrawFn) -> bytes:
     pictures=st.lists(damaged_images(), min_size=IMAGES_A_REQUEST, max_size=IMAGES_A_REQUEST), as_source=st.booleans()
 )
 def test_bytes_that_may_be_images(http: httpx.Client, pictures: list[bytes], as_source: bool) -> None:
-    """Candidates fail or score one by one; a source that is no image fails its request."""
+    """Candidates succeed or fail one by one; an unreadable source fails the whole request."""
     sources, candidates = (pictures[:1], pictures[1:]) if as_source else ([png(0)], pictures)
     files = [("source", ("s", one)) for one in sources] + [("candidates", ("c", one)) for one in candidates]
     answer = http.post("/v1/score", data={"instruction": "make it blue"}, files=files)
@@ -144,7 +144,7 @@ PLAIN = st.just([{"role": "user", "content": "Is the circle blue?"}])
 )
 @given(fields=st.dictionaries(st.sampled_from(CHAT_FIELDS), JSON, max_size=3), messages=PLAIN | MESSAGES | JSON)
 def test_chats(http: httpx.Client, fields: dict[str, Any], messages: Any) -> None:
-    """Not in our OpenAPI document: the schema is OpenAI's. Refusals have its error object."""
+    """Not in our OpenAPI document, because the schema is OpenAI's. Rejections use its error object."""
     body = {"messages": messages, **fields, "max_tokens": 1}
     kind = {"Content-Type": "application/json"}
     answer = http.post("/v1/chat/completions", content=json.dumps(body), headers=kind)
@@ -158,7 +158,7 @@ def test_chats(http: httpx.Client, fields: dict[str, Any], messages: Any) -> Non
 
 
 def test_that_was_enough_of_every_kind() -> None:
-    """Runs last: the tests before it sent what they say, and reached both the scorer and the refusals."""
+    """Runs last: the preceding tests sent every kind of request and reached both the scorer and the rejections."""
     assert sum(CASES.values()) >= MIN_CASES, CASES
     assert min(CASES[kind] for kind in ("200", "422", "image", "chat 400")) > 100, CASES
     assert CASES["chat 200"] > 10, CASES

@@ -1,4 +1,4 @@
-"""The page of the reward service in a real browser, from a phone's width to a desktop's, on the embedded judge."""
+"""The reward service's web page in a real browser, from phone to desktop width, with the embedded judge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHODS = ("score_logit", "yes_no_logit", "verifier")
 WIDTHS = (360, 800, 1400)
 CANDIDATES = ("done.png", "half.png", "wrong.png")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
-"""Directory for pictures of the page, for people who change it."""
+"""Directory for screenshots of the page, for reviewing changes to it."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse
 
 @pytest.fixture
 def page(context: BrowserContext, url: str) -> Iterator[Page]:
-    """The page, offering its methods; ends with the check that nothing went wrong in it."""
+    """The page with its methods loaded; checks afterwards that no errors occurred in it."""
     found = context.new_page()
     wrong = complaints(found)
     found.goto(url)
@@ -83,7 +83,7 @@ def _instruction(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def expected(url: str, shapes_dir: Path) -> list[ScoreResponse]:
-    """The service's answer by each of METHODS, asked without a browser."""
+    """The service's response for each of METHODS, requested without a browser."""
     folder = shapes_dir / "samples" / "00"
     files = [("source", (folder / "source.png").read_bytes())]
     files += [("candidates", (folder / name).read_bytes()) for name in CANDIDATES]
@@ -171,7 +171,7 @@ def test_a_candidate_that_is_no_image_is_told_beside_the_others(page: Page, fold
     expect(cards).to_have_count(2)
     expect(cards.nth(0).locator(".score")).to_have_count(1)
     expect(cards.nth(1).locator(".problem")).to_contain_text("candidate 1: not a readable image")
-    # Its name is text on the page, not markup.
+    # The file's name is shown as text, not markup.
     expect(cards.nth(1).locator("figcaption")).to_have_text(broken.name)
 
 

@@ -1,4 +1,4 @@
-"""Other projects' clients against the service, by requests in the form that those clients send."""
+"""Requests to the service in the form that other projects' clients send."""
 
 import base64
 import threading
@@ -41,7 +41,7 @@ def test_the_laptops_engine_answers_plain_chats(service_url):
 
 
 def compute_body(edits: list[tuple[int, int]], **kwargs: object) -> dict[str, Any]:
-    """As its `RemoteRewardClient` builds it."""
+    """The body that Flow-Factory's `RemoteRewardClient` builds."""
     return {
         "prompt": [INSTRUCTION] * len(edits),
         "image": [b64(candidate) for _, candidate in edits],
@@ -82,7 +82,7 @@ def test_flow_factory_is_told_what_has_no_reward(service_url):
 
 
 def unirl_body(edits: list[tuple[int, int]], rewards: list[str], codec: str = "PNG") -> dict[str, Any]:
-    """As its `RemoteRewardBackend` builds it."""
+    """The body that UniRL's `RemoteRewardBackend` builds."""
     requests = [
         {
             "history": [{"text": INSTRUCTION, "image_b64": b64(seed, codec)} for seed in edit],

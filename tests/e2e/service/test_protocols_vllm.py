@@ -46,7 +46,7 @@ def test_openais_client_gets_an_answer(chat):
 
 
 def test_the_judge_that_chats_is_the_judge_that_scores(vllm_url, shapes_dir):
-    """A service whose engine asks the chat route reads the very same distributions, the adapters' too."""
+    """A service whose engine uses the chat route reads exactly the same distributions, with adapters too."""
     other = {"openai_url": f"{vllm_url}/v1", "openai_key": KEY, "openai_model": "the-judge"}
     with reward_service(shapes_dir / "judge", engine="openai", **other) as url:
         for method in ("score_logit", "verifier"):
@@ -185,7 +185,7 @@ def test_editscores_evaluation_gets_its_dictionary(vllm_url):
         answer = httpx.post(f"{vllm_url}/v1/score", data=data, files=files, headers=headers(), timeout=60)
         (expected,) = answer.json()["results"]
         scorer = EditR1Scorer(vllm_url, method=method, api_key=KEY)
-        if expected["status"] == "error":  # the tiny judge's, and not made up here
+        if expected["status"] == "error":  # the tiny judge's own, not invented here
             with pytest.raises(RewardServiceError, match=expected["error"]["code"]):
                 scorer.evaluate(images, INSTRUCTION)
             continue

@@ -1,4 +1,4 @@
-"""The service as a Ray Serve deployment: two CPU replicas, one of them killed under load, nothing lost."""
+"""The service as a Ray Serve deployment: two CPU replicas, one of which is killed under load without lost requests."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ NUM_GROUPS = 120
 @pytest.fixture(scope="module")
 def url(tiny_judge, tmp_path_factory) -> Iterator[str]:
     port = free_port()
-    # Logical cores: two replicas, Ray's proxy and controller share what there is.
+    # Logical cores: two replicas, Ray's proxy and its controller share the machine's.
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     settings = Settings(model=str(tiny_judge), engine="transformers", drain_seconds=1)

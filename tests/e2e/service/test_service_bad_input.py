@@ -1,4 +1,4 @@
-"""Every kind of bad input is answered as http-api.md says, in under a second, and the service lives on."""
+"""Every kind of bad input is answered as documented in http-api.md, within a second, and the service keeps running."""
 
 import json
 import time

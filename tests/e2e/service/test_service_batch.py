@@ -1,4 +1,4 @@
-"""POST /v1/score/batch: the same scores as one by one, in order, and a bad group spoils no other."""
+"""POST /v1/score/batch: the same scores as one by one, in order; a bad group does not affect the others."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The service as a process: starts, refuses unfit judges, tells why it is not ready, and drains on SIGTERM."""
+"""The service as a process: starts, refuses unsuitable judges, reports why it is not ready, drains on SIGTERM."""
 
 import signal
 import threading
@@ -24,7 +24,7 @@ def process(*arguments: object) -> Iterator[tuple[Forked, str]]:
 
 
 def unless_ready(url: str) -> httpx.Response | None:
-    """The answer of /readyz when it is a refusal."""
+    """The response of /readyz unless it is 200."""
     answer = httpx.get(f"{url}/readyz")
     return None if answer.is_success else answer
 

@@ -1,4 +1,4 @@
-"""Methods of several questions through the real service: shared images, shared principles, weighed components."""
+"""Methods with several questions in the real service: shared images, shared principles, weighted components."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def results(url: str, **data: object) -> list[dict[str, Any]]:
 
 
 def test_a_verifiers_principle_is_a_yes_no_question_of_its_own(url):
-    """p(Yes) of each principle is the same alone and among the others."""
+    """p(Yes) of each principle is the same alone as with the others."""
     together = results(url, method="verifier", principles=PRINCIPLES)
     alone = [results(url, method="verifier", principles=[one]) for one in PRINCIPLES]
     for index, result in enumerate(together):

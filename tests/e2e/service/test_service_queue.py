@@ -1,4 +1,4 @@
-"""A full queue answers 429 at once, the client comes back, and every group gets its scores."""
+"""A full queue responds with 429 at once, the client retries, and every group gets its scores."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A candidate's score is its own: the same alone, in a group, in any order, and in either form of request."""
+"""A candidate's score does not depend on others: it is the same alone, in a group, in any order, in both formats."""
 
 import base64
 
@@ -90,7 +90,7 @@ def test_a_reasoning_without_a_score_is_closed_and_flagged(service_url):
 
 
 def test_an_answer_without_a_score_is_an_error(service_url):
-    """The random judge babbles: parsing fails, and that is not a 0."""
+    """The random judge writes nonsense: parsing fails, which is an error and not a 0."""
     files = [("source", png(100)), ("candidates", png(1))]
     data = {"instruction": "make it blue", "method": "score_sampling_cot"}
     result = httpx.post(f"{service_url}/v1/score", data=data, files=files, timeout=60).json()["results"][0]

@@ -1,4 +1,4 @@
-"""The service under bad weather: clients that vanish, dawdle or come in crowds; an engine that is killed."""
+"""The service under adverse conditions: clients that disconnect, stall or arrive in bursts; a killed engine."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def post(url: str, request: httpx.Request, **headers: str) -> httpx.Response:
 
 
 def send_raw(url: str, request: httpx.Request) -> socket.socket:
-    """The request's bytes on a socket of our own, so that we can hang up or dawdle."""
+    """Send a request's bytes on our own socket, so that we can disconnect or stall."""
     address = httpx.URL(url)
     connection = socket.create_connection((address.host, address.port or 80))
     content = b"".join(request.stream)  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def send_raw(url: str, request: httpx.Request) -> socket.socket:
 
 @pytest.fixture(scope="module")
 def url(tiny_judge) -> Iterator[str]:
-    # Batches of two: much is waiting when a client hangs up.
+    # Batches of two, so that many candidates are waiting when a client disconnects.
     with reward_service(tiny_judge, max_batch=2, max_reasoning_tokens=60) as url:
         yield url
 
@@ -62,7 +62,7 @@ def test_a_client_that_hangs_up_takes_its_work_with_it(url):
     )
     assert answer.json()["results"][0]["status"] == "ok"
     assert metric(url, 'reward_refusals_total{code="client_gone"}') >= 1
-    # Each answer of that group takes at least one; most of them were never given.
+    # Each answer of that group takes at least one; most were never generated.
     assert metric(url, "reward_engine_answers_total") - before < 60
 
 
@@ -139,7 +139,7 @@ def test_metrics_show_every_stage(url):
 
 @contextmanager
 def on_vllm(judge: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`edit-r1 serve` with vLLM, in processes that nobody forked: the service and its address, ready."""
+    """A ready `edit-r1 serve` with vLLM in spawned (not forked) processes, and its address."""
     port = free_port()
     line = [sys.executable, "-m", "edit_r1", "serve", "--model", judge, "--engine", "vllm", "--port", port]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -162,7 +162,7 @@ def on_vllm(judge: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
 
 
 def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge, tmp_path):
-    """kill -9 of vLLM's engine process under load: clients are told, the process ends within seconds."""
+    """kill -9 of vLLM's engine process under load: clients get errors and the service exits within seconds."""
     with on_vllm(tiny_judge, tmp_path / "service.log") as (running, url):
         assert metric(url, "vllm:") > 0
         statuses: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""`edit-r1 train-judge` on the tiny judge, with files as a user has them."""
+"""`edit-r1 train-judge` on the tiny judge, with files like a user's."""
 
 import asyncio
 import json
@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from edit_r1.command import app
 from edit_r1.reward_service.engines.factory import build_engine
+from edit_r1.reward_service.judge_training.data import SeenEdit
+from edit_r1.reward_service.judge_training.judge import Asked, LearningJudge
+from edit_r1.reward_service.judge_training.train import Questions
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY, load_task_prompts
 from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.settings import Settings
-from edit_r1.reward_service.training.data import SeenEdit
-from edit_r1.reward_service.training.judge import Asked, LearningJudge
-from edit_r1.reward_service.training.train import Questions
 from edit_r1.reward_service.types import JudgeImage, Message, Question, SamplingSpec
 from edit_r1.shared.errors import DataError
 from edit_r1.worlds.shapes.studies.preferences import write
@@ -46,7 +46,7 @@ def train_judge(*arguments):
 
 
 def test_what_is_learnt_is_what_the_engine_will_say(shapes_dir):
-    """Log-probabilities of answers, one label or written, are those with which the service's engine answers."""
+    """Log-probabilities of answers, whether a label or written, equal those of the service's engine."""
     rng = np.random.default_rng(1)
     examples = [draw(rng, "train", SEEN) for _ in range(3)]
     pictures = [
@@ -78,14 +78,14 @@ def test_what_is_learnt_is_what_the_engine_will_say(shapes_dir):
         logprobs, mask = judge.logprobs([Asked(q, one.token_ids) for q, one in zip(questions, answers, strict=True)])
         assert mask.sum(1).tolist() == [len(one.token_ids) for one in answers]
         for row, one in zip(logprobs.detach(), answers, strict=True):
-            # The engine took the likeliest token everywhere, so each is at least as likely as any label there.
+            # The engine chose the likeliest token everywhere, so each is at least as likely as any label there.
             likeliest = torch.tensor(one.label_logprobs).amax(1)
             assert (row[: len(likeliest)] >= likeliest - 2e-5).all()
     engine.close()
 
 
 def test_chains_are_drawn_from_what_is_learnt_whatever_the_checkpoint_prefers(tmp_path):
-    """A checkpoint's penalty would draw chains from another distribution than the one whose gradient is taken."""
+    """A checkpoint's penalty would sample chains from a different distribution than the one being differentiated."""
     directory = save_tiny_judge(tmp_path)
     question = Question((Message("user", ("say something",)),), SamplingSpec(max_tokens=12))
     settings = directory / "generation_config.json"

@@ -1,4 +1,4 @@
-"""`python -m edit_r1.worlds.shapes.demo`, which `make demo` runs: a short one, and what it leaves behind."""
+"""`python -m edit_r1.worlds.shapes.demo`, as run by `make demo`: a short run and the files it writes."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ SHORT = ("epochs=1", "groups_per_epoch=2", "group_size=2", "rollout.batch_groups
 
 
 def first_held_out(path, count=12):
-    """The demo's held-out tasks, only a few of them."""
+    """The first few of the demo's held-out tasks."""
     data = ROOT / "worlds/shapes/data"
     tasks = itertools.islice(read_rows(data / "held_out.jsonl"), count)
     write_rows(path, ({**task, "image": str(data / task["image"])} for _, task in tasks))

@@ -1,4 +1,4 @@
-"""The embedded judge through the service as anyone would start it: scores mean something, in every method."""
+"""The embedded judge in a service started with defaults: every method gives meaningful scores."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The committed judge: it agrees with the oracle on held-out edits, whatever method asks it."""
+"""The committed judge agrees with the oracle on held-out edits, for every method."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from edit_r1.worlds.shapes.studies.edit_sets import (
     untouched_set,
 )
 from edit_r1.worlds.shapes.studies.judge_table import ALONE
-from edit_r1.worlds.shapes.training.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.training.judge_trainer import pairwise_accuracy
 
-# Fewer would pass a coin. A UnifiedReward model sees the edit alone: what was kept is hidden from it.
+# A lower limit would let random guessing pass. UnifiedReward sees only the edit, not what should be kept.
 LEAST_ACCURACY = dict.fromkeys(ALONE, 0.7) | {"unified_reward": 0.55, "editscore": 0.6}
 
 

@@ -1,4 +1,4 @@
-"""The commands that train the tiny editor and judge, run small from start to end, and the committed weights."""
+"""The commands that train the tiny editor and judge, run end to end at a small scale; and the committed weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _teach_to_review(judge: Path, shapes_dir: Path) -> None:
 
 
 def test_the_committed_editor_edits_with_the_plain_pipeline(shapes_dir: Path) -> None:
-    """The files are what diffusers users expect: from_pretrained and __call__ give edits, about half of them right."""
+    """The files work with plain diffusers: from_pretrained and __call__ give edits, about half of them right."""
     pipeline = FluxKontextPipeline.from_pretrained(shapes_dir / "editor")
     rng = np.random.default_rng(5)
     tasks = [sample_task(rng, "held_out") for _ in range(24)]

@@ -1,4 +1,4 @@
-"""`edit-r1 doctor` as a user sees it: on a run that will go, on one that will not fit, on wrong input."""
+"""`edit-r1 doctor` on a run that works, on one that does not fit, and on wrong input."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.support.tiny_families import build_tiny_qwen_plus
 
 @pytest.fixture(scope="module")
 def kontext(tmp_path_factory):
-    """FLUX.1-Kontext at its real size, as configurations."""
+    """FLUX.1-Kontext at its real size: configurations only."""
     return write_kontext(tmp_path_factory.mktemp("kontext"))
 
 
@@ -33,7 +33,7 @@ def doctor(tiny, url, *arguments):
 
 
 def test_a_run_that_will_go(tiny, url):
-    source = np.full((32, 32, 3), (0, 20, 20), np.uint8)  # as dark as can be in red: any grain would show
+    source = np.full((32, 32, 3), (0, 20, 20), np.uint8)  # no red at all: any noise would show
     Image.fromarray(source).save(tiny.folder / "images/train-0.png")
     status, output = doctor(tiny, url, "--rehearse")
     assert status == 0, output
@@ -98,7 +98,7 @@ def test_a_real_model_that_does_not_fit_comes_with_what_to_change(tiny, url, kon
     assert "of 36.8 GB usable" in output
     assert output.index("text_encoders=offload brings") < output.index("gradient_checkpointing=true brings")
     advice = [line.split()[0] for line in output.splitlines() if " brings it to " in line]
-    # What it advised makes it fit.
+    # Its advice makes the run fit.
     status, output = doctor(tiny, url, *sizes, *advice, "--gpus", "8", "--gpu-memory", "40")
     assert status == 0, output
 

@@ -1,4 +1,4 @@
-"""The launch files of examples/, run on this machine: a tiny editor, processes for GPUs, ports for nodes."""
+"""The launch files in examples/, run on this machine with a tiny editor, processes as GPUs and ports as nodes."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def test_one_gpu_and_one_node_train_alike(tiny, tmp_path):
 
 
 def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others_as_one_process_does(tiny, tmp_path):
-    """Each of the others runs several_nodes.sh."""
+    """Each of the other nodes runs several_nodes.sh."""
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

@@ -19,7 +19,7 @@ def uninterrupted(tiny, url, tmp_path_factory):
 
 
 def assert_same_run(ours, theirs, step=4):
-    """Every tensor of the last checkpoint bit for bit, every number of every epoch."""
+    """Compare every tensor of the last checkpoint bit for bit, and every number of every epoch."""
     files = sorted(path.relative_to(theirs) for path in (theirs / f"checkpoints/step-{step}").rglob("*.safetensors"))
     assert len(files) == 5
     for file in files:
@@ -42,7 +42,7 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tiny, url, uninterrupte
 
 
 def test_two_processes_killed_at_any_moment_again_and_again_are_the_run_that_was_not(tiny, url, tmp_path):
-    # Some tasks are banned on the way: the ban list has to come back too.
+    # Some tasks get banned: the ban list must be restored too.
     settings = ("epochs=3", "filter.rule=ban", "filter.tau_mean=0.262", "filter.tau_spread=0.5", "trackers=[trackio]")
     environment = {"TRACKIO_DIR": str(tmp_path / "trackio")}
 
@@ -77,7 +77,7 @@ def test_a_torn_newest_checkpoint_is_skipped_and_the_run_is_still_the_same(tiny,
     assert "skipping damaged checkpoint" in told
     assert "step-3: optimizer.safetensors has 1,000 of" in told
     assert "step-2 after 2 epochs" in told
-    # The evaluation at the end of the shorter run is on record no more: metrics are those of one run of four epochs.
+    # The evaluation at the end of the shorter run is no longer recorded: metrics are those of one run of four epochs.
     assert_same_run(run_dir, uninterrupted)
 
 

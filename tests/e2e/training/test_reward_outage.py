@@ -16,7 +16,7 @@ JUDGE = Path(__file__).resolve().parents[3] / "worlds/shapes/judge"
 
 
 class Service:
-    """The real reward service in a process of its own, always on the same port."""
+    """The real reward service in its own process, always on the same port."""
 
     def __init__(self):
         self.port = free_port()
@@ -49,7 +49,7 @@ def test_the_service_is_killed_in_the_middle_of_an_epoch_and_the_run_is_the_same
         stack.callback(trainer.kill)
         trainer.wait_for((run_dir / "checkpoints/step-1").exists)
         service.kill()
-        time.sleep(4)  # it rolls out, asks, and finds nobody
+        time.sleep(4)  # it rolls out and requests scores while the service is down
         assert trainer.poll() is None, trainer.output
         service.start(stack)
         status, output = trainer.finish(120)
@@ -86,7 +86,7 @@ def test_rollouts_may_run_ahead_by_as_much_as_they_are_allowed_and_not_across_ch
     with serving(judge) as url:
         tiny.train(url, tmp_path / "whole", *settings)
         assert [line["rollout/staleness_epochs"] for line in metrics(tmp_path / "whole")] == [0, 1, 1, 0, 1]
-        # Stopped between checkpoints and gone on: the tasks of the epoch that had been begun are not lost.
+        # Stopped between checkpoints and resumed: the tasks of the started epoch are not lost.
         tiny.train(url, tmp_path / "part", *settings, "epochs=3")
         tiny.train(url, tmp_path / "part", *settings)
     assert_same_run(tmp_path / "part", tmp_path / "whole", 5)

@@ -1,4 +1,4 @@
-"""What a run tells beside metrics.jsonl: alarms, a second method, TensorBoard pictures, Weights & Biases, Trackio."""
+"""A run's output besides metrics.jsonl: alarms, a second method, TensorBoard images, Weights & Biases, Trackio."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ SETTINGS = ("data.held_out=null", "monitor.window=1")
 def test_a_second_method_looks_at_some_of_the_same_edits(tiny, url, tmp_path):
     tiny.train(url, tmp_path, *SETTINGS, "monitor.second_method=score_logit", "monitor.second_groups=1")
     for line in metrics(tmp_path):
-        # The same judge, so the two agree; ties of a group that nobody can tell apart would count half.
+        # The same judge, so the two agree; ties within a group would count half.
         assert line["reward/second_gap"] == 0
         assert line["reward/second_agreement"] > 0.9
         assert line["alarm/second_gap"] == 0
@@ -41,7 +41,7 @@ def test_an_alarm_is_told_once_and_shown_in_the_report(tiny, url, tmp_path, caps
     assert "<td>group std</td><td>1-2</td>" in html
     assert "best of the epoch" in html
     assert "worst of the epoch" in html
-    assert "color-judge" in html  # what the reward service said it is
+    assert "color-judge" in html  # the reward service's description of itself
 
 
 def test_groups_are_pictures_in_tensorboard(tiny, url, tmp_path):

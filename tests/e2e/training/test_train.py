@@ -20,12 +20,12 @@ LEARNS = (
     "optimizer.learning_rate=0.02",
     "lora.targets=[to_q, to_k, to_v, to_out.0, net.2, proj_mlp, proj_out]",
 )
-"""Enough for a reward to go up."""
+"""Overrides with which the reward rises clearly."""
 
 
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
-    """A run of two epochs: its directory and summary."""
+    """A finished run of two epochs: its directory and summary."""
     run_dir = tmp_path_factory.mktemp("run")
     with serving(ColorJudge()) as url:
         return run_dir, tiny.train(url, run_dir)
@@ -168,7 +168,7 @@ def test_flow_grpo_raises_the_reward_too(tiny, tmp_path):
     assert summary["after"]["reward"] > summary["before"]["reward"] + 0.1
     lines = [line for line in metrics(tmp_path / "run") if "grpo/loss" in line]
     assert len(lines) == 20
-    # Two optimizer steps an epoch: the second one's ratio has moved.
+    # Two optimizer steps per epoch: the ratio has moved at the second one.
     assert all(line["grpo/kl"] == 0 for line in lines)
     assert any(line["grpo/ratio"] != 1 for line in lines)
     assert "nft/loss" not in lines[0]

@@ -1,6 +1,6 @@
-"""Everything that can be wrong is told in one clear error, before a model is loaded.
+"""Every kind of wrong input is reported in one clear error, before a model is loaded.
 
-The model's path leads nowhere in all of these: were a model loaded first, the error would be another one.
+In all of these tests the model's path does not exist: if a model were loaded first, the error would be a different one.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Every model family through the whole trainer, on pictures of several shapes and, where it can, several sources."""
+"""Every model family in the whole trainer, with images of several shapes and, if supported, several sources."""
 
 import itertools
 import json
@@ -22,12 +22,12 @@ BUILDERS = {
 }
 SHAPES = [(64, 64), (100, 52), (30, 61)]
 BUCKETS = {(64, 64), (96, 48), (48, 96), (88, 48), (48, 88)}
-"""What 64 x 64 pixels come to in multiples of 8 for those shapes."""
+"""Buckets of about 64 x 64 pixels for those shapes, in multiples of 8."""
 
 
 @pytest.fixture(params=BUILDERS)
 def tiny(request, tmp_path):
-    """A run of that family; its tasks have one to as many sources as it takes, each of another shape."""
+    """A run of that family; its tasks have one source up to the family's maximum, each with a different shape."""
     run = TinyRun(tmp_path / "tiny")
     shapes = itertools.cycle(SHAPES)
     for name, num_tasks in (("train", 5), ("held_out", 4)):
@@ -75,7 +75,7 @@ def test_it_trains(tiny, tmp_path):
     assert all(torch.isfinite(value).all() for value in policy.values())
     if family not in FAMILIES:
         return
-    # What it leaves loads in plain diffusers.
+    # Its adapter loads in plain diffusers.
     pipeline = DiffusionPipeline.from_pretrained(editor)
     pipeline.load_lora_weights(run_dir / "lora")
     loaded = [name for name, value in pipeline.transformer.named_parameters() if "lora_" in name]

@@ -1,4 +1,4 @@
-"""What saves memory or time on a large model, on a small one: the same training, or nearly."""
+"""Options that save memory or time, tested on a small model: training stays the same, or nearly so."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_a_quantized_base_trains_its_adapter(tiny, plain, tmp_path):
     run_dir = train(tiny, tmp_path / "run", "model.quantization=int8")
     (ours,), (theirs,) = metrics(run_dir), metrics(plain)
     assert ours["reward/mean"] == pytest.approx(theirs["reward/mean"], abs=0.1)
-    assert ours["reward/mean"] != theirs["reward/mean"]  # it is another base
+    assert ours["reward/mean"] != theirs["reward/mean"]  # the base model is a different one
     policy = weights(run_dir, 1, POLICY)
     assert {value.dtype for value in policy.values()} == {torch.float32}
     assert any(value.abs().max() > 0 for key, value in policy.items() if "lora_B" in key)

@@ -1,4 +1,4 @@
-"""FSDP2 and full fine-tuning, on one process and on two: three groups in batches of two, so the shares are uneven."""
+"""FSDP2 and full fine-tuning on one and two processes: three groups in batches of two, so the shares are uneven."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ TUNINGS = {
 
 @pytest.fixture(scope="module", params=TUNINGS)
 def runs(request, tiny, tmp_path_factory):
-    """(name of the weights file, run on one process, the same sharded over two, overrides, URL)."""
+    """(name of the weights file, run on one process, the same run sharded over two, overrides, URL)."""
     folder = tmp_path_factory.mktemp(request.param)
     file, overrides = TUNINGS[request.param]
     with serving(ColorJudge(failing=frozenset({2}))) as url:
@@ -80,7 +80,7 @@ def test_in_bfloat16_what_is_trained_stays_float32(tiny, url, tmp_path, tuning):
     one, two = (weights(tmp_path / name, 1, f"policy/{file}") for name in ("one", "two"))
     for key, value in one.items():
         assert value.dtype == two[key].dtype == torch.float32
-        # One step of Adam is as long as the learning rate, whichever way rounding made its sign.
+        # Adam's first step has the size of the learning rate, whatever sign rounding gave it.
         torch.testing.assert_close(value, two[key], atol=2.1 * 2 * 0.003, rtol=0, msg=key)
     assert metrics(tmp_path / "one")[0]["reward/mean"] == pytest.approx(
         metrics(tmp_path / "two")[0]["reward/mean"], abs=0.02

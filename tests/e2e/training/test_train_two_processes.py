@@ -1,4 +1,4 @@
-"""A run on two processes is the run on one (that accelerate and torchrun start such: test_launch_files)."""
+"""A run on two processes equals the run on one (test_launch_files covers launching with accelerate and torchrun)."""
 
 import os
 import re
@@ -22,7 +22,7 @@ LAUNCH = ("--num_machines=1", "--num_processes=2", "--mixed_precision=no", "--dy
 def runs(tiny, tmp_path_factory):
     """The same run on one process and on two: three groups in batches of two, so the shares are uneven (2 and 1).
 
-    The pictures have two shapes, so that one batch may hold both.
+    The images have two shapes, so that a batch may contain both.
     """
     folder = tmp_path_factory.mktemp("runs")
     judge = ColorJudge(failing=frozenset({2}))
@@ -82,7 +82,7 @@ processes.close()
 
 
 def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):
-    # `accelerate launch --cpu --num_processes 2` runs a single process and does not say so.
+    # `accelerate launch --cpu --num_processes 2` silently runs a single process.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", *LAUNCH, "-m", "edit_r1.trainer"]
     with serving(ColorJudge()) as url:
         ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""`edit-r1 align` against the real service with the tiny judge, the oracle as the human."""
+"""`edit-r1 align` against the real service with the tiny judge, with the oracle as the annotator."""
 
 import json
 
@@ -47,11 +47,11 @@ def test_a_report_of_every_figure_and_a_second_run_that_asks_nothing(judge_url, 
     shares = [part["strict"]["estimate"] for task, part in logit["pairs"].items() if task != "all"]
     assert logit["mean_over_tasks"] == {"overall": pytest.approx(sum(shares) / len(shares))}
     page = (tmp_path / "alignment.html").read_text()
-    assert page.count("<svg") == 3  # people and two methods
+    assert page.count("<svg") == 3  # human ratings and two methods
     assert "score_logit against score_sampling_cot" in page
     before = (tmp_path / "scores.jsonl").read_bytes()
     align(*arguments)
-    # A run that was cut off while it wrote asks again for what it lost.
+    # A run interrupted while writing requests the lost scores again.
     assert (tmp_path / "scores.jsonl").read_bytes() == before
     (tmp_path / "scores.jsonl").write_bytes(before[: len(before) // 2])
     align(*arguments)

@@ -95,7 +95,7 @@ def test_gedit_in_both_languages(tiny, tmp_path, judge, asked):
     for numbers in sets.values():
         overall = [task["O"] for task in numbers["tasks"].values()]
         assert numbers["G_O"] == pytest.approx(sum(overall) / len(overall))
-    # Both pictures for the first question, the edit alone for the second; at the original's size.
+    # Both images for the first question, only the edit for the second; at the original's size.
     assert sorted(set(map(tuple, judge.sizes))) == sorted(
         [(size,) for size in SIZES] + [(size, size) for size in SIZES]
     )
@@ -147,11 +147,11 @@ def test_a_failed_judgement_is_missing_and_counted(tmp_path, judge, asked):
     assert summary["missing"] == {"unparsable": 1, "refused": 2, "failed": 2, "no picture": 1}
     assert summary["strict"]["types"]["add"] == {"mean": pytest.approx(14 / 3), "num_items": 6, "num_scored": 1}
     assert summary["coverage"] == pytest.approx(3 / 9)
-    assert summary["overall_macro"] is None  # of `action` there is no score
+    assert summary["overall_macro"] is None  # `action` has no score
     official = {name: json.loads((out / f"{name}.json").read_text()) for name in ("average_score", "typescore")}
     assert official["average_score"] == {"5": 4.67, "6": 4.67, "7": 4.67}
     assert official["typescore"] == {"add": 4.67, "style": 4.67, "compose": 4.67}
-    # What the judge has said or declined to say stands; where it broke down it is asked again.
+    # Answers and refusals of the judge are kept; questions on which it failed are asked again.
     judge.texts.clear()
     evaluate(*command)
     assert {text.split("please ")[1].split()[0] for text in judge.texts} == {"crash", "page"}
@@ -173,7 +173,7 @@ def test_a_judge_that_goes_away_ends_it_and_the_next_run_asks_the_rest(tmp_path,
 
 
 def test_a_judge_that_has_moved_is_not_asked_again(tmp_path, judge, asked):
-    """Jobs and ports change between two starts: a judge is known by its name, as docs/evaluation.md says."""
+    """Machines and ports change between runs: a judge is identified by its name, as docs/evaluation.md says."""
     bench, out = make_imgedit(tmp_path / "bench"), tmp_path / "out"
     pictures = make_pictures(tmp_path / "edited", range(9), range(0, 180, 20))
     command = ("imgedit", bench, "--pictures", pictures, "--out", out, *asked)
@@ -198,7 +198,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         kept = len(answers.read_bytes().splitlines())
         assert 3 <= kept < 9
         with answers.open("ab") as file:
-            file.write(b'{"key": "cut o')  # as a power cut leaves it
+            file.write(b'{"key": "cut o')  # as after a power failure
         judge.texts.clear()
         evaluate(*command[1:], THE_KEY="secret")
     assert len(judge.texts) == 9 - kept
@@ -237,5 +237,5 @@ def test_the_authors_prompts_can_be_used(tmp_path, judge, asked):
     pictures = make_pictures(tmp_path / "edited", range(9), [255] * 9)
     options = ("--pictures", pictures, "--out", tmp_path / "out", "--prompts", tmp_path / "prompts.json", *asked)
     with pytest.raises(EndpointError, match="none of 9 edits got a verdict"):
-        evaluate("imgedit", bench, *options)  # they ask for one criterion: that is no ImgEdit answer
+        evaluate("imgedit", bench, *options)  # they ask for one criterion, which does not make an ImgEdit answer
     assert sorted(text.split("\n")[0] for text in judge.texts)[0] == "action? make it red action"

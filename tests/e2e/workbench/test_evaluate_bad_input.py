@@ -1,4 +1,4 @@
-"""`edit-r1 evaluate` on what it cannot use: each fault is named, and before a model is loaded."""
+"""`edit-r1 evaluate` on invalid input: each error is reported before a model is loaded."""
 
 import pytest
 

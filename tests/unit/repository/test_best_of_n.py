@@ -1,4 +1,4 @@
-"""Best of N over all subsets, against counting them."""
+"""Best of N over all subsets, compared with enumerating them."""
 
 from itertools import combinations
 
@@ -16,7 +16,7 @@ def test_it_is_the_mean_over_all_subsets(group, data):
     chosen = []
     for subset in combinations(group, size):
         best = max(score for score, _ in subset)
-        # Of equals each is as likely: the same as the mean over the group's, subset by subset in all.
+        # Ties are equally likely to be chosen, so average them per subset.
         chosen.append(np.mean([value for score, value in subset if score == best]))
     scores, values = (np.array([column]) for column in zip(*group, strict=True))
     assert best_of(scores, values, size) == pytest.approx(np.mean(chosen))

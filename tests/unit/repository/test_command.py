@@ -1,4 +1,4 @@
-"""The command's own manners: errors in one line, and a hint when an extra is missing."""
+"""The command itself: errors in one line, and a hint if an extra is missing."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What the documentation lists is what there is."""
+"""The documentation lists exactly what exists."""
 
 import re
 from pathlib import Path
 
 from edit_r1.trainer.config import MonitorConfig
+from edit_r1.trainer.mathematics.alarms import ALARMS
 from edit_r1.trainer.mathematics.filtering import RULES
-from edit_r1.trainer.records.monitors import ALARMS
 from edit_r1.trainer.update.losses import GrpoLoss, NftLoss
 from tests.unit.repository.test_paper_map import symbols
 
@@ -21,14 +21,14 @@ PATTERNS = {
 
 
 def listed_metrics() -> list[str]:
-    """Names in the first column of the metrics' table, as regular expressions."""
+    """Names in the first column of the metrics table, as regular expressions."""
     table = TRAINING[TRAINING.index("| metric |") :]
     names = [name for line in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
     return [PATTERNS.get(name, re.escape(name)) for name in names]
 
 
 def undocumented(metrics: set[str]) -> set[str]:
-    """Those that the table does not list."""
+    """Metrics that the table does not list."""
     return {name for name in metrics if not any(re.fullmatch(pattern, name) for pattern in listed_metrics())}
 
 
@@ -57,7 +57,7 @@ def test_the_python_api_names_what_exists():
 
 
 def module_path(name: str) -> Path:
-    """The file of a module of ours."""
+    """The file of one of our modules."""
     return ROOT / f"{name.replace('.', '/')}.py"
 
 

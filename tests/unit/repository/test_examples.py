@@ -1,4 +1,4 @@
-"""Every configuration that users are told to start from is valid, and the paper's reference is Table 5."""
+"""Every example configuration is valid, and the one for the paper matches Table 5."""
 
 from __future__ import annotations
 

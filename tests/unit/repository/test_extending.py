@@ -1,4 +1,4 @@
-"""The method that docs/extending.md adds is one, as it stands there: its prompt is filled in, its answers are read."""
+"""The method in docs/extending.md works exactly as printed: its prompt is filled in, its answers are read."""
 
 import math
 import re
@@ -16,7 +16,7 @@ TEXT = (Path(__file__).resolve().parents[3] / "docs/extending.md").read_text()
 
 
 def block(language: str) -> str:
-    """The page's first code block of a language."""
+    """The page's first code block in a language."""
     found = re.search(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     assert found
     return found[1]

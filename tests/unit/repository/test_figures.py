@@ -1,4 +1,4 @@
-"""The figures of the documents: written by programs into their blocks, and nowhere else."""
+"""Figures in documents: programs write them into their own blocks and change nothing else."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ NAMES = st.lists(st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True), min_size=1,
 
 
 def document(blocks: dict[str, str], prose: str) -> str:
-    """Prose with a block of figures after each piece."""
+    """A document with the prose repeated before each block of figures."""
     pieces = (
         f"{prose}\n<!-- figures: {name} -->\n\n{text.strip()}\n\n<!-- end of figures -->\n"
         for name, text in blocks.items()

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic counts what PyTorch counts on the real classes."""
+"""The benchmark's operation counts match PyTorch's counts on the real classes."""
 
 from pathlib import Path
 
@@ -66,5 +66,5 @@ def test_text(model, judge):
     assert counted.get_total_flops() == pytest.approx(full, rel=1e-3)
     whole, last = judge.text_flops(TOKENS), 2 * judge.vocabulary * judge.text.width
     assert whole < full + last
-    # A cached beginning costs what it cost before and no more.
+    # A cached prefix is computed only once.
     assert judge.text_flops(100) + judge.text_flops(TOKENS - 100, cached=100) - last == pytest.approx(whole)

@@ -1,4 +1,4 @@
-"""Each part imports only what its node has: the layout's promise, checked in fresh interpreters."""
+"""Each program imports only what is installed on its node; checked in fresh interpreters."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ PROGRAMS = ("reward_service", "trainer", "workbench", "worlds")
 
 
 def imported_with(module: str) -> set[str]:
-    """Those of HEAVY and of our PROGRAMS that `import module` (or several, with commas) pulls in."""
+    """The members of HEAVY and of our PROGRAMS that `import module` (or several, comma-separated) imports."""
     names = (*HEAVY, *(f"edit_r1.{program}" for program in PROGRAMS))
     code = f"import sys, {module}; print(*(n.removeprefix('edit_r1.') for n in {names!r} if n in sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The map from the paper to the code names only what exists, and its hyperparameters are the defaults."""
+"""The map from the paper to the code names only existing code, and its hyperparameters are the defaults."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ NOT_KEYS = {"add", "velocity"}
 
 
 def symbols(path: Path) -> set[str]:
-    """Names a module defines, and `Class.member` of its classes."""
+    """Names defined by a module, and `Class.member` for its classes."""
     found = set()
     for node in ast.parse(path.read_text()).body:
         for name in _names(node):
@@ -38,7 +38,7 @@ def _names(node: ast.stmt) -> list[str]:
 
 
 def default(key: str) -> object:
-    """The default of a dotted key; KeyError when there is no such key."""
+    """The default of a dotted key; raises KeyError if it does not exist."""
     value: object = DEFAULTS
     for part in key.split("."):
         assert isinstance(value, dict)

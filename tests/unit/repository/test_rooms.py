@@ -1,4 +1,4 @@
-"""Packages list their modules, and CONTRIBUTING.md shows all packages: both are complete and name nothing else."""
+"""Packages list all their modules, and CONTRIBUTING.md all packages, and neither lists anything else."""
 
 import ast
 import re

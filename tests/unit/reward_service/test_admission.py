@@ -1,4 +1,4 @@
-"""Who may come in: up to the bound, nobody while draining, and draining waits for those inside."""
+"""Admission: up to the limit, none while draining, and draining waits for running work."""
 
 import asyncio
 

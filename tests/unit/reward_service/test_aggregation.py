@@ -1,4 +1,4 @@
-"""Aggregates of sub-scores keep their promises for every list of principles."""
+"""Properties of aggregated sub-scores, for any list of principles."""
 
 import pytest
 from hypothesis import given

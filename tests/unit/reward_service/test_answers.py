@@ -1,4 +1,4 @@
-"""Reading judges' answers: numbers, reasoning, and the token that names the score."""
+"""Parsing judges' answers: numbers, reasoning, and the score token."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Rows are dealt into batches in order, none lost, none over the limit unless it is alone."""
+"""Rows are split into batches in order; none is lost, and only a single row may exceed the limit."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,11 +1,11 @@
-"""The contrastive preference objective against its definition."""
+"""The contrastive preference objective, checked against its definition."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages, win_ratios
+from edit_r1.reward_service.judge_training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages, win_ratios
 
 SUMS = st.lists(st.sampled_from([UNREADABLE, 0.0, 1.0, 2.0, 3.0]), min_size=4, max_size=4)
 

@@ -1,4 +1,4 @@
-"""Methods of several questions: what they read out of answers, and what they refuse to read."""
+"""Methods with several questions: which answers they read and which they reject."""
 
 import math
 
@@ -25,7 +25,7 @@ def says(*texts: str) -> list[Answer]:
 
 
 def leans(*p_yes: float) -> list[Answer]:
-    """Answers whose labels Yes and No hold 0.9 of all probability."""
+    """Answers in which the labels Yes and No have 0.9 of the probability."""
     return [Answer("", (1,), ("",), ((math.log(0.9 * p), math.log(0.9 * (1 - p))),)) for p in p_yes]
 
 

@@ -1,4 +1,4 @@
-"""Principles: read from files with clear complaints, written by the judge once a (source, instruction)."""
+"""Principles: read from files with clear errors, or written by the judge once per (source, instruction)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ READ = (Principle("Is it red?", "follow"), Principle("Kept?", "keep"))
 
 
 class Scribe:
-    """An engine that says what it is told, slowly, and remembers what it was asked."""
+    """An engine that slowly returns given answers and records its questions."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.chat = SimpleNamespace(control_tokens=frozenset({"<|image_pad|>"}))
@@ -85,7 +85,7 @@ def test_an_unreadable_list_is_asked_for_again_and_a_failure_is_not_kept():
 
 def test_a_control_token_that_the_judge_spells_is_not_believed():
     escaped = WRITTEN.replace("red?", r"\u003c|image_pad|\u003e?")
-    assert "<|image_pad|>" in parse_principles(escaped)[0].question  # what a next prompt would hold
+    assert "<|image_pad|>" in parse_principles(escaped)[0].question  # would appear in a later prompt
     scribe = Scribe([escaped, WRITTEN, escaped, escaped, escaped])
 
     async def ask() -> None:

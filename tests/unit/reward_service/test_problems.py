@@ -1,4 +1,4 @@
-"""Refusals, and what the API's own document says of them and of everything else."""
+"""Rejections, and how the OpenAPI document describes them and everything else."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from edit_r1.reward_service.settings import Settings
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """The OpenAPI document of a service that has loaded nothing."""
+    """The OpenAPI document of a service that has not loaded a judge."""
     found: dict[str, Any] = TestClient(create_app(Settings())).get("/openapi.json").json()
     return found
 

@@ -1,4 +1,4 @@
-"""The prompts are the paper's (Appendix C), to the letter, and are filled in without surprises."""
+"""The prompts match the paper's (Appendix C) verbatim, and are filled in safely."""
 
 import pytest
 from PIL import Image
@@ -51,7 +51,7 @@ def test_every_question_shows_images_first_and_says_what_was_asked(method):
         assert (system.role, system.content) == ("system", ("You are a helpful assistant.",))
         shown = [part.digest for part in user.content if isinstance(part, JudgeImage)]
         text = str(user.content[-1])
-        # Questions about looks alone see the edit alone; every other one sees the originals, then the edit.
+        # Questions about appearance show only the edit; all others show the originals, then the edit.
         assert shown == (
             ["first", "second", "edited"] if "two images" in str(text) or "original" in text else ["edited"]
         )

@@ -1,4 +1,4 @@
-"""How a method's questions go to the engine: what the request and the settings change about them."""
+"""How the request and the settings change a method's questions on their way to the engine."""
 
 import asyncio
 from typing import cast
@@ -18,7 +18,7 @@ EDIT = Edit(Brief("make it red", "None", "adjust", (PICTURES[0],)), PICTURES[1],
 
 
 class Recorder:
-    """An engine that notes how it is asked, and fails."""
+    """An engine that records its questions and fails."""
 
     def __init__(self) -> None:
         self.asked: list[SamplingSpec] = []
@@ -29,7 +29,7 @@ class Recorder:
 
 
 def lengths(method: str, limit: int | None) -> set[int]:
-    """The most tokens that each answer may have."""
+    """The maximum number of tokens of each answer."""
     engine, options = Recorder(), PassOptions(1, seed=0, temperature=None, max_reasoning_tokens=limit)
     with pytest.raises(EngineError, match="no judge"):
         asyncio.run(score_edit(cast("Engine", engine), METHODS[method], EDIT, options))

@@ -1,4 +1,4 @@
-"""What the service's log does not say."""
+"""The service's log contains no secrets."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Configuration files and overrides: typed, frozen, and clear about every fault."""
+"""Configuration files and overrides: typed, frozen, and with a clear message for every error."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The error tree is the one its docstring draws."""
+"""The error hierarchy matches the one drawn in its docstring."""
 
 import inspect
 

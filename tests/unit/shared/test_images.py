@@ -1,4 +1,4 @@
-"""Bytes <-> images: lossless out, and in only what is an image within the limits."""
+"""Bytes <-> images: encoding is lossless, and only images within the limits are decoded."""
 
 import io
 import time
@@ -53,7 +53,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
 def test_exif_orientation_is_applied():
     image, buffer = Image.new("RGB", (4, 2)), io.BytesIO()
     exif = image.getexif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees
     image.save(buffer, "JPEG", exif=exif)
     assert decode(buffer.getvalue()).size == (2, 4)
 

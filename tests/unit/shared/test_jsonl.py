@@ -1,4 +1,4 @@
-"""Files of JSON lines: what is wrong with a line, and files that grow while processes die."""
+"""JSON Lines files: errors in a line, and files whose writer may be killed."""
 
 import pytest
 from pydantic import BaseModel

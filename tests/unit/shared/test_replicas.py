@@ -1,4 +1,4 @@
-"""Where groups go: the same on every machine, evenly spread, and little moves when a replica comes or goes."""
+"""The choice of a replica: the same on every machine, evenly spread, and stable when replicas are added or removed."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The wire models: what a client may send and how results are told apart."""
+"""The wire models: what a client may send, and how scores and errors are distinguished."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""The package's own files, by the path that the documentation gives them, from anywhere."""
+"""The package's files can be found from any directory by their documented paths."""
 
 from pathlib import Path
 

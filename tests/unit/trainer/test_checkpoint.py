@@ -27,9 +27,9 @@ def editor(tmp_path_factory):
 
 
 def trained(editor, steps=3, seed=0):
-    """A family and a policy with an optimizer that has moved, all copies different."""
+    """A family, a policy and an optimizer after some steps, with all copies different."""
     family = FluxKontext.load(str(editor), OPTIONS)
-    # alpha / rank is 3, no power of two: a scale that gets lost or doubled shows.
+    # alpha / rank is 3, so that a lost or doubled scale is noticed.
     policy = LoraPolicy(family.transformer, rank=4, alpha=12, targets=family.lora_targets, seed=seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.1)
     source = torch.Generator().manual_seed(seed)
@@ -137,7 +137,7 @@ def test_only_the_newest_stay(editor, tmp_path):
     for epoch in (1, 2, 9, 10, 11):
         save(tmp_path, policy, optimizer, STATE.model_copy(update={"epoch": epoch}), keep=2)
     assert {path.name for path in tmp_path.iterdir()} == {"step-10", "step-11"}
-    # A run resumed before step-11 goes its own way: what lay ahead of it is gone.
+    # A run resumed before step-11 takes its own course: later checkpoints are deleted.
     save(tmp_path, policy, optimizer, STATE.model_copy(update={"epoch": 5}), keep=2)
     assert {path.name for path in tmp_path.iterdir()} == {"step-5"}
 

@@ -1,4 +1,4 @@
-"""The doctor's estimates against what torch counts, on every family."""
+"""The doctor's estimates compared with torch's counts, for every family."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)
 
 
 class Case:
-    """A family with adapters, one forward's inputs, and what the doctor makes of them."""
+    """A family with adapters, inputs of one forward pass, and the doctor's sizes for them."""
 
     def __init__(self, name, path):
         overrides = ["data.train=x", "run_dir=x", "model.width=64", "model.height=64", "model.precision=float32"]
@@ -59,17 +59,17 @@ def test_a_skeleton_has_the_sizes_of_the_model(case):
     loaded = shape_of(case.family, case.config)
     adapters = sum(parameter.numel() for parameter in case.policy.parameters())
     assert case.shape.adapter == adapters
-    # The loaded transformer carries three adapters beside its own weights.
+    # The loaded transformer has three adapters in addition to its own weights.
     assert case.shape.transformer == loaded.transformer - 3 * adapters
     assert (case.shape.text_encoders, case.shape.vae) == (loaded.text_encoders, loaded.vae)
 
 
 def test_the_arithmetic_of_a_forward_is_what_torch_counts(case):
-    # torch counts attention where it is made of plain products.
+    # torch counts attention only if it consists of plain matrix products.
     plain = sdpa_kernel(SDPBackend.MATH)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), case.policy.use("reference"), plain:
         case.forward()
-    # These models are so small that what stands before and after their blocks counts.
+    # These models are so small that the layers before and after the blocks matter.
     assert ROWS * forward_flops(case.shape, case.plan) == pytest.approx(counter.get_total_flops(), rel=0.25)
 
 

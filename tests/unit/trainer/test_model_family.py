@@ -1,4 +1,4 @@
-"""The contract that every model family keeps; run over all of them."""
+"""The contract of model families, tested on all of them."""
 
 import importlib
 
@@ -160,7 +160,7 @@ def textured(*size):
 def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch):
     name, path = family_path
     if name not in FAMILIES:
-        return  # diffusers does not know it
+        return  # not in diffusers
     width, height = SIZE
     arguments = {"flux_kontext": {"max_area": width * height, "_auto_resize": False, "guidance_scale": 2.5}}.get(
         name, {}
@@ -168,7 +168,7 @@ def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch):
     if name == "flux_kontext":
         arguments["max_sequence_length"] = MAX_TEXT_TOKENS
     if name.startswith("qwen"):
-        # Its sources are always encoded at 1024x1024 pixels' worth; ours at the size of the run.
+        # Its sources are always encoded at about 1024x1024 pixels, ours at the run's size.
         module = importlib.import_module(type(family).pipeline_class.__module__)
         monkeypatch.setattr(module, "VAE_IMAGE_SIZE", width * height, raising=False)
         dimensions = module.calculate_dimensions
@@ -197,7 +197,7 @@ def test_sources_are_as_many_as_the_family_takes(family_path, family):
     limit = max_sources(family_path[0])
     x, t = noise(family, 1), torch.tensor([0.5])
     if limit > 1:
-        # Each source matters, and so does its place.
+        # Each source matters, and so does its position.
         pair = (SOURCES[0][0], textured(32, 64))
         one, two, swapped = (
             family.velocity(x, t, family.encode(TEXTS[:1], [images]))

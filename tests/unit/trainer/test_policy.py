@@ -18,7 +18,7 @@ def editor(tmp_path_factory):
 
 
 class Parts:
-    """A policy on a tiny editor, and the velocity of whoever is in use."""
+    """A policy on a tiny editor, and the velocity of the active copy."""
 
     def __init__(self, editor, rank=4, seed=0):
         self.family = FluxKontext.load(str(editor), OPTIONS)

@@ -1,4 +1,4 @@
-"""What a report says of a run that is on disk."""
+"""The report of a run on disk."""
 
 import pytest
 from PIL import Image

@@ -90,7 +90,7 @@ def test_requests_are_in_flight_while_the_caller_works():
         assert time.monotonic() - start < 0.1
         while judge.num_groups == 0 and time.monotonic() - start < 10:
             time.sleep(0.01)
-        assert judge.num_groups == 1  # scored before anybody asked for the result
+        assert judge.num_groups == 1  # scored before the result was collected
         queue.collect([ticket])
 
 

@@ -1,4 +1,4 @@
-"""Files of strangers run no code of theirs: checkpoints, configurations, and texts that come into a report."""
+"""Untrusted files never execute code: checkpoints, configurations, and texts shown in a report."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from tests.support.tiny_editor import build_tiny_editor
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """What a stranger's code leaves when it is run."""
+    """Path of a directory that exists only after untrusted code was executed."""
     return tmp_path / "mark"
 
 
@@ -47,7 +47,7 @@ def change(path: Path, **values: object) -> None:
 
 
 def load_judge(directory: Path) -> None:
-    """As the service does it: in a thread, from which transformers cannot ask a person."""
+    """Load a judge like the service does: in a thread, where transformers cannot prompt the user."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(TransformersEngine.load, EngineOptions(model=str(directory))).result().close()
 

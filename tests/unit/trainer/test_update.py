@@ -23,7 +23,7 @@ def editor(tmp_path_factory):
 
 
 class Parts:
-    """A policy that has left its old copy, and a batch of five samples of two groups."""
+    """A policy that differs from its old copy, and a batch of five samples from two groups."""
 
     def __init__(self, editor, units=(0, 0, 0, 1, 1)):
         options = LoadOptions(guidance=2.5, device=torch.device("cpu"))
@@ -33,7 +33,7 @@ class Parts:
         with torch.no_grad():
             for parameter in self.policy.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=source), alpha=0.1)
-        # Two groups of other sizes, so that no batch can hold both.
+        # Two groups of different sizes, so that no batch can contain both.
         sizes = [(32, 32), (48, 32)]
         self.rollouts = tuple(self.rollout(index, size) for index, size in enumerate(sizes))
         self.batch = TrainBatch(
@@ -70,7 +70,7 @@ class Parts:
         )
 
     def gradient(self, *, micro_batch_size=4, max_grad_norm=1e9, **changes):
-        """What `update` gives to the optimizer, and its result."""
+        """The gradients that `update` passes to the optimizer, and its result."""
         optimizer = torch.optim.SGD(self.policy.parameters(), lr=0.0)
         result = update(
             self.policy,

@@ -1,4 +1,4 @@
-"""Scores beside people: statistics, annotators, readers of published files."""
+"""Scores compared with human judgements: statistics, annotators, readers of published files."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def test_a_missing_score_is_no_wrong_answer():
 
 
 def test_the_interval_of_a_share_is_as_wide_as_it_should_be():
-    """Of 194 pairs as in the paper: standard error sqrt(p (1 - p) / n) = 3.1 percentage points at 0.747."""
+    """For 194 pairs, as in the paper, the standard error sqrt(p (1 - p) / n) is 3.1 percentage points at 0.747."""
     right = np.array([1.0] * 145 + [0.0] * 49)
     found = bootstrap_mean(right, np.arange(194))
     assert found.estimate == pytest.approx(0.7474, abs=1e-4)
@@ -137,7 +137,7 @@ def test_rankings_of_the_published_files():
 
 
 def stored(picture: bytes) -> dict[str, bytes | None]:
-    """As the hub's files hold it."""
+    """An image as stored in files on the Hub."""
     return {"bytes": picture, "path": None}
 
 

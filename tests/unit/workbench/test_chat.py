@@ -1,4 +1,4 @@
-"""What a chat endpoint answers, and whom its trouble concerns; over real HTTP."""
+"""Responses of a chat endpoint over real HTTP, and which errors concern one request or the whole command."""
 
 import asyncio
 from dataclasses import replace

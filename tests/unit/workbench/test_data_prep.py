@@ -1,4 +1,4 @@
-"""`edit-r1 data`: lists that are checked, lines that are refused, and all commands in a row."""
+"""`edit-r1 data`: validation of lists, rejected lines, and all commands in sequence."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_check_finds_what_is_broken_missing_and_repeated(tmp_path):
     assert read(tmp_path / "sound.jsonl") == sound
     table = result.output
     assert (row(table, "read"), row(table, "sound")) == (6, 3)
-    assert [row(table, f"fault: {fault}") for fault in ("duplicate", "picture missing", "picture unreadable")] == [
+    assert [row(table, f"fault: {fault}") for fault in ("duplicate", "image missing", "image unreadable")] == [
         1,
         1,
         1,
     ]
     assert row(table, "task remove") == 1
     assert row(table, "task dance (the service has no task prompt for it)") == 1
-    assert (row(table, "picture 60x40"), row(table, "picture 80x80")) == (2, 2)
-    assert "list.jsonl:2: same picture, same prompt as line 1" in result.stderr.replace("\n", "")
+    assert (row(table, "image 60x40"), row(table, "image 80x80")) == (2, 2)
+    assert "list.jsonl:2: same image and prompt as line 1" in result.stderr.replace("\n", "")
     assert Image.open(tmp_path / "sheet.png").width > 3 * 128
     assert CliRunner().invoke(app, ["check", str(tmp_path / "sound.jsonl")]).exit_code == 0
     with pytest.raises(DataError, match="exists; choose another --out, or pass --restart"):
@@ -115,7 +115,7 @@ def test_from_shapes_to_a_list_that_the_trainer_reads(tmp_path):
     assert counts["extract"] == 4
     assert counts["redbox_control"] > 20
     assert {"adjust", "remove", "replace", "background", "add"} <= set(counts)
-    # Shapes themselves are the world's: boxes hold the object and nothing else, and the same seed draws the same.
+    # The shapes set: boxes contain the object and nothing else, and equal seeds give equal images.
     for line in read(objects):
         pixels = np.asarray(Image.open(shapes.parent / line["image"])).astype(int)
         different = (pixels != pixels[0, 0]).any(-1)

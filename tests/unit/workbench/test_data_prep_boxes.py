@@ -1,4 +1,4 @@
-"""`edit-r1 data boxes` and `redbox`: which objects are kept, and where red lines are drawn."""
+"""`edit-r1 data boxes` and `redbox`: which objects are kept, and where the red boxes are drawn."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def test_objects_are_dropped_with_their_reasons(tmp_path):
     assert (row(table, "read"), row(table, "written")) == (3, 1)
     assert row(table, "dropped: object below the minimum area") == 2
     assert row(table, "dropped: object above the maximum area") == 1
-    assert row(table, "dropped: object empty or outside its picture") == 1
-    assert row(table, "dropped: picture without an object left") == 1
-    assert row(table, "dropped: picture missing") == 1
+    assert row(table, "dropped: object empty or outside its image") == 1
+    assert row(table, "dropped: image with no objects left") == 1
+    assert row(table, "dropped: image missing") == 1
 
 
 def test_a_task_is_kept_when_all_its_objects_are(tmp_path):
@@ -72,7 +72,7 @@ def test_a_task_is_kept_when_all_its_objects_are(tmp_path):
     source = write(tmp_path / "in.jsonl", kept, {**task, "metadata": {"objects": [fit, speck]}})
     table = data("boxes", source, "--out", tmp_path / "out.jsonl")
     assert read(tmp_path / "out.jsonl") == [kept]
-    assert row(table, "dropped: task whose object was dropped") == 1
+    assert row(table, "dropped: task with a dropped object") == 1
 
 
 def test_the_size_of_a_turned_photo_is_that_of_the_upright_one(tmp_path):
@@ -100,7 +100,7 @@ def test_the_red_line_stays_in_the_picture_and_off_the_object(box, size, fractio
     assert ((pixels == 255).all(-1) | red).all()
     columns, rows = np.nonzero(red.any(0))[0], np.nonzero(red.any(1))[0]
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (x0, x1 - 1, y0, y1 - 1)
-    # Inside the line nothing is painted; it runs over the object only where the picture ends.
+    # Nothing is painted inside the line; it covers the object only at the image border.
     left = int(inside[0]) if x0 else width
     top = int(inside[1]) if y0 else width
     right = -(-inside[2] // 1) if x1 < size[0] else size[0] - width
@@ -138,7 +138,7 @@ def test_redbox_takes_nouns_from_a_file_and_one_kind(tmp_path):
     line = {"image": "a.png", "objects": [{"label": "dog", "box": [10, 10, 30, 25]}]}
     source = write(tmp_path / "in.jsonl", *({**line, "metadata": {"n": n}} for n in range(20)))
     arguments = ["redbox", source, "--out", tmp_path / "out.jsonl", "--kind", "replace"]
-    assert row(data(*arguments), "dropped: object with nothing to replace it with") == 20
+    assert row(data(*arguments), "dropped: object without a possible replacement") == 20
     data(*arguments, "--nouns", tmp_path / "nouns.txt", "--restart")
     prompts = {line["prompt"] for line in read(tmp_path / "out.jsonl")}
     assert {next(noun for noun in ("an owl", "the moon") if noun in prompt) for prompt in prompts} == {
@@ -161,6 +161,6 @@ def test_pictures_that_cannot_be_boxed_are_counted(tmp_path):
         {"image": "a.png", "objects": []},
     )
     table = data("redbox", source, "--out", tmp_path / "out.jsonl")
-    reasons = ("missing", "unreadable", "not of the size annotated", "without a usable object")
-    assert [row(table, f"dropped: picture {reason}") for reason in reasons] == [1, 1, 1, 1]
+    reasons = ("missing", "unreadable", "not of the annotated size", "without a usable object")
+    assert [row(table, f"dropped: image {reason}") for reason in reasons] == [1, 1, 1, 1]
     assert (row(table, "read"), row(table, "written")) == (4, 0)

@@ -1,4 +1,4 @@
-"""`edit-r1 data mix`: caps, order and pictures of a list made of several."""
+"""`edit-r1 data mix`: caps, order and image paths of the merged list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edit-r1 data rationality` against a real HTTP server that answers as an OpenAI-compatible one does."""
+"""`edit-r1 data rationality` against a real HTTP server with an OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.serving import free_port, serving
 
 
 class FakeModel:
-    """Answers by the number in the instruction: `answer 7` is answered with `answers[7]`, `Yes` where there is none.
+    """Answers by the number in the instruction: `answer 7` gets `answers[7]`, or `Yes` if there is none.
 
     Attributes:
-        asked: the instructions, in the order in which they came.
-        refusals: how many requests are refused with `status` before the first answer.
-        held_from: questions of this number and above wait until `released`.
+        asked: the instructions, in order of arrival.
+        refusals: number of requests that get `status` before the first answer.
+        held_from: questions with this number or a higher one wait until `released`.
 
     """
 
@@ -170,7 +170,7 @@ def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_pat
 def test_pictures_that_are_gone_are_counted_not_asked_about(tmp_path, model, url):
     source = tasks(tmp_path, 2)
     write(source, *read(source), {"prompt": "answer 9", "image": "gone.png"})
-    assert row(ask(source, url), "dropped: picture missing") == 1
+    assert row(ask(source, url), "dropped: image missing") == 1
     assert sorted(model.asked) == [0, 1]
 
 

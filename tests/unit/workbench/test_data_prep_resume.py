@@ -1,4 +1,4 @@
-"""A command that was stopped and started again leaves the file of one that was not."""
+"""A command that was stopped and restarted writes the same file as one that was not."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ NUM_ITEMS = 8
 
 
 class StoppedError(Exception):
-    """Stands for whatever ends a command."""
+    """Represents anything that ends a command."""
 
 
 def outcome(item: int) -> Outcome:
-    """Nothing, one line or several, of different lengths, not all ASCII."""
+    """No line, one or several, of different lengths, not all ASCII."""
     return Outcome(tuple(f"{item}é{'x' * item}" for _ in range(item % 3)), ("even",) if item % 2 == 0 else ())
 
 
 def start(job: Job, stop_at: int | None = None, done: list[int] | None = None) -> Counts:
-    """Do the job, up to an item at which it breaks."""
+    """Run the job up to an item at which it fails."""
 
     def step(item: int) -> Outcome:
         if item == stop_at:
@@ -49,7 +49,7 @@ def start(job: Job, stop_at: int | None = None, done: list[int] | None = None) -
 
 
 def start_waiting(job: Job, stop_at: int | None = None, done: list[int] | None = None) -> Counts:
-    """The same for items that are waited for, the later ones ready first."""
+    """The same with asynchronous items, of which later ones finish first."""
 
     async def step(item: int) -> Outcome:
         await asyncio.sleep((NUM_ITEMS - item) * 1e-4)
@@ -82,7 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Counts]:
 @settings(max_examples=60)
 @given(stopped_at=st.integers(0, NUM_ITEMS), cut=st.integers(0, 200))
 def test_resumed_after_a_cut_at_any_byte_equals_undisturbed(tmp_path_factory, whole, go, stopped_at, cut):
-    """Stopped before any item, its file then cut anywhere: torn lines, lines nobody counted, lines that are lost."""
+    """Stopped before any item, with the file then truncated anywhere: partial, uncounted or lost lines."""
     job = Job("test", tmp_path_factory.mktemp("run") / "out.jsonl")
     if stopped_at < NUM_ITEMS:
         with pytest.raises(StoppedError):
@@ -100,7 +100,7 @@ def test_resumed_after_a_cut_at_any_byte_equals_undisturbed(tmp_path_factory, wh
 
 
 def test_an_item_is_counted_only_when_its_lines_are_on_disk(tmp_path):
-    """What a kill leaves at any moment: the progress never runs ahead of the file."""
+    """At any moment of a kill, the progress is never ahead of the file."""
     job = Job("test", tmp_path / "out.jsonl")
     with ResumableOutput(job, lambda _: None, checkpoint_seconds=0.0) as output:
         for item in range(NUM_ITEMS):
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_ours_is_not_touched(words):
 
 
 def test_drawn_pictures_are_the_same_after_a_stop(tmp_path):
-    """The real command, its file cut in a line and its progress set back to what it was there."""
+    """The real command, with its file truncated within a line and its progress reset to that point."""
     for name in ("whole", "stopped"):
         data("shapes", "--out", tmp_path / name / "in.jsonl", "--count", 12)
         data("redbox", tmp_path / name / "in.objects.jsonl", "--out", tmp_path / name / "red.jsonl")

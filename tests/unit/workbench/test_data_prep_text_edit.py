@@ -1,4 +1,4 @@
-"""`edit-r1 data text-edit`: words altered in few characters."""
+"""`edit-r1 data text-edit`: words with a few characters changed."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_words_become_tasks_or_reasons(tmp_path):
     assert task.instruction == f'replace the text "SALE" with "{task.metadata["after"]}"'
     assert row(table, "dropped: word below --min-length") == 1
     assert row(table, "dropped: word with a quotation mark") == 1
-    assert row(table, "dropped: word that stands more than once in its picture") == 2
-    assert row(table, "dropped: word with nothing to alter") == 1
-    assert row(table, "dropped: picture without a usable word") == 1
+    assert row(table, "dropped: word that occurs more than once in its image") == 2
+    assert row(table, "dropped: word that cannot be changed") == 1
+    assert row(table, "dropped: image without a usable word") == 1
 
 
 def test_choices_follow_the_line_not_its_place(tmp_path):

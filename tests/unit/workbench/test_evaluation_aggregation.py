@@ -1,4 +1,4 @@
-"""Tables of benchmarks: the papers' overall comes out of their own columns, and missing scores are in no mean."""
+"""Benchmark tables: the papers' overall scores follow from their columns, and missing scores are in no mean."""
 
 import math
 
@@ -22,7 +22,7 @@ samples = st.lists(st.tuples(st.sampled_from("abc"), st.none() | values), min_si
 
 
 def benchmark(means):
-    """All 737 items, each with its type's mean."""
+    """All 737 items, each scored with its type's mean."""
     counted = zip(IMGEDIT_COLUMNS, NUM_OF_TYPE, means, strict=True)
     return [Sample(name, mean) for name, count, mean in counted for _ in range(count)]
 
@@ -44,7 +44,7 @@ def test_the_one_inherited_overall_is_not():
 
 
 def test_the_mean_over_items_is_another_number():
-    """So that nobody takes one for the other: UniWorld-V2 would print 4.53, FLUX.1-Kontext-dev 3.66."""
+    """The two must not be confused: by items, UniWorld-V2 would get 4.53 and FLUX.1-Kontext-dev 3.66."""
     for name, micro in (("UniWorld-V2", 4.53), ("FLUX.1-Kontext-dev", 3.66)):
         assert round(summarise(benchmark(IMGEDIT[name].types)).item_mean or 0, 2) == micro
 

@@ -1,4 +1,4 @@
-"""Sharing out an evaluation's pictures, and what its prompts must hold."""
+"""Dividing an evaluation's images among processes, and the required contents of prompts."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.workbench.evaluation.benchmarks import Item
 from edit_r1.workbench.evaluation.generating import picture_path, wait_for
-from edit_r1.workbench.evaluation.ranks import Share
+from edit_r1.workbench.evaluation.process_share import Share
 from edit_r1.workbench.evaluation.rubrics import CRITERIA, load_prompts, questions
 
 
@@ -30,7 +30,7 @@ def test_the_first_process_waits_as_long_as_pictures_come(tmp_path):
 
     maker = threading.Thread(target=make)
     maker.start()
-    wait_for(paths, lambda _: None, patience_seconds=1.5)  # less than all of them take
+    wait_for(paths, lambda _: None, patience_seconds=1.5)  # less than all of them need
     maker.join()
     with pytest.raises(DataError, match=r"no new images from other processes for .*, 1 are missing"):
         wait_for([*paths, tmp_path / "never.png"], lambda _: None, patience_seconds=0.1)

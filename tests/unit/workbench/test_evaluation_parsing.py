@@ -1,4 +1,4 @@
-"""Reading a judge's words on benchmarks: what is stated counts however it is written, what is not stated is missing."""
+"""Parsing a judge's answers on benchmarks: stated scores count in any formatting, unstated ones are missing."""
 
 import contextlib
 
@@ -71,7 +71,7 @@ def test_a_stored_error_is_no_score_for_the_official_parser():
     assert official_mean({"error": "timeout"}) is None
     assert official_mean("Sorry.") is None
     assert official_mean("Prompt Compliance: ²") is None
-    assert official_mean("Steps: 10\nPrompt Compliance: 5") == 7.5  # it takes any name and any number
+    assert official_mean("Steps: 10\nPrompt Compliance: 5") == 7.5  # it accepts any name and any number
 
 
 @pytest.mark.parametrize(

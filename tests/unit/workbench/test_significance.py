@@ -1,4 +1,4 @@
-"""The exact test of who wins more often."""
+"""The exact sign test."""
 
 import pytest
 from hypothesis import given

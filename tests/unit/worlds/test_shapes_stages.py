@@ -1,4 +1,4 @@
-"""Stages of the world's trainings: kept, used again by the same recipe, refused to another."""
+"""Stages of the world's trainings: cached, reused by the same recipe, rejected for another."""
 
 import pytest
 
@@ -12,7 +12,7 @@ MADE_BY = {"seed": 3, "steps": 8, "rate": 0.002}
 
 @pytest.fixture
 def kept(tmp_path):
-    """A stage, and the calls of what makes it."""
+    """A cached stage, and the recorded calls of its `make` function."""
     calls = []
 
     def keep(made_by):

@@ -1,4 +1,4 @@
-"""The shapes world: its oracle, its two sides, its files."""
+"""The shapes world: its oracle, its two splits, its files."""
 
 from __future__ import annotations
 

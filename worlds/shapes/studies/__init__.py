@@ -1,4 +1,4 @@
-"""Studies on the shapes world: what a judge's scores are worth, with the oracle as the human.
+"""Studies on the shapes world: how reliable a judge's scores are, with the oracle as the annotator.
 
 edit_sets    held-out edits with their oracle and scores
 judge_table  agreement of every method with the oracle

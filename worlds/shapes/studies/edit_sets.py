@@ -21,14 +21,14 @@ from edit_r1.shared.images import encode
 from edit_r1.shared.schemas import CandidateScore, EditGroup
 from edit_r1.worlds.shapes.training.editor_model import load_family, oracle_scores, sample_edits
 from edit_r1.worlds.shapes.training.judge_data import UNSEEN, draw_edit
-from edit_r1.worlds.shapes.training.judge_training import pairwise_accuracy
+from edit_r1.worlds.shapes.training.judge_trainer import pairwise_accuracy
 from edit_r1.worlds.shapes.world.scenes import render, to_image
 from edit_r1.worlds.shapes.world.tasks import ShapesTask, sample_task
 
 Pictures = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
 Agreement = dict[str, float]
-"""Figure -> value."""
+"""Measure -> value."""
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,12 @@ ALONE = [name for name in METHODS if name != COMPOSITE]
 
 
 class Result(TypedDict):
-    """The result the command writes."""
+    """Contents of the result file."""
 
     methods: dict[str, dict[str, Agreement]]
-    """Method -> edit set -> figures."""
+    """Method -> edit set -> agreement."""
     tasks: dict[str, dict[str, Agreement]]
-    """Edit set -> task -> figures of `score_logit`."""
+    """Edit set -> task -> agreement of `score_logit`."""
     untouched: dict[str, float]
     """Task -> mean `score_logit` of unedited sources."""
 
@@ -94,7 +94,7 @@ def _figures(row: Agreement) -> str:
 
 
 def main() -> int:
-    """Measure, print, write."""
+    """Measure agreement, write the result file and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, default=HERE / "judge")
     parser.add_argument("--editor", type=Path, default=HERE / "editor")

@@ -31,7 +31,7 @@ BAD_BELOW = 0.4
 
 
 def write(sets: Sequence[EditSet], out: Path) -> Path:
-    """Write images and list; returns the path of the list."""
+    """Write images and the preference list; returns the path of the list."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     path = out / LIST_NAME
     write_rows(path, (line for number, one in enumerate(sets) for line in _lines(one, number, out)))
@@ -70,7 +70,7 @@ def _label(oracle: float) -> QualityLabel:
 
 
 def main() -> int:
-    """Write, serve, compare; returns the exit status of `edit-r1 align`."""
+    """Write the data, start the judge and compare; returns the exit status of `edit-r1 align`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=60, help="number of tasks per kind of edits, with four edits each")
     parser.add_argument("--out", type=Path, default=Path("runs/align"))

@@ -3,9 +3,9 @@
     python -m edit_r1.worlds.shapes.studies.verifier [--out runs/verifier]
 
 Writes traces and pairs from the training split of the world, runs `edit-r1 train-judge` on both, and measures the
-pairwise accuracy of `verifier` on held-out edits before training, after the traces, and after the pairs. The judge is
-the tiny one without its bundled adapter for this method. A tenth of the traces' verdicts are wrong, as they would be
-from a real teacher.
+pairwise accuracy of `verifier` on held-out edits: untrained, trained on traces, and then trained on pairs too. The
+judge is the tiny one without its bundled adapter for this method. A tenth of the traces' verdicts are wrong, as with a
+real teacher.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ async def accuracy(adapter: Path | None, sets: Sequence[EditSet]) -> list[float]
 
 
 def main() -> int:
-    """Write, train, measure; prints a table."""
+    """Write the training files, train and measure; prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/verifier"))
     parser.add_argument("--traces", type=int, default=1500)
@@ -114,7 +114,7 @@ def main() -> int:
     for stage in (first, second):
         subprocess.run([sys.executable, "-m", "edit_r1", "train-judge", *common, *stage], stdout=sys.stderr, check=True)  # noqa: S603
     sets = [corruption_set(120, 6), editor_set(HERE / "editor", 60, 12)]
-    adapters = {"before": None, "after the traces": out / "sft", "after the pairs": out / "gcpo"}
+    adapters = {"untrained": None, "trained on traces": out / "sft", "trained on traces, then pairs": out / "gcpo"}
     rows = [
         (name, *(f"{value:.3f}" for value in asyncio.run(accuracy(adapter, sets))))
         for name, adapter in adapters.items()

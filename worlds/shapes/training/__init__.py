@@ -5,11 +5,11 @@ optimizing        learning-rate schedule and optimizer step
 editor_model      the tiny editor
 train_editor      trains it
 judge_model       the tiny judge
-judge_words       what it says when it reasons
+judge_words       its vocabulary for reasoning
 judge_data        examples to learn from
-judge_training    teacher forcing and auxiliary heads
+judge_trainer     teacher forcing and auxiliary heads
 train_judge       trains it
-judge_vocabulary  room in its vocabulary for new words
+judge_vocabulary  makes words it never saw learnable
 review_data       answers for the methods that review an edit point by point
 train_reviews     trains an adapter for each of these methods
 """

@@ -32,7 +32,7 @@ REASONING_START = '"Reasoning": "'
 
 
 def reasoning(task: ShapesTask, seen: Scene) -> str:
-    """What the instruction wants, what the edited image shows there, and whether the rest is correct."""
+    """The requested content, what the edited image shows there, and whether the rest is correct."""
     place = "background" if task.cell == BACKGROUND_CELL else CELL_NAMES[task.cell]
     wanted, found = _at(task.target, task.cell), _at(seen, task.cell)
     rest = "kept" if _rest_matches(task, seen) else "changed"

@@ -23,7 +23,7 @@ from edit_r1.shared.files import write_json
 from edit_r1.worlds.shapes.training.editor_model import load_family, oracle_scores, sample_edits
 from edit_r1.worlds.shapes.training.judge_data import SEEN, Example, draw
 from edit_r1.worlds.shapes.training.judge_model import HIDDEN, build_model, build_processor, save
-from edit_r1.worlds.shapes.training.judge_training import Heads, JudgeTrainer, Pool, make_pool, train_vision
+from edit_r1.worlds.shapes.training.judge_trainer import Heads, JudgeTrainer, Pool, make_pool, train_vision
 from edit_r1.worlds.shapes.training.stages import Recipe, keep_stage
 from edit_r1.worlds.shapes.world.tasks import sample_task
 

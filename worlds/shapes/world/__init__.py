@@ -2,6 +2,6 @@
 
 scenes     scenes and how they are rendered
 tasks      instructions, with source and target scenes
-oracle     how well an edit did what was asked and kept the rest
+oracle     how well an edit followed the instruction and kept the rest
 make_data  writes the task lists and sample edits of the repository
 """

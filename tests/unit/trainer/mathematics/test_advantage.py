@@ -93,6 +93,6 @@ def test_a_reward_counts_by_its_weight_and_not_by_its_spread():
     wanted = (3 * advantages(rewards) + advantages(other * 1e-2)) / 4
     torch.testing.assert_close(found, wanted, equal_nan=True)
     torch.testing.assert_close(weighted_advantages({"x": other}, {"x": 0.2}), advantages(other))
-    # Hardly changed by a hundred times the spread: the floor of the std is all that differs.
+    # Nearly unchanged at a hundred times the spread: only the floor of the std makes a difference.
     same = weighted_advantages({"wide": rewards, "narrow": other}, weights)
     torch.testing.assert_close(found, same, atol=0.05, rtol=0, equal_nan=True)

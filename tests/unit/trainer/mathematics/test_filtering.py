@@ -35,7 +35,7 @@ def test_each_rule_in_all_four_quadrants(rule, kept):
 
 
 def test_spread_can_be_the_variance():
-    # std 0.108 is above 0.05, variance 0.012 is below: only with variance the group is narrow.
+    # std 0.108 is above 0.05, variance 0.012 is below: the group is narrow only by variance.
     assert filter_groups(QUADRANTS, "paper", FilterThresholds(spread="variance")).kept_P.tolist() == [
         False,
         False,

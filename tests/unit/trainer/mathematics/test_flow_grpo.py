@@ -1,4 +1,4 @@
-"""Flow-GRPO's stochastic solver and objective, against what they must come to."""
+"""Flow-GRPO's stochastic solver and objective, compared with exact results."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ SIGMAS = torch.tensor([1.0, 0.85, 0.6, 0.35, 0.1, 0.0], dtype=torch.float64)
 
 
 def normal_velocity(mean, scale):
-    """The exact velocity of the flow between noise and data that is normal(mean, scale^2), dimension by dimension.
+    """The exact velocity of the flow from noise to data distributed as normal(mean, scale^2) in each dimension.
 
     E[noise - x0 | x_t] for jointly normal x0 and x_t = (1 - t) x0 + t noise.
     """
@@ -34,7 +34,7 @@ def test_without_noise_it_is_eulers_method():
 
 
 def test_it_has_the_marginals_of_the_flow():
-    """On a fine grid its samples are those of the data, however much noise it adds."""
+    """On a fine grid, samples have the data's distribution, regardless of the noise level."""
     source = torch.Generator().manual_seed(1)
     sigmas = torch.linspace(1, 0, 401, dtype=torch.float64)
     noise = torch.randn(4000, 1, generator=source)
@@ -44,7 +44,7 @@ def test_it_has_the_marginals_of_the_flow():
     assert path[-1].std() == pytest.approx(0.3, abs=0.03)
     half = path[200]
     assert half.std() == pytest.approx((0.25 * 0.09 + 0.25) ** 0.5, abs=0.03)
-    assert (path[1:-1] - path[:-2]).std() > 0  # it did move at random
+    assert (path[1:-1] - path[:-2]).std() > 0  # the solver did add noise
 
 
 def test_the_log_probability_is_the_normal_distributions():
@@ -70,7 +70,7 @@ def test_on_policy_the_loss_is_minus_the_advantage_and_its_gradient_raises_what_
     torch.testing.assert_close(terms.policy_B, -advantage)
     assert torch.equal(terms.ratio_B, torch.ones(2))
     (gradient,) = torch.autograd.grad(terms.policy_B.sum(), mean)
-    # Descending moves the mean of the good step towards what it did, that of the bad one away.
+    # Gradient descent moves the mean towards the good step taken, and away from the bad one.
     assert (gradient[0] < 0).all()
     assert (gradient[1] > 0).all()
 
@@ -82,7 +82,7 @@ def test_clipping_stops_the_gradient_of_steps_that_have_moved_far_enough():
     terms = grpo_loss(x_next, step_of(mean), old, None, torch.tensor([1.0, -1.0]), clip_range=0.1)
     (gradient,) = torch.autograd.grad(terms.policy_B.sum(), mean)
     assert (gradient[0] == 0).all()  # good, already pushed far enough
-    assert (gradient[1] != 0).all()  # bad, and more likely than before: must come back
+    assert (gradient[1] != 0).all()  # bad, and more likely than before: must still be pushed back
     assert terms.clipped_B.tolist() == [1.0, 0.0]
 
 

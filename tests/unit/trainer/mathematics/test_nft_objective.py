@@ -8,7 +8,7 @@ from edit_r1.trainer.mathematics.objectives.nft import nft_loss
 
 
 def naive_adaptive(*, v_theta, v_old, v_ref, x_t, x0, t, rho, beta, adv_clip):
-    """The adaptive loss of one sample, number by number, in Python floats."""
+    """The adaptive loss of one sample, computed element by element with Python floats."""
     size = len(x0)
     totals, branches = [], []
     for sign in (+1, -1):

@@ -14,7 +14,7 @@ def test_buckets_have_the_area_the_multiple_and_the_ratio_asked_for(side, multip
     for width, height in sizes:
         assert width % multiple == height % multiple == 0
         assert max(width, height) <= max_ratio * min(width, height)
-        # Half a multiple on each side is the most that the area is off.
+        # The area is off by at most half a multiple on each side.
         assert abs(width * height - side * side) <= multiple * (max(width, height) + multiple)
         assert (height, width) in sizes
 

@@ -29,7 +29,7 @@ def gaussian_velocity(mean, std):
 
 
 def gaussian_solution(noise, mean, std):
-    """Where the exact flow takes noise: the monotone map between the two Gaussians."""
+    """The exact flow's result for given noise: the monotone map between the two Gaussians."""
     return mean + std * noise
 
 
@@ -63,7 +63,7 @@ def test_dpm_solver_follows_an_analytic_flow_closer_than_euler():
 def test_dpm_solver_is_of_second_order():
     noise = torch.randn(500, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     velocity, exact = gaussian_velocity(0.7, 0.5), gaussian_solution(noise, 0.7, 0.5)
-    # A grid away from both ends, where the two first-order steps would hide the order; the end is exact enough there.
+    # Stay away from both ends of the grid, where first-order steps would hide the order; the end is exact enough.
     errors = []
     for num_steps in (40, 80):
         sigmas = torch.cat([torch.linspace(0.999, 0.001, num_steps, dtype=torch.float64), torch.zeros(1).double()])
@@ -84,7 +84,7 @@ def test_dpm_solver_equals_diffusers_formulas_on_the_models_grid(num_steps):
         use_flow_sigmas=True, prediction_type="flow_prediction", algorithm_type="dpmsolver++", solver_order=2
     )
     scheduler.set_timesteps(num_steps)
-    scheduler.sigmas = sigmas  # its own grid cannot be given, so it is put in place
+    scheduler.sigmas = sigmas  # it accepts no grid, so set it directly
     scheduler.timesteps = (sigmas[:-1] * 1000).float()
     x = noise.clone()
     for step, timestep in enumerate(scheduler.timesteps):
@@ -98,7 +98,7 @@ def test_dpm_solver_equals_diffusers_formulas_on_the_models_grid(num_steps):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.01, 1.0), min_size=2, max_size=20, unique_by=lambda value: round(value, 3)))
 def test_each_step_keeps_a_straight_path_straight(levels):
-    # With x0 constant along the way, every step must land on the line between x0 and the noise.
+    # If x0 is constant along the path, every step must land on the line between x0 and the noise.
     sigmas = torch.tensor([*sorted(levels, reverse=True), 0.0], dtype=torch.float64)
     for step, coefficients in enumerate(dpm_solver_coefficients(sigmas)):
         sigma, following = float(sigmas[step]), float(sigmas[step + 1])

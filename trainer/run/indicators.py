@@ -1,7 +1,7 @@
 """Signals logged alongside the reward: signs that the policy learns to please the judge instead of learning to edit.
 
 Takes a finished epoch and returns numbers over all processes for the log; training does not depend on them. See
-`trainer.records.monitors` for what they mean.
+`trainer.mathematics.alarms` for what they mean.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from edit_r1.trainer.machine.seeding import generator
+from edit_r1.trainer.mathematics.alarms import agreement, unedited_distance
 from edit_r1.trainer.mathematics.flow import interpolate
-from edit_r1.trainer.records.monitors import agreement, unedited_distance
 from edit_r1.trainer.run.assembly import Run
 from edit_r1.trainer.run.pending_epoch import Scores
 from edit_r1.trainer.types import RolloutGroup, ScoredGroup

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edit_r1.trainer.records.monitors import ALARMS, AlarmLimits, agreement, find_alarms, unedited_distance
+from edit_r1.trainer.mathematics.alarms import ALARMS, AlarmLimits, agreement, find_alarms, unedited_distance
 
 LIMITS = AlarmLimits(
     window=3,
@@ -48,7 +48,7 @@ def test_what_less_than_half_of_the_pixels_do_does_not_count(share, seed):
     changed = round(share * 256)
     edited.reshape(-1, 3)[rng.permutation(256)[:changed]] += 51
     distance = unedited_distance(picture(source), picture(edited))
-    # 129 pixels change least; those of them that did change did so by 51/255.
+    # Of the 129 pixels that changed least, those that changed at all did so by 51/255.
     assert distance == pytest.approx(0.2 * max(0, changed - 127) / 129, abs=1e-6)
 
 

@@ -1,7 +1,7 @@
 """Trains the judge: teacher forcing of its answers, and dense supervision of the steps of the judgement.
 
 From the score alone, a model of this size does not learn to compare images; with auxiliary heads that predict what
-each visual token shows, what the instruction wants, and which cells are right, it does so in minutes. The heads are
+each visual token shows, what the instruction asks for, and which cells are right, it does so in minutes. The heads are
 discarded afterwards. Legend: B batch, T tokens, H hidden size, N examples.
 """
 
@@ -71,7 +71,7 @@ class Heads(nn.Module):
         self.original = nn.Linear(hidden, sum(CELL_SIZES))
         """At the edit's visual tokens, layer 2: the original's cell at the same position."""
         self.wish = nn.Linear(hidden, sum(WISH_SIZES))
-        """At the end of the instruction, layer 2: what it wants and where."""
+        """At the end of the instruction, layer 2: what it asks for and where."""
         self.verdict = nn.Linear(hidden, sum(WISH_SIZES + CELL_SIZES + RIGHT_SIZES))
         """At the prompt's last token, second-to-last layer: all of the above, and which cells are right."""
 

@@ -1,11 +1,11 @@
-"""Two editors on the same items: win rates, differences and how sure they are."""
+"""Two editors on the same items: win rates, differences and their uncertainty."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.workbench.evaluation.comparing import Paired, bootstrap, compare, pair, wilson
+from edit_r1.workbench.evaluation.comparison import Paired, bootstrap, compare, pair, wilson
 
 scores = st.floats(0, 5)
 pairs = st.lists(st.builds(Paired, st.just("key"), st.sampled_from("abc"), scores, scores), min_size=1, max_size=30)

@@ -1,4 +1,4 @@
-"""`edit-r1 train-judge`: traces and preferences in, a LoRA adapter for a verifier out.
+"""`edit-r1 train-judge`: trains a LoRA adapter for a verifier from traces and preferences.
 
 cli    the command
 data   traces and pairs of edits

@@ -12,13 +12,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edit_r1.reward_service.judge_training.data import read_pairs, read_traces
+from edit_r1.reward_service.judge_training.judge import LearningJudge
+from edit_r1.reward_service.judge_training.train import (
+    PreferenceOptions,
+    Questions,
+    StageOptions,
+    preferences,
+    supervised,
+)
 from edit_r1.reward_service.methods import load_methods
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, load_task_prompts
 from edit_r1.reward_service.scoring.principles import WrittenPrinciples
 from edit_r1.reward_service.settings import EMBEDDED_JUDGE, Settings
-from edit_r1.reward_service.training.data import read_pairs, read_traces
-from edit_r1.reward_service.training.judge import LearningJudge
-from edit_r1.reward_service.training.train import PreferenceOptions, Questions, StageOptions, preferences, supervised
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.files import write_json
 
@@ -37,26 +43,31 @@ def train_judge(arguments: Sequence[str]) -> None:
 def _train_judge(
     *,
     out: Annotated[Path, typer.Option(help="Output directory; use it with `edit-r1 serve --adapters METHOD=OUT`.")],
-    judge: Annotated[str, typer.Option(help="Checkpoint directory or Hugging Face Hub name.")] = str(EMBEDDED_JUDGE),
+    judge: Annotated[str, typer.Option(help="Judge: checkpoint directory or Hugging Face Hub name.")] = str(
+        EMBEDDED_JUDGE
+    ),
     method: Annotated[str, typer.Option(help=f"Method to train for: {' or '.join(METHODS)}.")] = "verifier",
     traces: Annotated[
-        Path | None, typer.Option(help="Edits with the correct answers, JSON Lines: the first stage.")
+        Path | None, typer.Option(help="Edits with the correct answers (JSON Lines), for the first stage.")
     ] = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="Preference data, JSON Lines as for `align`: the second stage.")
+        Path | None, typer.Option(help="Preference data (JSON Lines, as for `align`), for the second stage.")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="Adapter to continue from; default: a new one.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Adapter to continue from; by default a new one.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Rank of a new adapter.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the first stage.")] = 500,
-    batch: Annotated[int, typer.Option(min=1, help="Traces per step.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Traces per step of the first stage.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the first stage.")] = 1e-4,
     preference_steps: Annotated[int, typer.Option(min=1, help="Steps of the second stage.")] = 200,
-    preference_batch: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 8,
+    preference_batch: Annotated[int, typer.Option(min=1, help="Pairs per step of the second stage.")] = 8,
     preference_learning_rate: Annotated[float, typer.Option(help="Learning rate of the second stage.")] = 2e-5,
     chains: Annotated[int, typer.Option(min=2, help="Answers sampled per edit of a pair.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the example order and of sampling.")] = 0,
 ) -> None:
-    """Train a verifier: first to give the right verdict on each principle, then to rate preferred edits higher."""
+    """Train a verifier: first to give the right verdict on each principle, then to rate preferred edits higher.
+
+    Give --traces, --pairs or both; a stage without data is skipped.
+    """
     if method not in METHODS:
         raise ConfigError(f"--method {method}: must be one of {', '.join(METHODS)}")
     if traces is None and pairs is None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edit_r1.reward_service.judge_training.data import PreferredPair, SeenEdit, Trace
+from edit_r1.reward_service.judge_training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages
+from edit_r1.reward_service.judge_training.judge import Asked, LearningJudge, Tokens
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.scoring.principles import Principles
-from edit_r1.reward_service.training.data import PreferredPair, SeenEdit, Trace
-from edit_r1.reward_service.training.gcpo import UNREADABLE, clipped_surrogate, contrastive_advantages
-from edit_r1.reward_service.training.judge import Asked, LearningJudge, Tokens
 from edit_r1.reward_service.types import Answer, Brief, Edit, Question
 from edit_r1.shared.errors import DataError, UnparsableAnswerError
 from edit_r1.shared.schemas import DEFAULT_TASK, task_key

@@ -1,9 +1,9 @@
-"""Golden edits: files in, groups out; scores in, shares of rightly ordered pairs out."""
+"""Golden edits: files become groups, and scores become shares of correctly ordered pairs."""
 
 import pytest
 
-from edit_r1.shared.calibration import PAIRS, ordered_shares, read_calibration, required_share
 from edit_r1.shared.errors import ConfigError
+from edit_r1.shared.golden_edits import PAIRS, ordered_shares, read_calibration, required_share
 
 
 def test_the_embedded_worlds_samples_show_every_quality_of_every_task(shapes_dir):

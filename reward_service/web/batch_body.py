@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from edit_r1.reward_service.problems import ProblemError, too_large, validation_problem
-from edit_r1.reward_service.web.requests import check_group, content_type_of, read_form, read_json, wrong_content_type
+from edit_r1.reward_service.web.group_body import check_group, content_type_of, read_form, read_json, wrong_content_type
 from edit_r1.shared.schemas import BatchGroup, EditGroup, JsonScoreRequest, Limits
 
 GroupOrProblem = EditGroup | ProblemError

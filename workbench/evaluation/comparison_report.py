@@ -15,7 +15,7 @@ import numpy as np
 
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import write_json, write_text
-from edit_r1.workbench.evaluation.comparing import Outcome, Paired, compare, pair
+from edit_r1.workbench.evaluation.comparison import Outcome, Paired, compare, pair
 from edit_r1.workbench.evaluation.output import gallery
 from edit_r1.workbench.evaluation.output.gallery import Card, Cell, Section, verdict_line
 from edit_r1.workbench.evaluation.output.tables import Report, Table, number

@@ -6,71 +6,20 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic import ValidationError
-from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edit_r1.reward_service.problems import ProblemError, too_large, validation_problem
 from edit_r1.shared.errors import suggest
 from edit_r1.shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
 
-_LINGER_SECONDS = 0.25
 _FILES = {"source": "sources", "candidates": "candidates"}
 _TEXTS = frozenset(ScoreOptions.model_fields)
-
-
-class BodyLimit:
-    """ASGI middleware: reading a body over the limit raises 413, before or while the body arrives.
-
-    The connection is then closed so that the client stops sending, after a moment for it to read the response.
-    """
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
-        self.app = app
-        self.limit = max_body_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a counted body."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("content-length", "")
-        # Checked before the first byte is read: a client that waits for `100 Continue` then never sends the body.
-        count = int(announced) if announced.isdecimal() else 0
-
-        async def counted() -> Message:
-            nonlocal count
-            if count > self.limit:
-                raise too_large("body", f"{count:,} bytes or more", f"{self.limit:,} (max_body_bytes)")
-            message = await receive()
-            if not announced:
-                count += len(message.get("body", b""))
-            return message
-
-        async def closing(message: Message) -> None:
-            if count <= self.limit:
-                await send(message)
-            elif message["type"] == "http.response.start":
-                await send({**message, "headers": [*message["headers"], (b"connection", b"close")]})
-            else:
-                await send({**message, "more_body": True})
-                await _discard(receive, _LINGER_SECONDS)
-                await send({"type": "http.response.body"})
-
-        await self.app(scope, counted, closing)
-
-
-async def _discard(receive: Receive, limit_seconds: float) -> None:
-    """Read and discard the rest of the body: closing with unread bytes could cut off the response."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(limit_seconds):
-            while (await receive()).get("more_body"):
-                pass
 
 
 async def read_group(request: Request, limits: Limits) -> EditGroup:

@@ -248,6 +248,9 @@ class CheckpointConfig(ConfigModel):
 
     every: NonNegativeInt = 10
     """Epochs between checkpoints; 0 writes only the final one."""
+    minutes: PositiveFloat | None = None
+    """Also write a checkpoint after an epoch once this many minutes have passed since the last one; None never does.
+    Requires max_staleness = 0."""
     keep: PositiveInt = 2
     """Number of newest checkpoints to keep."""
 
@@ -315,7 +318,7 @@ class TrainConfig(ConfigModel):
     """Maximum number of (sample, timestep) pairs per forward and backward pass."""
     max_staleness: NonNegativeInt = 0
     """Number of epochs rolled out ahead while an earlier epoch waits for its rewards; 0 is strictly on-policy. Rollouts
-    never run ahead across a checkpoint, so a resumed run is identical to an uninterrupted one."""
+    never run ahead across an epoch of checkpoint.every, so a run resumed there is identical to an uninterrupted one."""
     adv_clip: PositiveFloat = 5.0
     """Magnitude of the advantage, in standard deviations, at which optimality reaches 0 or 1."""
     old_decay_type: Literal[0, 1, 2] = 1
@@ -362,6 +365,11 @@ class TrainConfig(ConfigModel):
             )
         if self.algorithm == "flow_grpo" and self.max_staleness:
             raise ValueError(f"max_staleness = {self.max_staleness} must be 0: flow_grpo is on-policy")
+        if self.max_staleness and self.checkpoint.minutes is not None:
+            raise ValueError(
+                f"max_staleness = {self.max_staleness} must be 0 with checkpoint.minutes: rollouts must not run ahead "
+                "across a checkpoint, and nobody knows beforehand where the clock will put it"
+            )
         if self.model.quantization != "none" and (self.tuning == "full" or self.model.sharding == "fsdp"):
             raise ValueError(
                 f"model.quantization = {self.model.quantization} requires tuning = lora and model.sharding = none"

@@ -52,7 +52,7 @@ def evaluate(
     """Edit all tasks with one policy using Euler steps; the evaluation is the same on every process.
 
     num_pictures: number of tasks whose images are returned, on the main process only. on_batch: called with the number
-    of tasks done. Raises RewardServiceUnavailable when no edit got a score.
+    of tasks done. Raises RewardServiceUnavailable when no edit got a score, and Stopped between batches.
     """
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}

@@ -35,12 +35,18 @@ def test_defaults_are_table_5():
         ("filter.quorum=13", r"filter\.quorum = 13 must be at most group_size = 12"),
         ("trained_timesteps=7", r"trained_timesteps = 7 must be in 1\.\.6"),
         ("optimizer_steps_per_epoch=289", r"optimizer_steps_per_epoch = 289 must be in 1\.\.288"),
+        ("checkpoint.minutes=0", r"checkpoint\.minutes: .*greater than 0"),
         ("filter.rule=papr", "filter.rule: .*'paper', 'strict', 'ban', 'range' or 'none'"),
     ],
 )
 def test_a_wrong_key_or_value_is_told_with_what_would_be_right(override, message):
     with pytest.raises(ConfigError, match=message):
         load(override)
+
+
+def test_rollouts_do_not_run_ahead_across_checkpoints_by_time():
+    with pytest.raises(ConfigError, match=r"max_staleness = 1 must be 0 with checkpoint\.minutes"):
+        load("max_staleness=1", "checkpoint.minutes=30")
 
 
 def test_any_number_of_processes_up_to_the_groups_is_legal():

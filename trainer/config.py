@@ -101,6 +101,9 @@ class ModelConfig(ConfigModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute precision of everything except the VAE (always float32); auto is bfloat16 on an accelerator, float32 on
     a CPU."""
+    vae_pixels: PositiveInt = 1024 * 1024
+    """Maximum number of pixels that the VAE encodes or decodes at once, though always at least one image: bounds its
+    memory. The default is one image of 1024x1024, or four of 512x512."""
     max_text_tokens: PositiveInt | None = None
     """Token length that instructions are padded to; None uses the tokenizer's own limit, at most 512."""
     gradient_checkpointing: bool = False

@@ -117,9 +117,25 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, items: list[T]) -> list[T]:
-        """Items of all processes in one list, by rank; pickled, so keep them small (a few images at most)."""
+        """Items of all processes in one list on each, by rank; pickled, so keep them small (no images)."""
         gathered: list[Any] = gather_object(items) if self.count > 1 else items
         return gathered
+
+    def gather_on_main(self, items: Sequence[T]) -> list[T]:
+        """Items of all processes in one list on the main process, by rank; an empty one on the others. Pickled.
+
+        Each process sends one item at a time, so the main device never holds more than `count` of them: they may be
+        images.
+        """
+        if self.count == 1:
+            return list(items)
+        received: list[list[T]] = [[] for _ in range(self.count)]
+        for index in range(max(self.gather([len(items)]))):
+            parts: list[Any] | None = [None] * self.count if self.is_main else None
+            torch.distributed.gather_object(list(items[index : index + 1]), parts, dst=0)
+            for rank, part in enumerate(parts or ()):
+                received[rank] += part
+        return [item for part in received for item in part]
 
     def describe(self) -> str:
         """One-line description, with a warning when `accelerate launch` started fewer processes than requested."""

@@ -126,9 +126,7 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
 
 def _alarms(run: Run, log: MetricsLog, metrics: Mapping[str, float]) -> dict[str, float]:
     """The alarms as metrics; newly raised ones are shown on the terminal."""
-    # The epoch's number is an int, which a check of types at run time does not take for a float.
-    lines = [line for line in log.lines if "reward/mean" in line]
-    epochs = [{name: value for name, value in line.items() if name != "epoch"} for line in lines]
+    epochs = [line for line in log.lines if "reward/mean" in line]
     present = {name: value for name, value in metrics.items() if math.isfinite(value)}
     on = find_alarms([*epochs, present], run.alarm_limits)
     for name in sorted(on):

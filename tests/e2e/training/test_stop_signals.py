@@ -13,10 +13,17 @@ from tests.support.forked import Forked
 from tests.support.tiny_run import metrics
 
 GROUPS = 12
-# No checkpoint is due before the second epoch's end, and every micro-batch is one row: 96 of them an epoch.
-SETTINGS = (f"groups_per_epoch={GROUPS}", "checkpoint.every=2", "optimizer_steps_per_epoch=1", "micro_batch_size=1")
+# No checkpoint is due before the end of the second epoch. Rollouts are slow, and every micro-batch is one row (96 of
+# them per epoch), so that a signal arrives while most of the work is still to be done, on a busy machine too.
+SETTINGS = (
+    f"groups_per_epoch={GROUPS}",
+    "rollout.steps=32",
+    "checkpoint.every=2",
+    "optimizer_steps_per_epoch=1",
+    "micro_batch_size=1",
+)
 RUNS = ("run", "undisturbed")
-AN_EPOCH_AND_A_BIT, TWO_EPOCHS = GROUPS + 3, 2 * GROUPS
+AN_EPOCH_AND_A_BIT, TWO_EPOCHS = GROUPS + 1, 2 * GROUPS
 
 
 @pytest.fixture(scope="module")

@@ -350,7 +350,7 @@ class TrainConfig(ConfigModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_former_values(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic passes whatever it was given
+    def _accept_former_values(cls, values: Any) -> Any:
         return with_current_values(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
@@ -395,9 +395,7 @@ def with_current_values(values: dict[str, Any]) -> dict[str, Any]:
         values = {**values, "model": {**model, "aspect": "stretch"}}
     if isinstance(rules, dict) and rules.get("rule") == "ban":
         if rules.get("ban", True) is not True:
-            raise ValueError(
-                "filter.rule = ban means filter.rule = paper with filter.ban = true: set these two instead"
-            )
+            raise ValueError("filter.rule = ban means filter.rule = paper with filter.ban = true: set these two")
         values = {**values, "filter": {**rules, "rule": "paper", "ban": True}}
     return values
 

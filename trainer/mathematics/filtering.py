@@ -72,7 +72,7 @@ def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds:
 
 
 def solved_groups(rewards_P_G: Float[Tensor, "P G"], thresholds: FilterThresholds) -> Bool[Tensor, " P"]:
-    """Groups with a quorum that meet the condition of the rule `paper`: the policy has little left to learn from them."""
+    """Groups with a quorum that meet the condition of the rule `paper`: little is left to learn from their tasks."""
     statistics = group_statistics(rewards_P_G, thresholds.spread)
     return (statistics.num_scored_P >= thresholds.quorum) & _solved(statistics, thresholds)
 

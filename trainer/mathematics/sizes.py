@@ -1,4 +1,4 @@
-"""Image sizes: one for all, or the bucket with the aspect ratio nearest to the source's; cut to shape or squeezed. Pure.
+"""Image sizes: one for all, or the bucket with the nearest aspect ratio; images are cut to shape or squeezed. Pure.
 
 Legend: sizes are (width, height) in pixels.
 """

@@ -93,7 +93,7 @@ def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None])
     if fixed:
         faults = ", ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in fixed)
         raise CheckpointError(
-            f"cannot resume from {checkpoint}: {faults}; set the former values, or choose another run_dir to start fresh"
+            f"cannot resume from {checkpoint}: {faults}; set what it was, or choose another run_dir to start fresh"
         )
     for key in changed:
         if not _is_under(key, _OF_NO_CONSEQUENCE):

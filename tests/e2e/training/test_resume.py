@@ -131,7 +131,7 @@ def test_a_run_from_before_values_were_renamed_resumes(tiny, url, tmp_path, caps
     manifest = former.with_name("manifest.json")
     manifest.write_text(json.dumps({k: v for k, v in json.loads(manifest.read_text()).items() if k != former.name}))
     capsys.readouterr()
-    with pytest.raises(CheckpointError, match=r"model\.aspect was 'stretch', is 'crop'; set the former values"):
+    with pytest.raises(CheckpointError, match=r"model\.aspect was 'stretch', is 'crop'; set what it was"):
         tiny.train(url, tmp_path / "run", "epochs=2")
     tiny.train(url, tmp_path / "run", *settings)
     assert "resuming with" not in capsys.readouterr().err

@@ -198,6 +198,5 @@ def test_every_source_of_a_task_is_cut(folder):
     for name, size in (("a", (200, 100)), ("b", (100, 300))):
         circle(size).save(folder / "images" / f"{name}.png")
     (task,) = read_task_list(write(folder, {"prompt": "x", "images": ["images/a.png", "images/b.png"]}))
-    assert [extent(image) for image in load_sources(task, one_size((64, 64)))] == [
-        pytest.approx((51.2, 51.2), abs=1)
-    ] * 2
+    for image in load_sources(task, one_size((64, 64))):
+        assert extent(image) == pytest.approx((51.2, 51.2), abs=1)

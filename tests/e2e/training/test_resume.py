@@ -119,7 +119,7 @@ def test_other_changes_are_told(tiny, url, uninterrupted, tmp_path, capsys):
 
 
 def test_a_run_from_before_values_were_renamed_resumes(tiny, url, tmp_path, capsys):
-    settings = ("epochs=2", "model.aspect=stretch", "filter.ban=true", "filter.tau_mean=0.262", "filter.tau_spread=0.5")
+    settings = ("epochs=2", "data.held_out=null", "model.aspect=stretch", "filter.ban=true", "filter.tau_mean=0.262")
     tiny.train(url, tmp_path / "whole", *settings)
     tiny.train(url, tmp_path / "run", *settings, "epochs=1")
     former = tmp_path / "run/checkpoints/step-1/config.yaml"
@@ -132,7 +132,7 @@ def test_a_run_from_before_values_were_renamed_resumes(tiny, url, tmp_path, caps
     manifest.write_text(json.dumps({k: v for k, v in json.loads(manifest.read_text()).items() if k != former.name}))
     capsys.readouterr()
     with pytest.raises(CheckpointError, match=r"model\.aspect was 'stretch', is 'crop'; set what it was"):
-        tiny.train(url, tmp_path / "run", "epochs=2")
+        tiny.train(url, tmp_path / "run", "epochs=2", "data.held_out=null")
     tiny.train(url, tmp_path / "run", *settings)
     assert "resuming with" not in capsys.readouterr().err
     assert_same_run(tmp_path / "run", tmp_path / "whole", 2)

@@ -73,13 +73,19 @@ def test_an_edit_is_that_of_plain_diffusers_with_the_exported_adapter(tiny, run_
     assert np.abs(in_plain_diffusers(pipeline, source) - trained).max() <= 1
 
 
-def test_the_whole_image_is_edited_in_its_shape_by_a_run_that_crops(run_dir, tmp_path):
+def test_the_whole_image_is_edited_in_its_shape_by_a_run_that_crops(run_dir, monkeypatch):
     wide = np.zeros((32, 64, 3), np.uint8)
     wide[:, :16], wide[:, 48:] = (255, 0, 0), (0, 0, 255)  # lost if the centre were cut out
     sources = [Image.fromarray(wide), Image.fromarray(wide[:, 16:48])]
     editor = Editor(run_config(run_dir), None)
-    seen, encode = [], editor.family.encode
-    editor.family.encode = lambda texts, images: seen.extend(images[0]) or encode(texts, images)
+    seen: list[Image.Image] = []
+    encode = editor.family.encode
+
+    def watched(texts, images):
+        seen.extend(images[0])
+        return encode(texts, images)
+
+    monkeypatch.setattr(editor.family, "encode", watched)
     assert [editor.edit([image], INSTRUCTION).size for image in sources] == [(48, 24), (32, 32)]
     first = np.asarray(seen[0])
     assert (first[12, 0] == (255, 0, 0)).all()

@@ -103,10 +103,8 @@ def test_the_baselines_differ_from_the_paper_in_what_they_name(name: str, algori
     config = load_config(TrainConfig, ROOT / "examples" / name)
     paper = load_config(TrainConfig, ROOT / "examples" / "flux_kontext_nft.yaml")
     assert (config.algorithm, config.advantage.std) == (algorithm, std)
-    same = {"run_dir": paper.run_dir, "algorithm": paper.algorithm, "advantage": paper.advantage}
-    if algorithm == "flow_grpo":
-        same["filter"] = paper.filter
-    assert config.model_copy(update=same) == paper
+    same = ["run_dir", "algorithm", "advantage", *(["filter"] if algorithm == "flow_grpo" else [])]
+    assert config.model_copy(update={key: getattr(paper, key) for key in same}) == paper
 
 
 def test_every_example_that_a_page_mentions_exists() -> None:

@@ -88,7 +88,8 @@ class UniWorldStyle(ModelFamily):
     def _encode(self, instructions: Sequence[str], sources: Sequence[Sequence[Image.Image]]) -> Conditioning:
         """Runs the language model row by row, so that rows of different lengths need no padding."""
         rows = [self._read(text, images[0]) for text, images in zip(instructions, sources, strict=True)]
-        source = self._latents([images[0] for images in sources])
+        images = [images[0] for images in sources]
+        source = torch.cat([self._latents(part) for part in self.vae_parts(images, images[0].size)])
         ids = [self._position_ids(index, sources[0][0].size) for index in (0, 1)]
         batched = [
             Conditioning({"tokens": tokens, "pooled": pooled, "source": source[i : i + 1]}, {"ids": torch.cat(ids)})
@@ -123,8 +124,7 @@ class UniWorldStyle(ModelFamily):
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
-    @torch.no_grad()
-    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+    def _decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Latents to images through the VAE."""
         latents = unpack(x0.float(), *self.grid(size)) / self._vae.config.scaling_factor + self._vae.config.shift_factor
         pixels = self._vae.decode(latents, return_dict=False)[0]

@@ -127,9 +127,9 @@ class RewardClient:
                 break
             reason = "; ".join(dict.fromkeys(filter(None, reasons.values())))
             if time.monotonic() >= deadline:
+                hint = "; is it running? start one with: edit-r1 serve" if trouble.NOBODY_LISTENS in reason else ""
                 raise RewardServiceUnavailable(
-                    f"reward service at {self.url} not ready after {limit_seconds:g} s: {reason}; "
-                    f"is it running? start one with: edit-r1 serve"
+                    f"reward service at {self.url} not ready after {limit_seconds:g} s: {reason}{hint}"
                 )
             if on_wait and reason != told:
                 on_wait(f"waiting for the reward service at {self.url}: {reason}")

@@ -8,6 +8,7 @@ import httpx
 
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses with which a server, or a proxy in front of it, asks the client to retry later."""
+NOBODY_LISTENS = "cannot connect (nothing is listening there)"
 
 
 def retry_after(answer: httpx.Response) -> float | None:
@@ -22,7 +23,7 @@ def retry_after(answer: httpx.Response) -> float | None:
 def reason(error: Exception) -> str:
     """Why there was no answer, in a few words; some httpx errors have no message of their own."""
     if isinstance(error, httpx.ConnectError):
-        return "cannot connect (nothing is listening there)"
+        return NOBODY_LISTENS
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     return str(error) or type(error).__name__

@@ -64,7 +64,12 @@ def doctor(
         int | None, typer.Option(min=1, help="Number of GPUs for the run; by default those of this machine.")
     ] = None,
     gpu_memory: Annotated[float | None, typer.Option(help="GB per GPU; by default this machine's, or 80.")] = None,
-    tflops: Annotated[float | None, typer.Option(help="Sustained TFLOP/s per GPU; by default 400 (an H100).")] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="Measured TFLOP/s per GPU in training; by default 200 to 500 (an H100).")
+    ] = None,
+    judge_memory: Annotated[
+        float | None, typer.Option(min=0, help="GB of each GPU that a judge on the same GPUs takes.")
+    ] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Also load the model and train on one group.")] = False,
 ) -> None:
     """Check data, service, memory and time of a training run, and suggest changes. No weights are loaded."""
@@ -72,7 +77,8 @@ def doctor(
     from edit_r1.trainer.doctor.doctor import Doctor  # noqa: PLC0415
     from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415
 
-    checks = Doctor(read_config(config, overrides or []), this_machine(gpus, gpu_memory, tflops), typer.echo)
+    machine = this_machine(gpus, gpu_memory, tflops, judge_memory)
+    checks = Doctor(read_config(config, overrides or []), machine, typer.echo)
     checks.examine()
     if rehearse and not checks.num_failures:
         checks.rehearse()

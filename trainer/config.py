@@ -104,6 +104,9 @@ class ModelConfig(ConfigModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute precision of everything except the VAE (always float32); auto is bfloat16 on an accelerator, float32 on
     a CPU."""
+    vae_pixels: PositiveInt = 1024 * 1024
+    """Maximum number of pixels that the VAE encodes or decodes at once, though always at least one image: bounds its
+    memory. The default is one image of 1024x1024, or four of 512x512."""
     max_text_tokens: PositiveInt | None = None
     """Token length that instructions are padded to; None uses the tokenizer's own limit, at most 512."""
     gradient_checkpointing: bool = False
@@ -252,6 +255,9 @@ class CheckpointConfig(ConfigModel):
 
     every: NonNegativeInt = 10
     """Epochs between checkpoints; 0 writes only the final one."""
+    minutes: PositiveFloat | None = None
+    """Also write a checkpoint after an epoch once this many minutes have passed since the last one; None never does.
+    Requires max_staleness = 0."""
     keep: PositiveInt = 2
     """Number of newest checkpoints to keep."""
 
@@ -319,7 +325,7 @@ class TrainConfig(ConfigModel):
     """Maximum number of (sample, timestep) pairs per forward and backward pass."""
     max_staleness: NonNegativeInt = 0
     """Number of epochs rolled out ahead while an earlier epoch waits for its rewards; 0 is strictly on-policy. Rollouts
-    never run ahead across a checkpoint, so a resumed run is identical to an uninterrupted one."""
+    never run ahead across an epoch of checkpoint.every, so a run resumed there is identical to an uninterrupted one."""
     adv_clip: PositiveFloat = 5.0
     """Magnitude of the advantage, in standard deviations, at which optimality reaches 0 or 1."""
     old_decay_type: Literal[0, 1, 2] = 1
@@ -371,6 +377,11 @@ class TrainConfig(ConfigModel):
             )
         if self.algorithm == "flow_grpo" and self.max_staleness:
             raise ValueError(f"max_staleness = {self.max_staleness} must be 0: flow_grpo is on-policy")
+        if self.max_staleness and self.checkpoint.minutes is not None:
+            raise ValueError(
+                f"max_staleness = {self.max_staleness} must be 0 with checkpoint.minutes: rollouts must not run ahead "
+                "across a checkpoint, and nobody knows beforehand where the clock will put it"
+            )
         if self.model.quantization != "none" and (self.tuning == "full" or self.model.sharding == "fsdp"):
             raise ValueError(
                 f"model.quantization = {self.model.quantization} requires tuning = lora and model.sharding = none"

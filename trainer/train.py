@@ -21,12 +21,13 @@ from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.held_out.evaluation import evaluate
 from edit_r1.trainer.machine.progress import Bar, Display
 from edit_r1.trainer.machine.seeding import generator
+from edit_r1.trainer.machine.stopping import Stopped
 from edit_r1.trainer.mathematics.advantage import weighted_advantages
 from edit_r1.trainer.mathematics.filtering import KeepMask, filter_groups, solved_groups
 from edit_r1.trainer.mathematics.schedule import ema_decay, old_decay
 from edit_r1.trainer.policy.export import export_run
 from edit_r1.trainer.report import report
-from edit_r1.trainer.run.assembly import Run, assemble, save_checkpoint
+from edit_r1.trainer.run.assembly import Run, assemble, checkpoint_is_late, save_checkpoint
 from edit_r1.trainer.run.indicators import observe
 from edit_r1.trainer.run.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
 from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch, collect_scores
@@ -39,7 +40,8 @@ from edit_r1.trainer.update.update import UpdateResult, update
 def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
     """Train from the run directory's current state up to `config.epochs`; returns the run directory.
 
-    Raises RewardServiceError when rewards cannot be obtained; a checkpoint of the last finished epoch is written first.
+    Raises RewardServiceError when rewards cannot be obtained, and Stopped when a signal asked for it; a checkpoint of
+    the last finished epoch is written first. The resumed run repeats the unfinished epoch from its tasks on.
     """
     with assemble(config, inputs, display) as run, display.live(), display.bar("epochs", config.epochs) as advance:
         advance(run.epoch)
@@ -48,6 +50,11 @@ def run_training(config: TrainConfig, inputs: Inputs, display: Display) -> Path:
         except RewardServiceError:
             save_checkpoint(run)
             display.say(f"checkpoint of epoch {run.epoch} written; rerun the same command to resume from there")
+            raise
+        except Stopped as stop:
+            if run.saved_epoch != run.epoch:
+                save_checkpoint(run)
+            display.say(f"stopped by {stop.signal.name} after epoch {run.epoch}; the same command resumes from there")
             raise
         export_run(run.policy, config.run_dir, write=run.processes.is_main)
         if run.processes.is_main:
@@ -69,7 +76,7 @@ def _train(run: Run, advance: Bar) -> None:
         run.sampler_state = replace(drawn, banned=run.sampler.state.banned)
         if _is_due(run.epoch, config.evaluation.every, config.epochs):
             _evaluate_once(run, run.epoch)
-        if _is_due(run.epoch, config.checkpoint.every, config.epochs):
+        if _is_due(run.epoch, config.checkpoint.every, config.epochs) or checkpoint_is_late(run):
             save_checkpoint(run)
         advance()
     _evaluate_once(run, run.epoch)

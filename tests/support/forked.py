@@ -88,6 +88,15 @@ class Forked:
             time.sleep(0.02)
         return status, self.output
 
+    def ended(self, timeout: float = 60) -> list[int]:
+        """The ranks' exit statuses, once all have ended by themselves. Raises TimeoutError, and kills the rest."""
+        for process in self._processes:
+            process.join(timeout)
+        if any(process.exitcode is None for process in self._processes):
+            self.kill()
+            raise TimeoutError(f"still running after {timeout:g} s:\n{self.output}")
+        return [int(process.exitcode or 0) for process in self._processes]
+
     def wait_for(self, what: Callable[[], T], limit_seconds: float = 120.0) -> T:
         """Poll `what` until it is truthy; returns its value. Raises AssertionError if the process ends first."""
 
@@ -98,9 +107,9 @@ class Forked:
 
         return wait_for(meanwhile, limit_seconds)
 
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to every running rank."""
-        for process in self._processes:
+    def send_signal(self, number: signal.Signals, rank: int | None = None) -> None:
+        """Send a signal to one rank, or to every running one."""
+        for process in self._processes if rank is None else [self._processes[rank]]:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
 

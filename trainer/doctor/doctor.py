@@ -12,10 +12,9 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +23,9 @@ from PIL import Image
 from edit_r1.shared.errors import ConfigError, EditR1Error
 from edit_r1.shared.replicas import Replicas
 from edit_r1.trainer.config import TrainConfig, check_world_size
-from edit_r1.trainer.doctor.estimates import ModelShape, Plan, epoch_flops, load_of_rewards, memory
-from edit_r1.trainer.doctor.planning import Gpus, num_parameters, plan_of, savings, shape_of
+from edit_r1.trainer.doctor.estimates import load_of_rewards
+from edit_r1.trainer.doctor.needs import Finding, Mark, Needs, driver
+from edit_r1.trainer.doctor.planning import Gpus, num_parameters
 from edit_r1.trainer.machine.progress import Display
 from edit_r1.trainer.models.base import ModelFamily
 from edit_r1.trainer.records.metrics_log import read_metrics
@@ -35,12 +35,14 @@ from edit_r1.trainer.run.resuming import find_start
 from edit_r1.trainer.tasks.task_list import image_size, load_sources
 from edit_r1.trainer.types import EditTask
 
-_USABLE = 0.92
-"""Share of a GPU's memory that a run can count on."""
 _TASKS_LOOKED_AT = 100
 """Number of tasks read to determine the edit sizes."""
 _TIMED_GROUPS = 6
 """Groups scored at once to time the service."""
+_ANSWER_SECONDS = 5.0
+"""How long the service may take to say whether it is ready."""
+_SCORING_SECONDS = 300.0
+"""How long it may take to score the timed groups."""
 
 
 class Doctor:
@@ -74,6 +76,7 @@ class Doctor:
         with self._check("packages"):
             check_trackers(config)
         tasks: Sequence[EditTask] = ()
+        self._show(driver())
         with self._check("data"):
             tasks, held_out, _ = check_data(config, lambda line: self._say("ok", line))
         family: ModelFamily | None = None
@@ -89,16 +92,18 @@ class Doctor:
                 told = f"edit sizes: {', '.join(f'{w}x{h}' for w, h in sorted(set(map(choose, own))))}"
                 self._say("ok", told + (f"; up to {cut:.0%} of an image is cut off (model.aspect)" if cut else ""))
         num_sources = max((len(task.source_paths) for task in tasks), default=1)
-        if family is not None:
-            with self._check("memory"):
-                self._memory(family, num_sources)
+        needs = None if family is None else Needs(family, config, self._gpus, num_sources)
+        if needs is not None:
+            for findings in (needs.gpu_memory(), needs.main_memory(), needs.disk(), needs.time()):
+                self._show(findings)
         with self._check("reward service"):
-            check_service(config, lambda line: self._say("..", line))
-            if tasks and family is not None:
+            at_once = _with_reward(config, wait_seconds=0.0, timeout_seconds=_ANSWER_SECONDS)
+            check_service(at_once, lambda line: self._say("..", line))
+            if tasks and family is not None and needs is not None:
                 self._rehearse_scoring(tasks, family)
-                plan = plan_of(family, config, self._gpus, num_sources)
-                seconds = self._epoch_seconds(shape_of(family, config), plan)
-                self._rewards_keep_up(seconds["rollout"], seconds["update"], "estimated")
+                seconds = needs.epoch_seconds(self._gpus.teraflops)
+                assumed = f" at {self._gpus.teraflops:g} TFLOP/s" if self._gpus.rate == "assumed" else ""
+                self._rewards_keep_up(seconds["rollout"], seconds["update"], f"estimated{assumed}")
 
     def rehearse(self) -> None:
         """Run one group through the whole loop, with weights, and extrapolate the time of an epoch."""
@@ -128,51 +133,17 @@ class Doctor:
         except EditR1Error as error:
             self._say("FAIL", f"{name}: {error}")
 
-    def _say(self, mark: Literal["ok", "..", "warn", "FAIL"], line: str) -> None:
+    def _say(self, mark: Mark, line: str) -> None:
         self._marks[mark] += 1
         self._tell(f"{mark:>4}  {line}")
+
+    def _show(self, findings: Iterable[Finding]) -> None:
+        for mark, line in findings:
+            self._say(mark, line)
 
     def _instructions(self, family: ModelFamily, tasks: Sequence[EditTask]) -> None:
         warning = cut_instructions(family, {task.instruction for task in tasks})
         self._say("warn" if warning else "ok", warning or "every instruction fits the text encoder")
-
-    def _memory(self, family: ModelFamily, num_sources: int) -> None:
-        shape, plan = shape_of(family, self._config), plan_of(family, self._config, self._gpus, num_sources)
-        parts = memory(shape, plan)
-        self._tell(f"      estimated memory per {self._gpus.kind}:")
-        for name, num_bytes in parts.items():
-            if num_bytes:
-                self._tell(f"      {num_bytes / 1e9:8.1f} GB  {name}")
-        total, limit = sum(parts.values()) / 1e9, self._gpus.gigabytes * _USABLE
-        seconds = self._epoch_seconds(shape, plan)
-        self._say(
-            "ok" if total <= limit else "FAIL",
-            f"{total:.1f} GB of {limit:.1f} GB usable ({_USABLE:.0%} of {self._gpus.gigabytes:g} GB)",
-        )
-        if total > limit:
-            for advice in self._advice(family, num_sources, limit):
-                self._tell(f"      {advice}")
-        self._say(
-            "ok",
-            f"estimated epoch at {self._gpus.teraflops:.3g} TFLOP/s per {self._gpus.kind}: "
-            f"rollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s",
-        )
-
-    def _advice(self, family: ModelFamily, num_sources: int, limit: float) -> Iterator[str]:
-        """Suggested changes, applied cumulatively until the run fits."""
-        config = self._config
-        for override, changed in savings(config, self._gpus.count):
-            config = changed
-            plan = plan_of(family, config, self._gpus, num_sources)
-            total = sum(memory(shape_of(family, config), plan).values()) / 1e9
-            yield f"{override} brings it to {total:.1f} GB"
-            if total <= limit:
-                return
-        yield "still too large: use more or larger GPUs, or smaller images"
-
-    def _epoch_seconds(self, shape: ModelShape, plan: Plan) -> dict[str, float]:
-        rate = self._gpus.count * self._gpus.teraflops * 1e12
-        return {name: flops / rate for name, flops in epoch_flops(shape, plan).items()}
 
     def _rehearse_scoring(self, tasks: Sequence[EditTask], family: ModelFamily) -> None:
         """Score groups of real data: one of unedited sources, then several at once with slight noise, timed."""
@@ -183,7 +154,8 @@ class Doctor:
             task = tasks[i % len(tasks)]
             sources = load_sources(task, size)
             timed.append((task, sources, [_with_grain(sources[0], rng) for _ in range(config.group_size)]))
-        with build_queue(config, lambda line: self._say("..", line)) as queue:
+        bounded = _with_reward(config, deadline_seconds=_SCORING_SECONDS)
+        with build_queue(bounded, lambda line: self._say("..", line)) as queue:
             (rewards,) = queue.collect([queue.submit(tasks[0], untouched, untouched[:1] * config.group_size, seed=0)])
             started = time.perf_counter()
             queue.collect([queue.submit(task, sources, candidates, seed=0) for task, sources, candidates in timed])
@@ -217,6 +189,12 @@ class Doctor:
             return
         remedy = "" if config.max_staleness else ", or max_staleness=1"
         self._say("warn", f"{told}; the trainer would wait: use {math.ceil(load.share * replicas)} replicas{remedy}")
+
+
+def _with_reward(config: TrainConfig, **limits: float) -> TrainConfig:
+    """The configuration with these limits of `reward` in place of larger ones."""
+    lower = {name: min(getattr(config.reward, name), limit) for name, limit in limits.items()}
+    return config.model_copy(update={"reward": config.reward.model_copy(update=lower)})
 
 
 def _one_group(config: TrainConfig, folder: Path) -> TrainConfig:

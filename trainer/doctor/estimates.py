@@ -14,10 +14,10 @@ from dataclasses import dataclass
 _KEPT_PER_BLOCK = 15.0
 """Values a block keeps for its backward pass, in units of S h: inputs of its matrices, norms and activations."""
 _FLOAT32 = 4
-_DECODER_NUMBERS = 400.0
-"""Values alive per pixel while a VAE decodes: a few feature maps of about 128 channels at full size."""
 _CONTEXT_BYTES = 2e9
 """CUDA context, kernels and allocator overhead."""
+_HOST_PROCESS_BYTES = 4e9
+"""Main memory of a process without any weights: interpreter, libraries, CUDA's host side."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class ModelShape:
     """h, the hidden size."""
     text_encoders: int
     vae: int
+    decoder_numbers: int
+    """Values alive per pixel while the VAE decodes; see `ModelFamily.decoder_numbers`."""
+    encoder_numbers: int
     adapter: int
     """Parameters of one adapter; 0 where all weights are trained."""
 
@@ -48,6 +51,7 @@ class Plan:
     """Sizes of a run, per GPU unless noted."""
 
     num_gpus: int
+    gpus_per_node: int
     bytes_per_weight: float
     """Bytes per weight of the frozen transformer and text encoders."""
     compute_bytes: int
@@ -61,10 +65,12 @@ class Plan:
     image_tokens: int
     """Tokens of the edit and its sources, per row."""
     text_tokens: int
-    pixels: int
-    """Pixels per edit."""
-    rollout_rows: int
-    """Rows generated at once."""
+    decoded_pixels: int
+    """Pixels of the edits decoded at once."""
+    encoded_pixels: int
+    """Pixels of the sources encoded at once."""
+    generated_rows: int
+    """Rows generated at once, in a rollout or an evaluation."""
     update_rows: int
     """Rows in one forward and backward pass."""
     groups: int
@@ -74,10 +80,12 @@ class Plan:
     trained_timesteps: int
     forwards_without_gradient: int
     """Forward passes of old policy and reference for each forward pass with gradient."""
+    judge_bytes: float = 0.0
+    """Memory of each GPU that a judge takes."""
 
 
 def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
-    """Bytes on one GPU by component; rollout, decoding and update take turns, so only the largest of them counts."""
+    """Bytes on one GPU by component; generation, VAE and update take turns, so only the largest of them counts."""
     share = plan.num_gpus if plan.sharded else 1
     parts = {
         "transformer": shape.transformer * (_FLOAT32 if plan.full else plan.bytes_per_weight) / share,
@@ -93,15 +101,35 @@ def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
     if plan.sharded:
         parts["layers gathered for a forward"] = 2.0 * shape.largest_block * plan.compute_bytes
     turns = {
-        "rollout": _alive(shape, plan, plan.rollout_rows),
-        "decoding": plan.rollout_rows * plan.pixels * _DECODER_NUMBERS * _FLOAT32,
+        "generation": _alive(shape, plan, plan.generated_rows),
+        "source encoding": float(plan.encoded_pixels * shape.encoder_numbers * _FLOAT32),
+        "decoding": float(plan.decoded_pixels * shape.decoder_numbers * _FLOAT32),
         "text encoding": shape.text_encoders * plan.bytes_per_weight if plan.offloads_text else 0.0,
         "update": kept_for_backward(shape, plan),
     }
     largest = max(turns, key=lambda name: turns[name])
     parts[f"activations (most in {largest})"] = turns[largest]
     parts["libraries and allocator"] = _CONTEXT_BYTES
+    parts["judge on the same GPU"] = plan.judge_bytes
     return parts
+
+
+def host_memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
+    """Bytes of a node's main memory by stage; every process reads all weights before it moves or shards them."""
+    text = float(shape.text_encoders * plan.compute_bytes)
+    weights = shape.transformer * (_FLOAT32 if plan.full else plan.compute_bytes) + text + shape.vae * _FLOAT32
+    trained = shape.transformer if plan.full else shape.adapter
+    return {
+        "loading": plan.gpus_per_node * (_HOST_PROCESS_BYTES + weights),
+        # The main process gathers both moments of AdamW before it writes them.
+        "training": plan.gpus_per_node * (_HOST_PROCESS_BYTES + (text if plan.offloads_text else 0.0))
+        + 2.0 * _FLOAT32 * trained,
+    }
+
+
+def checkpoint_bytes(shape: ModelShape, plan: Plan) -> float:
+    """Bytes of one checkpoint: policy, old, EMA and AdamW's two moments, in float32."""
+    return 5.0 * _FLOAT32 * (shape.transformer if plan.full else shape.adapter)
 
 
 def kept_for_backward(shape: ModelShape, plan: Plan) -> float:

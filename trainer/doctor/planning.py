@@ -9,17 +9,20 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import psutil
 import torch
 from torch import nn
 
-from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.config import ModelConfig, TrainConfig
 from edit_r1.trainer.doctor.estimates import ModelShape, Plan
+from edit_r1.trainer.doctor.machine import memory_bytes
 from edit_r1.trainer.mathematics.schedule import num_trained_timesteps
 from edit_r1.trainer.models.base import ModelFamily
 
+_ASSUMED_TERAFLOPS = 400.0
+_ASSUMED_SPAN = (0.5, 1.25)
+"""Training sustains a fifth to a half of the 989 TFLOP/s on an H100's data sheet."""
 _TEXT_MARKS = ("add_", "context", "txt_")
 """Substrings in the names of matrices applied to text tokens only."""
 _ONCE_A_ROW = ("norm", "mod")
@@ -36,21 +39,44 @@ class Gpus:
     teraflops: float
     """Sustained in training by each, not the data-sheet figure."""
     kind: str = "GPU"
+    rate: Literal["assumed", "given", "measured"] = "given"
+    """Where `teraflops` comes from."""
+    per_node: int = 8
+    here: bool = False
+    """Whether they are this machine's."""
+    judge_gigabytes: float = 0.0
+    """Memory of each that a judge takes."""
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The slowest and the fastest rate that `teraflops` stands for."""
+        slow, fast = _ASSUMED_SPAN if self.rate == "assumed" else (1.0, 1.0)
+        return slow * self.teraflops, fast * self.teraflops
 
     def __str__(self) -> str:
         return f"{self.count} {self.kind}{'s' if self.count > 1 else ''}"
 
 
-def this_machine(count: int | None, gigabytes: float | None, teraflops: float | None) -> Gpus:
+def this_machine(
+    count: int | None, gigabytes: float | None, teraflops: float | None, judge_gigabytes: float | None
+) -> Gpus:
     """The given figures, completed by this machine's GPUs, or by one H100 with 80 GB at 400 TFLOP/s.
 
     On a machine without GPUs and with no figures given, the CPU is assumed to train.
     """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not found and (count, gigabytes, teraflops) == (None, None, None):
-        return Gpus(1, psutil.virtual_memory().total / 1e9, _matmul_teraflops(), "CPU")
+    if not found and (count, gigabytes, teraflops, judge_gigabytes) == (None, None, None, None):
+        return Gpus(1, memory_bytes() / 1e9, _matmul_teraflops(), "CPU", rate="measured")
     own = torch.cuda.get_device_properties(0).total_memory / 1e9 if found else 80.0
-    return Gpus(count or max(found, 1), gigabytes or own, teraflops or 400.0)
+    return Gpus(
+        count or max(found, 1),
+        gigabytes or own,
+        teraflops or _ASSUMED_TERAFLOPS,
+        rate="given" if teraflops else "assumed",
+        per_node=found or 8,
+        here=bool(found),
+        judge_gigabytes=judge_gigabytes or 0.0,
+    )
 
 
 def _matmul_teraflops(size: int = 1024) -> float:
@@ -91,6 +117,8 @@ def shape_of(family: ModelFamily, config: TrainConfig) -> ModelShape:
         width=transformer.config.num_attention_heads * transformer.config.attention_head_dim,
         text_encoders=sum(num_parameters(module) for module in family.text_encoders),
         vae=num_parameters(family.vae),
+        decoder_numbers=family.decoder_numbers,
+        encoder_numbers=family.encoder_numbers,
         adapter=0
         if config.tuning == "full"
         else sum(config.lora.rank * (part.in_features + part.out_features) for part in adapted),
@@ -101,8 +129,12 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
     """The sizes of a run on GPUs, where `precision: auto` means bfloat16."""
     model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
     compute_bytes = 4 if model.precision == "float32" else 2
+    tasks_at_once = max(config.rollout.batch_groups, config.evaluation.batch_size if config.data.held_out else 0)
+    rows = max(config.rollout.batch_groups * config.group_size, tasks_at_once)
     return Plan(
         num_gpus=gpus.count,
+        gpus_per_node=min(gpus.count, gpus.per_node),
+        judge_bytes=gpus.judge_gigabytes * 1e9,
         bytes_per_weight=1.05 if model.quantization == "int8" else compute_bytes,
         compute_bytes=compute_bytes,
         full=config.tuning == "full",
@@ -111,8 +143,9 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
         checkpoints=model.gradient_checkpointing,
         image_tokens=math.prod(family.grid((model.width, model.height))) * (1 + num_sources),
         text_tokens=family.max_text_tokens,
-        pixels=model.width * model.height,
-        rollout_rows=config.rollout.batch_groups * config.group_size,
+        decoded_pixels=_pixels_at_once(model, rows),
+        encoded_pixels=_pixels_at_once(model, tasks_at_once),
+        generated_rows=rows,
         update_rows=config.micro_batch_size,
         groups=config.groups_per_epoch,
         group_size=config.group_size,
@@ -120,6 +153,11 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
         trained_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
         forwards_without_gradient=1 + (objective.kl_weight > 0),
     )
+
+
+def _pixels_at_once(model: ModelConfig, num_images: int) -> int:
+    one = model.width * model.height
+    return min(num_images * one, max(one, model.vae_pixels))
 
 
 def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConfig]]:
@@ -132,6 +170,12 @@ def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConf
         config = config.model_copy(update={"model": model})
         return config
 
+    one_image, rows = model.width * model.height, config.rollout.batch_groups * config.group_size
+    if model.vae_pixels >= 2 * one_image:
+        yield f"model.vae_pixels={one_image}", with_model(vae_pixels=one_image)
+    if config.data.held_out and config.evaluation.batch_size > rows:
+        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": rows})})
+        yield f"evaluation.batch_size={rows}", config
     if model.text_encoders == "resident" and not (model.sharding == "fsdp" and num_gpus > 1):
         yield "model.text_encoders=offload", with_model(text_encoders="offload")
     if not model.gradient_checkpointing:

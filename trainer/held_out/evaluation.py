@@ -49,10 +49,10 @@ def evaluate(
     num_pictures: int,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Evaluation, Pictures]:
-    """Edit all tasks with one policy using Euler steps; the result is the same on every process.
+    """Edit all tasks with one policy using Euler steps; the evaluation is the same on every process.
 
-    num_pictures: number of tasks whose images are returned. on_batch: called with the number of tasks done.
-    Raises RewardServiceUnavailable when no edit got a score.
+    num_pictures: number of tasks whose images are returned, on the main process only. on_batch: called with the number
+    of tasks done. Raises RewardServiceUnavailable when no edit got a score, and Stopped between batches.
     """
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
@@ -76,7 +76,7 @@ def evaluate(
     if all(record.reward is None for record in everyones):
         raise RewardServiceUnavailable(f"none of {len(everyones)} edits got a score; first failure: {failures[0]}")
     shown = [(index, (sources[0], edited)) for index, (sources, edited) in edits.items() if index < num_pictures]
-    return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather(shown))
+    return Evaluation(epoch=epoch, tasks=tuple(everyones)), dict(processes.gather_on_main(shown))
 
 
 def _parts(tasks: Sequence[tuple[int, EditTask]], batch_size: int, choose_size: ChooseSize) -> Iterator[Part]:

@@ -16,6 +16,12 @@ import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.distributed.distributed_c10d import _get_default_store
+
+from edit_r1.trainer.machine.stopping import Stopped, StopSignals
+
+_STOP_KEY = "edit-r1/stop"
+"""Key of the processes' common store that holds the number of the signal that one of them has received."""
 
 T = TypeVar("T")
 
@@ -23,8 +29,9 @@ T = TypeVar("T")
 class Processes:
     """All processes of the run, as seen from this one."""
 
-    def __init__(self, patience_seconds: float) -> None:
+    def __init__(self, patience_seconds: float, stop_signals: StopSignals | None = None) -> None:
         """patience_seconds: how long a process waits for another before considering it dead."""
+        self._stop_signals = stop_signals or StopSignals()
         self._state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(seconds=patience_seconds))
 
     @property
@@ -59,20 +66,41 @@ class Processes:
             torch.distributed.all_reduce(total)
         return total.to(value.device)
 
-    def in_step(self, items: Iterable[T], *, together: bool) -> Iterator[T | None]:
+    def in_step(self, items: Iterable[T], *, together: bool, may_stop: bool = True) -> Iterator[T | None]:
         """Yield the items; if `together`, then None for as long as another process has more.
 
         A forward pass of sharded weights is a collective, so a process without items must still take part.
+        All processes must call this and exhaust it. If `may_stop`, it raises Stopped on all of them once any has been
+        asked to stop: before the next item, or, if not `together`, when the others have also come to their next item.
         """
         iterator = iter(items)
         while True:
             item = next(iterator, None)
-            more = item is not None
-            if together and self.count > 1:
-                more = bool(self.sum(torch.tensor(float(more))))
+            stops = may_stop and self._asked_to_stop() > 0
+            more = item is not None and not stops
+            if together or not more:
+                more, stops = self._any(more, stops)
+            if stops:
+                raise Stopped(max(self.gather([self._asked_to_stop()])))
             if not more:
                 return
             yield item
+
+    def _any(self, *mine: bool) -> list[bool]:
+        """Whether each is true on any process."""
+        found: list[bool] = self.sum(torch.tensor([float(one) for one in mine])).bool().tolist()
+        return found
+
+    def _asked_to_stop(self) -> int:
+        """Number of the signal by which this process or another was asked to stop; 0 for none. Not a collective."""
+        signals = self._stop_signals
+        if self.count > 1:
+            store = _get_default_store()
+            if signals.received:
+                store.set(_STOP_KEY, str(signals.received))
+            elif store.check([_STOP_KEY]):
+                signals.received = int(store.get(_STOP_KEY))
+        return signals.received
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Replace every gradient by its sum over all processes, in one all-reduce."""
@@ -89,9 +117,25 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, items: list[T]) -> list[T]:
-        """Items of all processes in one list, by rank; pickled, so keep them small (a few images at most)."""
+        """Items of all processes in one list on each, by rank; pickled, so keep them small (no images)."""
         gathered: list[Any] = gather_object(items) if self.count > 1 else items
         return gathered
+
+    def gather_on_main(self, items: Sequence[T]) -> list[T]:
+        """Items of all processes in one list on the main process, by rank; an empty one on the others. Pickled.
+
+        Each process sends one item at a time, so the main device never holds more than `count` of them: they may be
+        images.
+        """
+        if self.count == 1:
+            return list(items)
+        received: list[list[T]] = [[] for _ in range(self.count)]
+        for index in range(max(self.gather([len(items)]))):
+            parts: list[Any] | None = [None] * self.count if self.is_main else None
+            torch.distributed.gather_object(list(items[index : index + 1]), parts, dst=0)
+            for rank, part in enumerate(parts or ()):
+                received[rank] += part
+        return [item for part in received for item in part]
 
     def describe(self) -> str:
         """One-line description, with a warning when `accelerate launch` started fewer processes than requested."""

@@ -41,7 +41,7 @@ class AlarmLimits:
     max_missing_fraction: float | None
 
 
-def find_alarms(epochs: Sequence[Mapping[str, float | int | None]], limits: AlarmLimits) -> set[str]:
+def find_alarms(epochs: Sequence[Mapping[str, int | float | None]], limits: AlarmLimits) -> set[str]:
     """The alarms that are on after the last of these epochs."""
     history = _History(epochs, limits.window)
     on = {
@@ -81,7 +81,7 @@ def agreement(rewards_P_G: Tensor, second_P_G: Tensor) -> float:
 class _History:
     """Metrics over the epochs so far."""
 
-    def __init__(self, epochs: Sequence[Mapping[str, float | int | None]], window: int) -> None:
+    def __init__(self, epochs: Sequence[Mapping[str, int | float | None]], window: int) -> None:
         self._epochs, self._window = epochs, window
 
     def recent(self, name: str) -> float | None:

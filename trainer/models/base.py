@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -25,6 +25,7 @@ from edit_r1.trainer.models.quantizing import Quantization, quantized
 from edit_r1.trainer.models.skeleton import load_skeleton
 
 Precision = Literal["auto", "float32", "bfloat16"]
+T = TypeVar("T", Tensor, Sequence[Image.Image])
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ class ModelFamily(ABC):
     """Maximum number of source images per task."""
     lora_targets: ClassVar[tuple[str, ...]]
     """Name suffixes of the modules that get adapters by default."""
+    decoder_numbers: ClassVar[int] = 1730
+    """float32 numbers alive per pixel while the VAE decodes at its real size (`benchmarks.vae_memory`); the doctor's
+    estimates use it. The default is the largest of the built-in families."""
+    encoder_numbers: ClassVar[int] = 968
+    """The same while it encodes."""
     transformer: nn.Module
     """The trained part; a diffusers model with the PEFT mixin."""
     dtype: torch.dtype
@@ -147,6 +153,8 @@ class ModelFamily(ABC):
     """Width and height of every image must be multiples of this many pixels."""
     offloaded: Offloaded | None = None
     """Moves offloaded text encoders to the device for `encode`; None when they are resident."""
+    vae_pixels: int | None = None
+    """Maximum number of pixels the VAE processes at once, though always at least one image; None means no limit."""
 
     @classmethod
     @abstractmethod
@@ -188,9 +196,19 @@ class ModelFamily(ABC):
     def velocity(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """v(x_t, t), float32 [B, ...]; t in [0, 1], [B]."""
 
-    @abstractmethod
+    @torch.no_grad()
     def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
-        """Decode B edited images of this size, without gradients."""
+        """Decode B edited images of this size, at most `vae_pixels` at once, without gradients. x0: [B, ...]."""
+        return [image for part in self.vae_parts(x0, size) for image in self._decode(part, size)]
+
+    @abstractmethod
+    def _decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+        """Decode B edited images of this size with one call of the VAE."""
+
+    def vae_parts(self, rows: T, size: ImageSize) -> list[T]:
+        """Split latents or images of one size into parts that the VAE may process at once."""
+        at_once = max(1, self.vae_pixels // (size[0] * size[1])) if self.vae_pixels else len(rows)
+        return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
 
     def grid(self, size: ImageSize) -> tuple[int, int]:
         """(rows, columns) of tokens of an image of this size."""

@@ -39,6 +39,7 @@ class Flux2Klein(ModelFamily):
         "attn.to_add_out",
         "attn.to_qkv_mlp_proj",
     )
+    decoder_numbers, encoder_numbers = 768, 640
 
     def __init__(self, pipeline: Flux2KleinPipeline, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
@@ -70,7 +71,10 @@ class Flux2Klein(ModelFamily):
         tokens, text_ids = self._pipeline.encode_prompt(
             prompt=list(instructions), device=self._options.device, max_sequence_length=self.max_text_tokens
         )
-        encoded = [self._encode_images(images) for images in zip(*sources, strict=True)]
+        encoded = [
+            torch.cat([self._encode_images(part) for part in self.vae_parts(images, images[0].size)])
+            for images in zip(*sources, strict=True)
+        ]
         places = [self._position_ids(_TIME_STEP * index, image.size) for index, image in enumerate(sources[0], 1)]
         edit = self._position_ids(0, sources[0][0].size)
         return Conditioning(
@@ -108,8 +112,7 @@ class Flux2Klein(ModelFamily):
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
-    @torch.no_grad()
-    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+    def _decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Decode latents to images with the VAE."""
         grid = x0.float().transpose(1, 2).reshape(len(x0), -1, *self.grid(size))
         latents = pixel_shuffle(grid * self._std + self._mean, 2)

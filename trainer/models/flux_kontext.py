@@ -35,6 +35,7 @@ class FluxKontext(ModelFamily):
         "attn.add_v_proj",
         "attn.to_add_out",
     )
+    decoder_numbers, encoder_numbers = 768, 640
 
     def __init__(self, pipeline: FluxKontextPipeline, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
@@ -64,7 +65,8 @@ class FluxKontext(ModelFamily):
             max_sequence_length=self.max_text_tokens,
         )
         images = [one for (one,) in sources]
-        batched = {"tokens": tokens, "pooled": pooled, "source": self._encode_images(images)}
+        encoded = [self._encode_images(part) for part in self.vae_parts(images, images[0].size)]
+        batched = {"tokens": tokens, "pooled": pooled, "source": torch.cat(encoded)}
         places = [self._position_ids(index, images[0].size) for index in (0, 1)]
         return Conditioning(batched, {"text_ids": text_ids, "image_ids": torch.cat(places)})
 
@@ -99,8 +101,7 @@ class FluxKontext(ModelFamily):
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
-    @torch.no_grad()
-    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+    def _decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Decode latents to images with the VAE."""
         vae = self._pipeline.vae
         latents = unpack(x0.float(), *self.grid(size)) / vae.config.scaling_factor + vae.config.shift_factor

@@ -43,6 +43,7 @@ class QwenImageEdit(ModelFamily):
     pipeline_class: ClassVar[Any] = QwenImageEditPipeline
     max_sources = 1
     max_text_tokens = 512  # images take about 190 each
+    decoder_numbers, encoder_numbers = 1730, 968
 
     def __init__(self, pipeline: Any, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
@@ -100,8 +101,7 @@ class QwenImageEdit(ModelFamily):
         velocity: Tensor = output[:, : x_t.shape[1]].float()
         return velocity
 
-    @torch.no_grad()
-    def decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
+    def _decode(self, x0: Tensor, size: ImageSize) -> list[Image.Image]:
         """Decode latents to images with the VAE, a video VAE: an image is a video of one frame."""
         latents = unpack(x0.float(), *self.grid(size)) * self._std + self._mean
         pixels = self._pipeline.vae.decode(latents.unsqueeze(2), return_dict=False)[0][:, :, 0]

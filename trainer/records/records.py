@@ -10,8 +10,7 @@ import json
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -112,22 +111,13 @@ def save_evaluation(
     return saved
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """A group's images."""
-
-    source: Image.Image
-    candidates: Sequence[Image.Image]
-
-
-def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[tuple[ShownGroup, Pictures]]) -> None:
-    """Write an epoch's recorded groups and their images."""
+def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[ShownGroup], pictures: Mapping[str, Image.Image]) -> None:
+    """Write an epoch's recorded groups and their images, which `pictures` holds by file name."""
     directory = _fresh(run_dir / ROLLOUTS, epoch)
-    for group, pictures in groups:
-        (directory / group.source).write_bytes(images.encode(pictures.source))
-        for name, candidate in zip(group.candidates, pictures.candidates, strict=True):
-            (directory / name).write_bytes(images.encode(candidate))
-    shown = ShownRollouts(epoch=epoch, groups=tuple(group for group, _ in groups))
+    for group in groups:
+        for name in (group.source, *group.candidates):
+            (directory / name).write_bytes(images.encode(pictures[name]))
+    shown = ShownRollouts(epoch=epoch, groups=tuple(groups))
     write_text(directory / _RECORDS, shown.model_dump_json())
 
 

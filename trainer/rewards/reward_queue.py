@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from types import TracebackType
 
@@ -47,7 +47,7 @@ class RewardQueue:
         max_in_flight: int = 16,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """deadline_seconds: maximum wait in `collect`. tell: called with progress messages during a long wait."""
+        """deadline_seconds: maximum wait for rewards. tell: called with progress messages during a long wait."""
         self._method, self._num_passes, self._composite = method, num_passes, composite
         self._codec = codec
         self._client = RewardClient(
@@ -93,7 +93,13 @@ class RewardQueue:
         return ticket
 
     def collect(self, tickets: Sequence[Ticket]) -> list[Rewards]:
-        """Wait for these groups' rewards.
+        """Wait for these groups' rewards; raises what `looks` raises."""
+        for _ in self.looks(tickets):
+            pass
+        return self.take(tickets)
+
+    def looks(self, tickets: Sequence[Ticket]) -> Iterator[int]:
+        """Look once a second until all these groups have rewards; yields the number of those that have none.
 
         Raises RewardRequestRejected when a request was rejected and RewardServiceUnavailable when a group has no
         rewards after `deadline_seconds`.
@@ -119,6 +125,10 @@ class RewardQueue:
                     f"waiting for the reward service at {self._client.url}: {self._trouble}; {state}; "
                     f"{now - started:.0f} of {self._deadline_seconds:g} s"
                 )
+            yield len(missing)
+
+    def take(self, tickets: Sequence[Ticket]) -> list[Rewards]:
+        """The rewards of groups for which `looks` has waited."""
         self._pending -= set(tickets)
         return [ticket.result() for ticket in tickets]
 
@@ -160,19 +170,24 @@ class RewardQueue:
 
 
 def collect_together(queue: RewardQueue, tickets: Sequence[Ticket], processes: Processes) -> list[Rewards]:
-    """`queue.collect` on all processes: when one fails, all fail, so that none is left waiting."""
-    collected: list[Rewards] = []
+    """`queue.collect` on all processes: when one fails or is asked to stop, so do all, and none is left waiting."""
     fault: RewardServiceError | None = None
-    try:
-        collected = queue.collect(tickets)
-    except RewardServiceError as error:
-        fault = error
+
+    def looks() -> Iterator[int]:
+        nonlocal fault
+        try:
+            yield from queue.looks(tickets)
+        except RewardServiceError as error:
+            fault = error
+
+    for _ in processes.in_step(looks(), together=True):
+        pass
     faults = processes.gather([str(fault)] if fault else [])
     if fault is not None:
         raise fault
     if faults:
         raise RewardServiceError(f"another process: {faults[0]}")
-    return collected
+    return queue.take(tickets)
 
 
 def _read(scores: ScoreResponse, num_candidates: int) -> Rewards:

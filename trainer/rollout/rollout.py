@@ -44,6 +44,7 @@ def roll_out(
 
     Uses DPM-Solver++; if `noise_level` is given, Flow-GRPO's stochastic solver, and each rollout keeps its path.
     Groups of one batch whose sources differ in size are generated one layout after another.
+    Raises Stopped between batches.
     """
     parts = _parts(groups, choose_size, batch_groups)
     last: list[tuple[TaskGroup, Sources]] = []

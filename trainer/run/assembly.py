@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, c
 from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.machine.progress import Display
 from edit_r1.trainer.machine.seeding import derived_seed
+from edit_r1.trainer.machine.stopping import StopSignals
 from edit_r1.trainer.mathematics.alarms import AlarmLimits
 from edit_r1.trainer.mathematics.filtering import FilterThresholds
 from edit_r1.trainer.mathematics.sizes import ChooseSize
@@ -51,7 +52,7 @@ _COMPANY_SECONDS = 1800.0
 
 @dataclass
 class Run:
-    """Everything an epoch needs. The last two fields are counters."""
+    """Everything an epoch needs. The last fields are counters."""
 
     config: TrainConfig
     inputs: Inputs
@@ -81,6 +82,10 @@ class Run:
     """Epochs finished."""
     optimizer_steps: int = 0
     """Optimizer steps taken so far."""
+    saved_epoch: int = -1
+    """Epoch of the newest checkpoint in the run directory; -1 for none."""
+    saved_at: float = field(default_factory=time.monotonic)
+    """time.monotonic() of the newest checkpoint, or of the start."""
 
     @property
     def seconds(self) -> float:
@@ -90,12 +95,18 @@ class Run:
 
 @contextmanager
 def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[Run]:
-    """Build the run, fresh or from a checkpoint; everything is closed at the end of the block."""
+    """Build the run, fresh or from a checkpoint; everything is closed at the end of the block.
+
+    Inside the block, signals ask the run to stop (trainer/machine/stopping.py). While it is being built they end the
+    process at once: nothing would be lost.
+    """
     started_at = time.monotonic()
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
     with ExitStack() as stack:
-        processes = Processes(config.reward.deadline_seconds + _COMPANY_SECONDS)
+        stop_signals = StopSignals()
+        stack.callback(stop_signals.restore)
+        processes = Processes(config.reward.deadline_seconds + _COMPANY_SECONDS, stop_signals)
         stack.callback(processes.close)
         check_world_size(config, processes.count)
         torch.manual_seed(derived_seed(config.seed, "process", processes.rank))
@@ -137,6 +148,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             _resume(run, start)
         if processes.is_main:
             run.log = stack.enter_context(_open_run_dir(config, inputs, run.epoch if start else -1))
+        stop_signals.listen()
         yield run
 
 
@@ -160,6 +172,16 @@ def save_checkpoint(run: Run) -> None:
         write=run.processes.is_main,
     )
     run.processes.wait()
+    run.saved_epoch, run.saved_at = run.epoch, time.monotonic()
+
+
+def checkpoint_is_late(run: Run) -> bool:
+    """Whether `checkpoint.minutes` have passed since the last checkpoint, by the main process's clock."""
+    minutes = run.config.checkpoint.minutes
+    if minutes is None:
+        return False
+    late = run.processes.is_main and time.monotonic() - run.saved_at >= 60 * minutes
+    return bool(run.processes.sum(torch.tensor(float(late))))
 
 
 def _resume(run: Run, start: Path) -> None:
@@ -170,6 +192,8 @@ def _resume(run: Run, start: Path) -> None:
     run.sampler_state = state.sampler
     run.started_at -= state.seconds
     run.evaluated = {epoch for epoch in run.evaluated if epoch <= state.epoch}
+    if start.parent == run.config.run_dir / CHECKPOINTS_NAME:
+        run.saved_epoch = run.epoch
     run.display.say(f"resuming from {start} after {run.epoch} epochs")
     if state.num_processes != run.processes.count:
         run.display.say(

@@ -48,6 +48,7 @@ def load_family(
         without_weights=without_weights,
     )
     family = family_class(model.family).load(model.location, options)
+    family.vae_pixels = model.vae_pixels
     if options.offload_text_encoders:
         family.offloaded = Offloaded(family.text_encoders, device)
     return family

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from PIL import Image
 from torch import Tensor
 
 from edit_r1.trainer.held_out.evaluation import Pictures
@@ -125,7 +126,9 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
 
 def _alarms(run: Run, log: MetricsLog, metrics: Mapping[str, float]) -> dict[str, float]:
     """The alarms as metrics; newly raised ones are shown on the terminal."""
-    epochs = [line for line in log.lines if "reward/mean" in line]
+    # The epoch's number is an int, which a check of types at run time does not take for a float.
+    lines = [line for line in log.lines if "reward/mean" in line]
+    epochs = [{name: value for name, value in line.items() if name != "epoch"} for line in lines]
     present = {name: value for name, value in metrics.items() if math.isfinite(value)}
     on = find_alarms([*epochs, present], run.alarm_limits)
     for name in sorted(on):
@@ -151,20 +154,29 @@ def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None
     wanted = list(dict.fromkeys([by_mean[-1], by_mean[0], *dropped[:1], *range(len(means))]))
     wanted = wanted[: run.config.report.groups]
     mine = [group for group in scored if group.rollout.group.index in wanted]
-    everyones = run.processes.gather([_shown(group, log.keep, standing) for group in mine])
+    shown = [_shown(group, log.keep, standing) for group in mine]
+    pictures = dict(
+        run.processes.gather_on_main([named for pair in zip(shown, mine, strict=True) for named in _named(*pair)])
+    )
+    everyones = sorted(run.processes.gather(shown), key=lambda group: wanted.index(group.index))
     if run.log is not None and everyones:
-        ordered = sorted(everyones, key=lambda pair: wanted.index(pair[0].index))
-        records.save_rollouts(run.config.run_dir, log.epoch, ordered)
+        records.save_rollouts(run.config.run_dir, log.epoch, everyones, pictures)
         rows = [
-            (pictures.source, [(pictures.candidates[i], shown.rewards[i]) for i in shown.best_first])
-            for shown, pictures in ordered
+            (pictures[group.source], [(pictures[group.candidates[i]], group.rewards[i]) for i in group.best_first])
+            for group in everyones
         ]
         run.log.show(log.epoch, "rollout/groups", group_grid(rows))
 
 
-def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> tuple[ShownGroup, records.Pictures]:
+def _named(shown: ShownGroup, group: ScoredGroup) -> Iterator[tuple[str, Image.Image]]:
+    """(file name, image) of the source and of each candidate."""
+    yield shown.source, group.rollout.sources[0]
+    yield from zip(shown.candidates, group.rollout.candidates, strict=True)
+
+
+def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> ShownGroup:
     rollout, index = group.rollout, group.rollout.group.index
-    shown = ShownGroup(
+    return ShownGroup(
         index=index,
         instruction=rollout.group.task.instruction,
         task=rollout.group.task.task,
@@ -174,4 +186,3 @@ def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> t
         dropped_because=keep.reasons[index],
         standing=standing.get(index),
     )
-    return shown, records.Pictures(rollout.sources[0], rollout.candidates)

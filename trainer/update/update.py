@@ -53,14 +53,18 @@ def update(
     batch: this process's samples; a process without samples still takes part in every sum.
     micro_batch_size: maximum number of rows per forward and backward pass.
     on_step: called after every optimizer step (to update the EMA). on_rows: called with the number of rows done.
+    Raises Stopped before the first optimizer step only; the weights are then unchanged.
     """
     sums = torch.zeros(len(loss.names), dtype=torch.float64)
-    grad_norms = []
+    grad_norms: list[float] = []
     for step, num_samples in enumerate(batch.num_samples_per_step):
         if num_samples == 0:
             continue
         optimizer.zero_grad(set_to_none=True)
-        micro_batches = processes.in_step(_micro_batches(batch, step, loss, micro_batch_size), together=policy.sharded)
+        # Gradients can be thrown away, weights that have changed cannot: after a step, the others follow.
+        micro_batches = processes.in_step(
+            _micro_batches(batch, step, loss, micro_batch_size), together=policy.sharded, may_stop=not grad_norms
+        )
         sums += _accumulate(
             loss,
             micro_batches,

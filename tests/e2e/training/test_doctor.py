@@ -2,15 +2,18 @@
 
 import json
 import re
+import socket
+import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.support.real_sizes import write_kontext
 from edit_r1.command import app
-from tests.support.color_judge import redness
+from tests.support.color_judge import ColorJudge, redness, serving
 from tests.support.tiny_families import build_tiny_qwen_plus
 
 
@@ -100,9 +103,80 @@ def test_a_real_model_that_does_not_fit_comes_with_what_to_change(tiny, url, kon
     assert status == 0, output
 
 
+def test_a_judge_on_the_same_gpu_takes_its_share(tiny, url, kontext):
+    at_real_size = (f"model.path={kontext}", "--gpus", "1", "--gpu-memory", "80")
+    assert doctor(tiny, url, *at_real_size)[0] == 0
+    status, output = doctor(tiny, url, *at_real_size, "--judge-memory", "40")
+    assert status == 1
+    assert "40.0 GB  judge on the same GPU" in output
+
+
+def test_an_assumed_rate_says_so_and_gives_a_span(tiny, url, kontext):
+    at_real_size = (f"model.path={kontext}", "model.width=1024", "model.height=1024")
+    _, assumed = doctor(tiny, url, *at_real_size, "--gpus", "1")
+    assert "if a GPU sustains 200-500 TFLOP/s (assumed; --tflops sets a measured rate)" in assumed
+    ((fast, slow),) = re.findall(r"update (\d+)-(\d+) s", assumed)
+    assert int(slow) / int(fast) == pytest.approx(2.5, rel=0.05)
+    _, given = doctor(tiny, url, *at_real_size, "--gpus", "1", "--tflops", "200")
+    assert "estimated epoch at 200 TFLOP/s per GPU (given): rollout " in given
+    assert f"update {slow} s" in given
+    _, cpu = doctor(tiny, url)
+    assert "TFLOP/s per CPU (measured)" in cpu
+
+
+def test_main_memory_counts_every_process_of_a_node(tiny, url, kontext):
+    def loading(*arguments):
+        output = doctor(tiny, url, f"model.path={kontext}", "groups_per_epoch=24", *arguments)[1]
+        (found,) = re.findall(r"main memory of a node with (\d+) process\w*: up to (\d+) GB", output)
+        return found
+
+    (one, alone), (eight, together) = loading("--gpus", "1"), loading("--gpus", "8")
+    assert (one, eight) == ("1", "8")
+    assert int(together) == pytest.approx(8 * int(alone), abs=8)
+    # 11.9 B weights in float32 instead of bfloat16.
+    assert int(loading("--gpus", "1", "tuning=full")[1]) - int(alone) == pytest.approx(24, abs=1)
+    assert loading("--gpus", "12")[0] == "8"
+
+
+def test_checkpoints_that_do_not_fit_on_the_disk_are_told(tiny, url, kontext):
+    settings = ("tuning=full", f"model.path={kontext}", "--gpus", "1", "--gpu-memory", "1000")
+    _, output = doctor(tiny, url, *settings, "checkpoint.keep=3")
+    # 20 bytes for each of 11.9 B weights, three times and one more.
+    assert "checkpoints of 238 GB, checkpoint.keep = 3 and one being written: 952 GB" in output
+    status, output = doctor(tiny, url, *settings, "checkpoint.keep=100000")
+    assert status == 1
+    assert re.search(r"FAIL  checkpoints of .* has room for", output)
+    assert re.search(r"ok  checkpoints of .* has room for", doctor(tiny, url)[1])
+
+
+def test_a_driver_too_old_for_this_torch_is_told(tiny, url, tmp_path, monkeypatch):
+    command = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    for version, failures in (("580.65.06", 0), ("550.54.15", 1)):
+        command.write_text(f"#!/bin/sh\necho {version}\n")
+        command.chmod(0o755)
+        status, output = doctor(tiny, url)
+        assert status == failures
+        assert f"NVIDIA driver {version}; torch {torch.__version__} is for CUDA 13.0" in output
+        assert output.count("which needs driver 580 or newer") == failures
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_service_that_is_not_ready_is_told_at_once(tiny, silent):
+    started = time.monotonic()
+    with serving(ColorJudge(ready=False)) as loading, socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}" if silent else loading
+        status, output = doctor(tiny, url, "reward.wait_seconds=600")
+    assert status == 1
+    reason = "no answer in time" if silent else "the model is still loading"
+    assert f"FAIL  reward service: reward service at {url} not ready after 0 s: {reason}\n" in output
+    assert time.monotonic() - started < 30
+
+
 def test_every_fault_is_told_not_only_the_first(tiny):
     status, output = doctor(
-        tiny, "http://127.0.0.1:1", "model.path=/nowhere", "reward.wait_seconds=0", "data.train=/no"
+        tiny, "http://127.0.0.1:1", "model.path=/nowhere", "reward.wait_seconds=600", "data.train=/no"
     )
     assert status == 1
     assert "FAIL  data: cannot read task list /no" in output

@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.support.color_judge import ColorJudge, serving
+from tests.support.forked import Forked
 from tests.support.tiny_run import ROOT, metrics, train_on_two, weights
 
 EPOCHS = 2
@@ -47,8 +50,35 @@ def test_two_processes_measure_as_one(runs):
         assert left == pytest.approx(right, abs=1e-4)
 
 
+def test_two_processes_keep_the_pictures_of_one(runs):
+    one, two, _ = runs
+    names = [path.relative_to(one) for path in sorted(one.glob("*/epoch-*/*.webp"))]
+    assert names == [path.relative_to(two) for path in sorted(two.glob("*/epoch-*/*.webp"))]
+    # Two groups of a source and four candidates in two epochs; two pairs in each of two evaluations.
+    assert len(names) == 2 * 2 * 5 + 2 * 2 * 2
+    for name in names:
+        left, right = (np.asarray(Image.open(run / name), int) for run in (one, two))
+        assert np.abs(left - right).max() <= 1
+
+
 def test_there_were_two_processes(runs):
     assert "2 processes on cpu" in runs[2]
+
+
+def test_only_the_main_process_receives_what_is_gathered_for_it():
+    # Shares of 3 and 1 items, of 0 and 1, and of none.
+    code = """
+from edit_r1.trainer.machine.processes import Processes
+processes = Processes(60)
+for number, shares in enumerate(((3, 1), (0, 1), (0, 0))):
+    mine = [f"{processes.rank}{index}" for index in range(shares[processes.rank])]
+    print(f"{processes.rank} {number} {processes.gather_on_main(mine)}", flush=True)
+processes.close()
+"""
+    status, output = Forked("python", "-c", code, num_processes=2, CUDA_VISIBLE_DEVICES="").finish(60)
+    assert status == 0, output
+    told = {line for line in output.splitlines() if re.match(r"[01] [012] ", line)}
+    assert told == {"0 0 ['00', '01', '02', '10']", "0 1 ['10']", "0 2 []", "1 0 []", "1 1 []", "1 2 []"}
 
 
 def test_when_accelerate_starts_one_process_for_two_we_say_so(tiny, tmp_path):

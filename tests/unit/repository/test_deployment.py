@@ -71,6 +71,20 @@ def test_the_job_names_an_example_keys_that_exist_and_every_replica():
     assert Replicas(settings.reward.url).urls == tuple(expected)
 
 
+def test_containers_have_time_for_a_checkpoint():
+    (pod,) = (
+        one["spec"]["template"]["spec"]
+        for one in documents(ROOT / "docker/kubernetes/trainer.yaml")
+        if one["kind"] == "Job"
+    )
+    environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+    assert int(environment["PET_SHUTDOWN_TIMEOUT"]) < pod["terminationGracePeriodSeconds"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["trainer"]
+    gpu = yaml.safe_load((ROOT / "docker/compose.gpu.yml").read_text())["services"]["trainer"]
+    assert compose["stop_grace_period"] == "2m"
+    assert int(gpu["environment"]["PET_SHUTDOWN_TIMEOUT"]) < 120
+
+
 def test_the_example_environment_is_complete():
     wanted = set()
     for path in COMPOSE:

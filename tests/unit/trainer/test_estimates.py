@@ -5,16 +5,19 @@ import dataclasses
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from edit_r1.shared.config import load_config
 from edit_r1.trainer.config import TrainConfig
-from edit_r1.trainer.doctor.estimates import epoch_flops, forward_flops, kept_for_backward, memory
+from edit_r1.trainer.doctor.estimates import checkpoint_bytes, epoch_flops, forward_flops, kept_for_backward, memory
 from edit_r1.trainer.doctor.planning import Gpus, plan_of, shape_of
 from edit_r1.trainer.models import FAMILIES, family_class
 from edit_r1.trainer.models.base import LoadOptions
+from edit_r1.trainer.policy.checkpoint import RandomStates, RunState, save
 from edit_r1.trainer.policy.lora import LoraPolicy
+from edit_r1.trainer.tasks.group_sampler import SamplerState
 from tests.unit.trainer.test_model_family import BUILDERS
 
 ROWS, SIZE, GPUS = 4, (64, 64), Gpus(count=1, gigabytes=80, teraflops=400)
@@ -92,8 +95,42 @@ def test_the_reference_is_asked_only_where_its_divergence_counts(case):
         assert plan_of(case.family, config, GPUS, num_sources=1).forwards_without_gradient == num_forwards
 
 
+def test_the_vae_takes_its_measured_numbers_for_the_pixels_it_gets_at_once(case):
+    def plan(**changes):
+        values = case.config.model_dump()
+        for name, value in changes.items():
+            section, key = name.split("__")
+            values[section][key] = value
+        return plan_of(case.family, TrainConfig.model_validate(values), GPUS, num_sources=1)
+
+    image = SIZE[0] * SIZE[1]
+    for allowed, decoded in ((1, 1), (image, 1), (5 * image, 5), (100 * image, case.config.group_size)):
+        made = plan(model__vae_pixels=allowed)
+        assert (made.decoded_pixels, made.encoded_pixels) == (decoded * image, image)
+    # Held-out tasks are edited in batches of their own.
+    settings = {"evaluation__batch_size": 40, "model__vae_pixels": 100 * image}
+    assert plan(**settings).decoded_pixels == case.config.group_size * image
+    evaluated = plan(data__held_out="x", **settings)
+    assert evaluated.decoded_pixels == evaluated.encoded_pixels == 40 * image
+    parts = memory(case.shape, dataclasses.replace(evaluated, generated_rows=0, update_rows=0))
+    assert parts["activations (most in decoding)"] == 40 * image * case.family.decoder_numbers * 4
+
+
+def test_a_checkpoint_has_the_size_that_was_estimated(case, tmp_path):
+    optimizer = torch.optim.AdamW(case.policy.parameters())
+    for parameter in case.policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    state = RunState(epoch=1, optimizer_steps=1, sampler=SamplerState(0, 0, ()), seconds=0.0)
+    random_states = RandomStates({})
+    saved = save(tmp_path, case.policy, optimizer, state, random_states=random_states, config_yaml="", keep=1)
+    weights = [tensor for file in saved.rglob("*.safetensors") for tensor in load_file(file).values()]
+    assert sum(tensor.nbytes for tensor in weights) == pytest.approx(checkpoint_bytes(case.shape, case.plan), rel=0.02)
+
+
 def test_what_saves_memory_does_and_costs_what_it_costs(case):
-    plan = dataclasses.replace(case.plan, num_gpus=4, update_rows=64)
+    # Without the VAE, whose turn is the largest for models this small.
+    plan = dataclasses.replace(case.plan, num_gpus=4, update_rows=64, decoded_pixels=0, encoded_pixels=0)
 
     def total(**changes):
         return sum(memory(case.shape, dataclasses.replace(plan, **changes)).values())

@@ -108,6 +108,30 @@ def test_decoded_images_have_the_size_that_was_asked_for(family):
     assert all(image.mode == "RGB" for image in images)
 
 
+def test_the_vae_gets_no_more_pixels_at_once_than_allowed_and_makes_the_same(family, monkeypatch):
+    texts, sources, x0 = TEXTS * 2 + TEXTS[:1], [*SOURCES * 2, SOURCES[0]], noise(family, *range(5))
+    whole = family.encode(texts, sources), [np.asarray(image, int) for image in family.decode(x0, SIZE)]
+    at_once = []
+
+    def counting(method):
+        def counted(x, **options):
+            at_once.append(len(x))
+            return method(x, **options)
+
+        return counted
+
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(family.vae, name, counting(getattr(family.vae, name)))
+    for images, allowed in ((2, 2), (0.5, 1), (100, 5)):
+        monkeypatch.setattr(family, "vae_pixels", int(images * SIZE[0] * SIZE[1]))
+        for name, value in family.encode(texts, sources).batched.items():
+            torch.testing.assert_close(value, whole[0].batched[name], atol=1e-4, rtol=1e-4)
+        for part, image in zip(family.decode(x0, SIZE), whole[1], strict=True):
+            assert np.abs(np.asarray(part, int) - image).max() <= 1
+        assert max(at_once) == allowed
+        at_once.clear()
+
+
 def test_concatenated_conditioning_holds_all_rows(family):
     parts = [family.encode([text], [source]) for text, source in zip(TEXTS, SOURCES, strict=True)]
     joined = Conditioning.concatenate(parts)

@@ -38,6 +38,7 @@ def test_defaults_are_table_5():
         ("filter.rule=papr", "filter.rule: .*'paper', 'strict', 'range' or 'none'"),
         ("model.aspect=fit", "model.aspect: .*'crop', 'buckets' or 'stretch'"),
         ("filter={rule: ban, ban: false}", r"filter\.rule = ban means filter\.rule = paper with filter\.ban = true"),
+        ("checkpoint.minutes=0", r"checkpoint\.minutes: .*greater than 0"),
     ],
 )
 def test_a_wrong_key_or_value_is_told_with_what_would_be_right(override, message):
@@ -50,6 +51,11 @@ def test_configurations_from_before_values_were_renamed_are_understood():
     assert config.model.aspect == "stretch"
     assert (config.filter.rule, config.filter.ban) == ("paper", True)
     assert load().filter.ban is False
+
+
+def test_rollouts_do_not_run_ahead_across_checkpoints_by_time():
+    with pytest.raises(ConfigError, match=r"max_staleness = 1 must be 0 with checkpoint\.minutes"):
+        load("max_staleness=1", "checkpoint.minutes=30")
 
 
 def test_any_number_of_processes_up_to_the_groups_is_legal():

@@ -16,7 +16,7 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
-from edit_r1.trainer.records.records import Pictures, ShownGroup, save_rollouts
+from edit_r1.trainer.records.records import ShownGroup, save_rollouts
 from edit_r1.trainer.report import report
 from tests.support.tiny_editor import build_tiny_editor
 
@@ -114,7 +114,7 @@ def test_a_report_escapes_instructions(tmp_path):
         rewards=(0.5,),
         dropped_because=None,
     )
-    save_rollouts(tmp_path, 1, [(group, Pictures(picture, [picture]))])
+    save_rollouts(tmp_path, 1, [group], {"s.webp": picture, "c.webp": picture})
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "eval/<script>": 0.5}\n')
     (tmp_path / "config.yaml").write_text(f"tracker_project: {attack}\n")
     page = report.render(report.RunRecord(tmp_path), 1.0)

@@ -1,8 +1,12 @@
+import signal
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
 
 from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.machine.stopping import Stopped, StopSignals
 from edit_r1.trainer.mathematics.flow import interpolate
 from edit_r1.trainer.mathematics.objectives.nft import nft_loss
 from edit_r1.trainer.models.base import LoadOptions
@@ -156,3 +160,36 @@ def test_each_sample_draws_its_own_distinct_timesteps_of_the_rollouts_grid(parts
     assert all(0 <= step < 6 for steps in draws for step in steps)
     assert all(len({*steps}) == NUM_TIMESTEPS for steps in draws)
     assert len({tuple(steps) for steps in draws}) > 1
+
+
+@pytest.mark.parametrize("when", ["first step", "second step"])
+def test_an_update_stops_before_its_first_step_or_takes_all(editor, when):
+    parts, signals, taken = Parts(editor), StopSignals(), list[str]()
+    batch = replace(
+        parts.batch, optimizer_step=torch.tensor([0, 0, 1, 1, 1]), num_samples_per_step=(2, NUM_SAMPLES - 2)
+    )
+    before = [parameter.detach().clone() for parameter in parts.policy.parameters()]
+
+    def on_rows(_):
+        if when == "first step" or taken:
+            signals.received = signal.SIGTERM
+
+    def run():
+        return update(
+            parts.policy,
+            torch.optim.SGD(parts.policy.parameters(), lr=1.0),
+            batch,
+            parts.loss(),
+            micro_batch_size=1,
+            max_grad_norm=1.0,
+            processes=Processes(60, signals),
+            on_step=lambda: taken.append("step"),
+            on_rows=on_rows,
+        )
+
+    if when == "first step":
+        with pytest.raises(Stopped):
+            run()
+        assert all(torch.equal(*pair) for pair in zip(before, parts.policy.parameters(), strict=True))
+    else:
+        assert run().num_steps == len(taken) == 2

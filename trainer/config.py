@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -93,9 +93,12 @@ class ModelConfig(ConfigModel):
     """Width in pixels of resized sources and of edits (Table 5: 512)."""
     height: PositiveInt = 512
     """Height in pixels (Table 5: 512)."""
-    aspect: Literal["fixed", "buckets"] = "fixed"
-    """fixed: resize every image to width x height. buckets: resize each image to the size of about that area with the
-    nearest aspect ratio. The edited image has the size of the first source."""
+    aspect: Literal["crop", "buckets", "stretch"] = "crop"
+    """How images of other shapes are trained at width x height. crop: cut the centre out, as the paper's released
+    trainer does, so it is the default; objects near the edges may be lost. buckets: use for each image the size of
+    about that area with the nearest aspect ratio, and cut only what differs from it; best for images of mixed shapes.
+    stretch: squeeze, so circles become ellipses (formerly `fixed`). The edited image has the size of the first
+    source."""
     max_aspect: float = Field(default=2.0, ge=1)
     """With buckets, the maximum ratio of the longer side to the shorter."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -180,8 +183,12 @@ class AdvantageConfig(ConfigModel):
 class FilterConfig(ConfigModel):
     """The group filter (Section 2.3)."""
 
-    rule: Literal["paper", "strict", "ban", "range", "none"] = "paper"
-    """Rule that decides which groups are dropped; see `trainer.mathematics.filtering`."""
+    rule: Literal["paper", "strict", "range", "none"] = "paper"
+    """Rule that decides which groups are dropped; see `trainer.mathematics.filtering`. The published code's filter is
+    `strict` with ban = true."""
+    ban: bool = False
+    """Never sample a task again once its group has met the paper's condition: mean above tau_mean, spread below
+    tau_spread. Works with every rule."""
     tau_mean: float = 0.9
     """Threshold for a group's mean reward (tau_mu)."""
     tau_spread: NonNegativeFloat = 0.05
@@ -347,6 +354,11 @@ class TrainConfig(ConfigModel):
     """Project name used by the trackers."""
     report: ReportConfig = Field(default_factory=ReportConfig)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_values(cls, values: Any) -> Any:
+        return with_current_values(values) if isinstance(values, dict) else values
+
     @model_validator(mode="after")
     def _check_geometry(self) -> TrainConfig:
         if self.filter.quorum > self.group_size:
@@ -381,6 +393,22 @@ class TrainConfig(ConfigModel):
                 f"(groups_per_epoch x group_size)"
             )
         return self
+
+
+def with_current_values(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration written before values were renamed, with today's: existing runs stay usable.
+
+    model.aspect = fixed is stretch; filter.rule = ban is the rule paper with ban = true. Raises ValueError when the
+    latter contradicts filter.ban.
+    """
+    model, rules = values.get("model"), values.get("filter")
+    if isinstance(model, dict) and model.get("aspect") == "fixed":
+        values = {**values, "model": {**model, "aspect": "stretch"}}
+    if isinstance(rules, dict) and rules.get("rule") == "ban":
+        if rules.get("ban", True) is not True:
+            raise ValueError("filter.rule = ban means filter.rule = paper with filter.ban = true: set these two")
+        values = {**values, "filter": {**rules, "rule": "paper", "ban": True}}
+    return values
 
 
 def read_config(path: Path, overrides: Sequence[str]) -> TrainConfig:

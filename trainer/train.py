@@ -23,7 +23,7 @@ from edit_r1.trainer.machine.progress import Bar, Display
 from edit_r1.trainer.machine.seeding import generator
 from edit_r1.trainer.machine.stopping import Stopped
 from edit_r1.trainer.mathematics.advantage import weighted_advantages
-from edit_r1.trainer.mathematics.filtering import KeepMask, filter_groups
+from edit_r1.trainer.mathematics.filtering import KeepMask, filter_groups, solved_groups
 from edit_r1.trainer.mathematics.schedule import ema_decay, old_decay
 from edit_r1.trainer.policy.export import export_run
 from edit_r1.trainer.report import report
@@ -107,8 +107,9 @@ def finish_epoch(run: Run, pending: PendingEpoch) -> None:
         result = _update(run, epoch, pending.rollouts, worth_P_G, keep)
     decay = old_decay(0 if run.loss.on_policy else config.old_decay_type, run.optimizer_steps)
     run.policy.update_old(decay)
-    if config.filter.rule == "ban":
-        run.sampler.ban(group.task.id for group in pending.groups if keep.reasons[group.index] == "ban")
+    if config.filter.ban:
+        solved_P = solved_groups(scores.rewards_P_G, run.filter_thresholds)
+        run.sampler.ban(group.task.id for group in pending.groups if solved_P[group.index])
 
     run.epoch = epoch
     with watch.time("monitor"):

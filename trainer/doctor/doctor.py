@@ -87,8 +87,10 @@ class Doctor:
             if tasks:
                 self._instructions(family, (*tasks, *held_out))
                 seen = tasks[:_TASKS_LOOKED_AT]
-                sizes = sorted({choose(image_size(path)) for task in seen for path in task.source_paths})
-                self._say("ok", f"edit sizes: {', '.join(f'{w}x{h}' for w, h in sizes)}")
+                own = {image_size(path) for task in seen for path in task.source_paths}
+                cut = max(map(choose.cut_fraction, own))
+                told = f"edit sizes: {', '.join(f'{w}x{h}' for w, h in sorted(set(map(choose, own))))}"
+                self._say("ok", told + (f"; up to {cut:.0%} of an image is cut off (model.aspect)" if cut else ""))
         num_sources = max((len(task.source_paths) for task in tasks), default=1)
         needs = None if family is None else Needs(family, config, self._gpus, num_sources)
         if needs is not None:

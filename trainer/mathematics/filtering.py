@@ -1,9 +1,11 @@
 """The group filter: which groups of an epoch are trained on, and why the others are dropped.
 
-Takes the epoch's rewards, NaN where a score is missing; returns a keep-mask with a reason for every dropped group.
+Takes the epoch's rewards, NaN where a score is missing; returns a keep-mask with a reason for every dropped group, and
+which tasks need not be sampled again.
 Legend: P groups, G candidates per group.
 Source: arXiv:2510.16888 Section 2.3, tau_mean = 0.9 and tau_spread = 0.05.
-Deviation: the paper says "variance"; the reference code compares the standard deviation, as does `spread="std"`.
+Deviation: the paper says "variance"; the reference code compares the standard deviation, as does `spread="std"`. That
+code drops by the rule `strict` and bans the groups of `solved_groups`.
 """
 # ruff: noqa: N815 - field names include their dimensions, as argument names do
 
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from edit_r1.trainer.mathematics.advantage import group_std
 
-RuleName = Literal["paper", "strict", "ban", "range", "none"]
+RuleName = Literal["paper", "strict", "range", "none"]
 Spread = Literal["std", "variance"]
 BELOW_QUORUM = "below_quorum"
 
@@ -56,8 +58,8 @@ class KeepMask:
 def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds: FilterThresholds) -> KeepMask:
     """Apply one rule to all groups.
 
-    paper, ban: drop when mean > tau_mean and spread < tau_spread (a ban is the same condition, remembered by the
-    sampler); strict: keep only mean < tau_mean and spread > tau_spread; range: drop when max - min < min_range.
+    paper: drop when mean > tau_mean and spread < tau_spread; strict: keep only mean < tau_mean and spread > tau_spread;
+    range: drop when max - min < min_range.
     """
     statistics = group_statistics(rewards_P_G, thresholds.spread)
     too_few_P = statistics.num_scored_P < thresholds.quorum
@@ -69,12 +71,15 @@ def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds:
     return KeepMask(~dropped_P, reasons)
 
 
+def solved_groups(rewards_P_G: Float[Tensor, "P G"], thresholds: FilterThresholds) -> Bool[Tensor, " P"]:
+    """Groups with a quorum that meet the condition of the rule `paper`: little is left to learn from their tasks."""
+    statistics = group_statistics(rewards_P_G, thresholds.spread)
+    return (statistics.num_scored_P >= thresholds.quorum) & _solved(statistics, thresholds)
+
+
 def num_dropped_by_rule(rewards_P_G: Float[Tensor, "P G"], thresholds: FilterThresholds) -> dict[str, int]:
     """Number of groups each rule would drop, so that the log shows the effect of other choices."""
-    return {
-        rule: int((~filter_groups(rewards_P_G, rule, thresholds).kept_P).sum())
-        for rule in ("paper", "strict", "range", "none")
-    }
+    return {rule: int((~filter_groups(rewards_P_G, rule, thresholds).kept_P).sum()) for rule in RULES}
 
 
 def group_statistics(rewards_P_G: Float[Tensor, "P G"], spread: Spread = "std") -> GroupStatistics:
@@ -92,7 +97,7 @@ def group_statistics(rewards_P_G: Float[Tensor, "P G"], spread: Spread = "std") 
     )
 
 
-def _confident(s: GroupStatistics, t: FilterThresholds) -> Tensor:
+def _solved(s: GroupStatistics, t: FilterThresholds) -> Tensor:
     return (s.mean_P > t.tau_mean) & (s.spread_P < t.tau_spread)
 
 
@@ -109,8 +114,7 @@ def _nothing(s: GroupStatistics, _: FilterThresholds) -> Tensor:
 
 
 RULES: dict[RuleName, Callable[[GroupStatistics, FilterThresholds], Tensor]] = {
-    "paper": _confident,
-    "ban": _confident,
+    "paper": _solved,
     "strict": _outside_learning_band,
     "range": _narrow,
     "none": _nothing,

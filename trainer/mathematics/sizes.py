@@ -1,4 +1,4 @@
-"""Image sizes for training: one for all, or the bucket with the aspect ratio nearest to the source's. Pure.
+"""Image sizes: one for all, or the bucket with the nearest aspect ratio; images are cut to shape or squeezed. Pure.
 
 Legend: sizes are (width, height) in pixels.
 """
@@ -6,7 +6,8 @@ Legend: sizes are (width, height) in pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,28 @@ if TYPE_CHECKING:
 ImageSize = tuple[int, int]
 Layout = tuple[ImageSize, ...]
 """The sizes of a group's sources, in order; groups must have the same layout to share a batch."""
-ChooseSize = Callable[[ImageSize], ImageSize]
-"""An image's own size -> the size it is trained at."""
+
+
+@dataclass(frozen=True)
+class ChooseSize:
+    """Called with an image's own size, returns the size it is edited at."""
+
+    sizes: tuple[ImageSize, ...]
+    """The sizes to choose from; the one with the nearest aspect ratio is taken."""
+    crops: bool
+    """An image of another shape is cut evenly on both sides, so that shapes in it stay as they are; otherwise it is
+    squeezed."""
+
+    def __call__(self, size: ImageSize) -> ImageSize:
+        """The size at which an image of this size is edited."""
+        return nearest_size(size, self.sizes)
+
+    def cut_fraction(self, size: ImageSize) -> float:
+        """Fraction of an image of this size that is cut off, in [0, 1)."""
+        if not self.crops:
+            return 0.0
+        own, chosen = size[0] / size[1], self(size)
+        return 1.0 - min(own / (chosen[0] / chosen[1]), (chosen[0] / chosen[1]) / own)
 
 
 def layout_of(sources: Sequence[Image.Image]) -> Layout:
@@ -45,12 +66,11 @@ def nearest_size(size: ImageSize, buckets: Sequence[ImageSize]) -> ImageSize:
     return min(buckets, key=lambda one: (abs(math.log(one[0] / one[1]) - ratio), -one[0] * one[1]))
 
 
-def one_size(size: ImageSize) -> ChooseSize:
+def one_size(size: ImageSize, *, crops: bool = True) -> ChooseSize:
     """Use this size for all images."""
-    return lambda _: size
+    return ChooseSize((size,), crops)
 
 
 def buckets(area: int, multiple: int, max_ratio: float) -> ChooseSize:
     """Use the nearest of `bucket_sizes` for each image."""
-    sizes = bucket_sizes(area, multiple, max_ratio)
-    return lambda size: nearest_size(size, sizes)
+    return ChooseSize(bucket_sizes(area, multiple, max_ratio), crops=True)

@@ -78,12 +78,25 @@ def cut_instructions(family: ModelFamily, instructions: Collection[str]) -> str 
 
 
 def choose_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
-    """The function that chooses an image's edit size. Raises ConfigError for a size that the family cannot edit."""
+    """The sizes that images are trained at. Raises ConfigError for a size that the family cannot edit."""
     model = config.model
     if model.aspect == "buckets":
         return sizes.buckets(model.width * model.height, family.size_multiple, model.max_aspect)
     family.check_size((model.width, model.height))
-    return sizes.one_size((model.width, model.height))
+    return sizes.one_size((model.width, model.height), crops=model.aspect == "crop")
+
+
+def whole_image_size(config: TrainConfig, family: ModelFamily) -> ChooseSize:
+    """The sizes at which a trained editor edits: all of an image, at the nearest shape unless `aspect` is stretch.
+
+    Raises ConfigError for a size that the family cannot edit.
+    """
+    model = config.model
+    if model.aspect == "stretch":
+        return choose_size(config, family)
+    family.check_size((model.width, model.height))
+    shapes = sizes.bucket_sizes(model.width * model.height, family.size_multiple, model.max_aspect)
+    return ChooseSize(((model.width, model.height), *shapes), crops=False)
 
 
 def build_policy(config: TrainConfig, family: ModelFamily, sharder: Sharder | None) -> Policy:

@@ -12,7 +12,14 @@ from typing import Any
 import yaml
 
 from edit_r1.shared.errors import CheckpointError, ConfigError
-from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, DataConfig, ModelConfig, TrainConfig
+from edit_r1.trainer.config import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    with_current_values,
+)
 
 _FIXED = (
     "seed",
@@ -77,7 +84,7 @@ def _check_unused(run_dir: Path) -> None:
 
 def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None]) -> None:
     """Reject changes of fixed keys; report the others."""
-    then = flatten(yaml.safe_load((checkpoint / CONFIG_NAME).read_text(encoding="utf-8")))
+    then = flatten(with_current_values(yaml.safe_load((checkpoint / CONFIG_NAME).read_text(encoding="utf-8"))))
     now = flatten(config.model_dump(mode="json"))
     # A key that did not exist yet had its current default; a key that no longer exists is ignored.
     then = flatten(_DEFAULTS.model_dump(mode="json")) | then
@@ -85,7 +92,9 @@ def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None])
     fixed = [key for key in changed if _is_under(key, _FIXED)]
     if fixed:
         faults = ", ".join(f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in fixed)
-        raise CheckpointError(f"cannot resume from {checkpoint}: {faults}; choose another run_dir to start fresh")
+        raise CheckpointError(
+            f"cannot resume from {checkpoint}: {faults}; set what it was, or choose another run_dir to start fresh"
+        )
     for key in changed:
         if not _is_under(key, _OF_NO_CONSEQUENCE):
             tell(f"resuming with {key} = {now.get(key)!r} (was {then.get(key)!r})")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edit_r1.shared import images
@@ -120,7 +120,7 @@ def image_size(path: Path) -> ImageSize:
 
 
 def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
-    """Load the task's source images as RGB, each resized by `choose_size`. Raises DataError naming the file."""
+    """Load the task's source images as RGB, each `resized`. Raises DataError naming the file."""
     return tuple(resized(open_picture(path), choose_size) for path in task.source_paths)
 
 
@@ -133,9 +133,13 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
-    """Resize the image to the size that `choose_size` gives for its own."""
+    """The image at the size that `choose_size` gives for its own: its centre if `choose_size` crops, else all of it."""
     size = choose_size(image.size)
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    if image.size == size:
+        return image
+    if choose_size.crops:
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _parse_line(line: str, directory: Path) -> EditTask:

@@ -71,7 +71,11 @@ def edit(
     task: Annotated[str | None, typer.Option(help="Task type, for --best-of.")] = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Edit an image with a run's model; with --best-of N, keep the best-scored of N edits."""
+    """Edit an image with a run's model; with --best-of N, keep the best-scored of N edits.
+
+    The whole image is edited, at about the run's number of pixels in the nearest shape, also by runs that crop
+    (model.aspect); runs with model.aspect=stretch edit at their one size.
+    """
     from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
     from edit_r1.workbench.clients.best_of_n import check_judge, rank  # noqa: PLC0415
     from edit_r1.workbench.editing.editor import Editor, find_weights, run_config  # noqa: PLC0415

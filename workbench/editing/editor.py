@@ -25,7 +25,7 @@ from edit_r1.trainer.models.base import ModelFamily
 from edit_r1.trainer.policy import checkpoint
 from edit_r1.trainer.policy.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
 from edit_r1.trainer.policy.full import FullPolicy
-from edit_r1.trainer.run.components import choose_size, cut_instructions, load_family
+from edit_r1.trainer.run.components import cut_instructions, load_family, whole_image_size
 from edit_r1.trainer.tasks.task_list import resized
 
 WeightsName = Literal["policy", "old", "ema"]
@@ -82,7 +82,7 @@ class Editor:
         self._config = config
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.family: ModelFamily = load_family(self._config, device)
-        self._choose_size = choose_size(self._config, self.family)
+        self._choose_size = whole_image_size(self._config, self.family)
         transformer: Any = self.family.transformer  # diffusers ships no types
         if weights is not None and (weights / FullPolicy.weights_name).is_file():
             _load_all(transformer, weights)
@@ -96,7 +96,10 @@ class Editor:
     def edit(
         self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None
     ) -> Image.Image:
-        """Make one edit with Euler steps, as in evaluation; the noise is the same as in diffusers for the same seed."""
+        """Make one edit with Euler steps, as in evaluation; the noise is the same as in diffusers for the same seed.
+
+        Nothing is cut off the sources, even if training crops: the edit has the shape nearest to the first source's.
+        """
         images = [resized(source, self._choose_size) for source in sources]
         noise = [torch.Generator().manual_seed(seed)]
         steps = num_steps or self._config.evaluation.steps

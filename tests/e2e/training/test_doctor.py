@@ -40,7 +40,7 @@ def test_a_run_that_will_go(tiny, url):
     for line in (
         "ok  training on 5 tasks (adjust 3, add 2)",
         "ok  every instruction fits the text encoder",
-        "ok  edit sizes: 32x32",
+        "ok  edit sizes: 32x32; up to 53% of an image is cut off (model.aspect)",
         "color-judge (numpy), method score_logit",
         f"ok  scored a group of 4 (4 scores): the unedited source of 'make it red' scores {redness(source):.3f}",
         "scores/s from 1 replica(s): scoring an epoch's ",

@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from edit_r1.shared.errors import CheckpointError, ConfigError
@@ -43,7 +44,7 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(tiny, url, uninterrupte
 
 def test_two_processes_killed_at_any_moment_again_and_again_are_the_run_that_was_not(tiny, url, tmp_path):
     # Some tasks get banned: the ban list must be restored too.
-    settings = ("epochs=3", "filter.rule=ban", "filter.tau_mean=0.262", "filter.tau_spread=0.5", "trackers=[trackio]")
+    settings = ("epochs=3", "filter.ban=true", "filter.tau_mean=0.262", "filter.tau_spread=0.5", "trackers=[trackio]")
     environment = {"TRACKIO_DIR": str(tmp_path / "trackio")}
 
     def start(run_dir):
@@ -115,3 +116,23 @@ def test_other_changes_are_told(tiny, url, uninterrupted, tmp_path, capsys):
     checkpoint = uninterrupted / "checkpoints/step-4"
     tiny.train(url, tmp_path / "run", "epochs=4", f"resume={checkpoint}", "optimizer.learning_rate=0.001")
     assert "resuming with optimizer.learning_rate = 0.001 (was 0.003)" in capsys.readouterr().err
+
+
+def test_a_run_from_before_values_were_renamed_resumes(tiny, url, tmp_path, capsys):
+    settings = ("epochs=2", "data.held_out=null", "model.aspect=stretch", "filter.ban=true", "filter.tau_mean=0.262")
+    tiny.train(url, tmp_path / "whole", *settings)
+    tiny.train(url, tmp_path / "run", *settings, "epochs=1")
+    former = tmp_path / "run/checkpoints/step-1/config.yaml"
+    values = yaml.safe_load(former.read_text())
+    values["model"]["aspect"] = "fixed"
+    values["filter"]["rule"] = "ban"
+    del values["filter"]["ban"]
+    former.write_text(yaml.safe_dump(values))
+    manifest = former.with_name("manifest.json")
+    manifest.write_text(json.dumps({k: v for k, v in json.loads(manifest.read_text()).items() if k != former.name}))
+    capsys.readouterr()
+    with pytest.raises(CheckpointError, match=r"model\.aspect was 'stretch', is 'crop'; set what it was"):
+        tiny.train(url, tmp_path / "run", "epochs=2", "data.held_out=null")
+    tiny.train(url, tmp_path / "run", *settings)
+    assert "resuming with" not in capsys.readouterr().err
+    assert_same_run(tmp_path / "run", tmp_path / "whole", 2)

@@ -136,12 +136,22 @@ def test_dropped_groups_teach_nothing(tiny, tmp_path):
     assert all(torch.equal(value, torch.zeros_like(value)) for key, value in policy.items() if "lora_B" in key)
 
 
-def test_banned_tasks_are_remembered(tiny, tmp_path):
-    ban_all = ("filter.rule=ban", "filter.tau_mean=-1", "filter.tau_spread=2")
+@pytest.mark.parametrize(
+    ("settings", "num_banned"),
+    [
+        (("filter.rule=ban",), 3),  # the former name of the next
+        (("filter.rule=paper", "filter.ban=true"), 3),
+        (("filter.rule=strict", "filter.ban=true"), 3),  # the published filter
+        (("filter.rule=none", "filter.ban=true"), 3),
+        (("filter.rule=strict",), 0),
+    ],
+)
+def test_banned_tasks_are_remembered(tiny, tmp_path, settings, num_banned):
+    every_group = ("filter.tau_mean=-1", "filter.tau_spread=2")
     with serving(ColorJudge()) as url:
-        tiny.train(url, tmp_path / "run", "epochs=1", "data.held_out=null", *ban_all)
+        tiny.train(url, tmp_path / "run", "epochs=1", "data.held_out=null", *every_group, *settings)
     state = json.loads((tmp_path / "run/checkpoints/step-1/state.json").read_text())
-    assert len(state["sampler"]["banned"]) == 3
+    assert len(state["sampler"]["banned"]) == num_banned
 
 
 def test_the_reward_goes_up(tiny, tmp_path):

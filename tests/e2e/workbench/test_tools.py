@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from edit_r1.command import app
 from edit_r1.shared.errors import CheckpointError, ConfigError, DataError
+from edit_r1.workbench.editing.editor import Editor, run_config
 from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.color_judge import ColorJudge, redness, serving
 
@@ -70,6 +71,25 @@ def test_an_edit_is_that_of_plain_diffusers_with_the_exported_adapter(tiny, run_
     assert np.abs(in_plain_diffusers(pipeline, source) - before).max() <= 1
     pipeline.load_lora_weights(tmp_path / "lora")
     assert np.abs(in_plain_diffusers(pipeline, source) - trained).max() <= 1
+
+
+def test_the_whole_image_is_edited_in_its_shape_by_a_run_that_crops(run_dir, monkeypatch):
+    wide = np.zeros((32, 64, 3), np.uint8)
+    wide[:, :16], wide[:, 48:] = (255, 0, 0), (0, 0, 255)  # lost if the centre were cut out
+    sources = [Image.fromarray(wide), Image.fromarray(wide[:, 16:48])]
+    editor = Editor(run_config(run_dir), None)
+    seen: list[Image.Image] = []
+    encode = editor.family.encode
+
+    def watched(texts, images):
+        seen.extend(images[0])
+        return encode(texts, images)
+
+    monkeypatch.setattr(editor.family, "encode", watched)
+    assert [editor.edit([image], INSTRUCTION).size for image in sources] == [(48, 24), (32, 32)]
+    first = np.asarray(seen[0])
+    assert (first[12, 0] == (255, 0, 0)).all()
+    assert (first[12, -1] == (0, 0, 255)).all()
 
 
 def test_a_merged_export_needs_no_adapter(run_dir, source, tmp_path):

@@ -1,12 +1,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageDraw
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.mathematics.sizes import one_size
-from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list
+from edit_r1.trainer.mathematics.sizes import buckets, one_size
+from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list, resized
+
+SIDES = st.integers(100, 900)
+TARGETS = st.sampled_from([(512, 512), (640, 384), (256, 448)])
 
 
 @pytest.fixture
@@ -71,7 +77,7 @@ def test_a_photo_that_lies_on_its_side_counts_as_it_is_looked_at(folder):
     Image.new("RGB", (90, 60)).save(folder / "images/a.jpg", exif=turned)
     (task,) = tasks = read_task_list(write(folder, {"prompt": "x", "image": "images/a.jpg"}))
     assert "1 images of 60x90" in describe_tasks(tasks)
-    assert load_sources(task, lambda size: size)[0].size == (60, 90)
+    assert load_sources(task, one_size((60, 90)))[0].size == (60, 90)
 
 
 def test_ids_follow_the_task_not_its_line(folder):
@@ -132,3 +138,65 @@ def test_an_unreadable_source_is_named(folder):
     (task,) = read_task_list(write(folder, {"prompt": "x", "image": "images/a.png"}))
     with pytest.raises(DataError, match=r"images/a\.png.*not a readable image"):
         load_sources(task, one_size((64, 32)))
+
+
+def circle(size: tuple[int, int]) -> Image.Image:
+    """A white circle in the middle of a black image of this size, drawn smoothly; 80 % of the shorter side."""
+    large = Image.new("L", (4 * size[0], 4 * size[1]))
+    ImageDraw.Draw(large).circle((2 * size[0] - 0.5, 2 * size[1] - 0.5), 1.6 * min(size), 255)
+    return large.reduce(4).convert("RGB")
+
+
+def extent(image: Image.Image) -> tuple[float, float]:
+    """Width and height of the circle, in pixels: the brightness along the middle row and column."""
+    values = np.asarray(image.convert("L")) / 255
+    return float(values[image.height // 2].sum()), float(values[:, image.width // 2].sum())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(SIDES, SIDES), TARGETS)
+def test_circles_stay_circles_unless_images_are_stretched(size, target):
+    image = circle(size)
+    for choose_size in (one_size(target), buckets(target[0] * target[1], 16, 2.0)):
+        result = resized(image, choose_size)
+        assert result.size == choose_size(size)
+        width, height = extent(result)
+        if max(width, height) < min(result.size) - 2:  # otherwise the border cuts the circle
+            assert abs(width - height) <= 1
+    width, height = extent(resized(image, one_size(target, crops=False)))
+    squeeze = (target[0] / target[1]) / (size[0] / size[1])
+    assert width / height == pytest.approx(squeeze, rel=0.02)
+
+
+def test_a_wide_image_is_cut_to_its_centre_or_squeezed():
+    image = circle((1024, 576))
+    assert extent(resized(image, one_size((512, 512), crops=False))) == pytest.approx((230.4, 409.6), abs=1)
+    ours = resized(image, one_size((512, 512)))
+    assert extent(ours) == pytest.approx((409.6, 409.6), abs=1)
+    # The published trainer cuts out the largest square in the middle and resizes it; only the borders may differ.
+    published = image.crop((224, 0, 800, 576)).resize((512, 512), Image.Resampling.LANCZOS)
+    inside = (8, 8, 504, 504)
+    assert ours.crop(inside).tobytes() == published.crop(inside).tobytes()
+
+
+@pytest.mark.parametrize("side", [32, 512, 700])
+def test_a_square_image_is_the_same_cut_or_squeezed(side):
+    image = circle((side, side))
+    cut, squeezed = (resized(image, one_size((512, 512), crops=crops)) for crops in (True, False))
+    assert cut.tobytes() == squeezed.tobytes()
+    assert one_size((512, 512)).cut_fraction((side, side)) == 0
+
+
+def test_how_much_of_an_image_is_cut_off():
+    assert one_size((512, 512)).cut_fraction((1024, 576)) == pytest.approx(1 - 576 / 1024)
+    assert one_size((512, 512)).cut_fraction((576, 1024)) == pytest.approx(1 - 576 / 1024)
+    assert one_size((512, 512), crops=False).cut_fraction((1024, 576)) == 0
+    assert buckets(512 * 512, 16, 2.0).cut_fraction((1024, 576)) < 0.03
+
+
+def test_every_source_of_a_task_is_cut(folder):
+    for name, size in (("a", (200, 100)), ("b", (100, 300))):
+        circle(size).save(folder / "images" / f"{name}.png")
+    (task,) = read_task_list(write(folder, {"prompt": "x", "images": ["images/a.png", "images/b.png"]}))
+    for image in load_sources(task, one_size((64, 64))):
+        assert extent(image) == pytest.approx((51.2, 51.2), abs=1)

@@ -35,13 +35,22 @@ def test_defaults_are_table_5():
         ("filter.quorum=13", r"filter\.quorum = 13 must be at most group_size = 12"),
         ("trained_timesteps=7", r"trained_timesteps = 7 must be in 1\.\.6"),
         ("optimizer_steps_per_epoch=289", r"optimizer_steps_per_epoch = 289 must be in 1\.\.288"),
+        ("filter.rule=papr", "filter.rule: .*'paper', 'strict', 'range' or 'none'"),
+        ("model.aspect=fit", "model.aspect: .*'crop', 'buckets' or 'stretch'"),
+        ("filter={rule: ban, ban: false}", r"filter\.rule = ban means filter\.rule = paper with filter\.ban = true"),
         ("checkpoint.minutes=0", r"checkpoint\.minutes: .*greater than 0"),
-        ("filter.rule=papr", "filter.rule: .*'paper', 'strict', 'ban', 'range' or 'none'"),
     ],
 )
 def test_a_wrong_key_or_value_is_told_with_what_would_be_right(override, message):
     with pytest.raises(ConfigError, match=message):
         load(override)
+
+
+def test_configurations_from_before_values_were_renamed_are_understood():
+    config = load("model.aspect=fixed", "filter.rule=ban")
+    assert config.model.aspect == "stretch"
+    assert (config.filter.rule, config.filter.ban) == ("paper", True)
+    assert load().filter.ban is False
 
 
 def test_rollouts_do_not_run_ahead_across_checkpoints_by_time():

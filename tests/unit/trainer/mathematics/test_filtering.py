@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from edit_r1.trainer.mathematics.filtering import FilterThresholds, filter_groups, group_statistics, num_dropped_by_rule
+from edit_r1.trainer.mathematics.filtering import (
+    RULES,
+    FilterThresholds,
+    filter_groups,
+    group_statistics,
+    num_dropped_by_rule,
+    solved_groups,
+)
 
 NAN = float("nan")
 # The four quadrants of (mean, spread) at tau_mean 0.9, tau_spread 0.05: one group each.
@@ -22,7 +29,6 @@ def test_the_groups_are_in_the_quadrants_they_claim():
     ("rule", "kept"),
     [
         ("paper", [False, True, True, True]),
-        ("ban", [False, True, True, True]),
         ("strict", [False, False, False, True]),
         ("range", [False, True, False, True]),
         ("none", [True, True, True, True]),
@@ -32,6 +38,18 @@ def test_each_rule_in_all_four_quadrants(rule, kept):
     verdict = filter_groups(QUADRANTS, rule, FilterThresholds())
     assert verdict.kept_P.tolist() == kept
     assert verdict.reasons == tuple(None if keep else rule for keep in kept)
+
+
+def test_only_high_and_narrow_groups_are_solved_whatever_the_rule_drops():
+    # The published filter: `strict` drops all but the last quadrant, but only tasks of the first are banned.
+    assert solved_groups(QUADRANTS, FilterThresholds()).tolist() == [True, False, False, False]
+    assert solved_groups(QUADRANTS, FilterThresholds(tau_mean=0.99)).tolist() == [False] * 4
+    assert solved_groups(QUADRANTS, FilterThresholds(spread="variance")).tolist() == [True, True, False, False]
+
+
+def test_a_group_below_its_quorum_is_not_solved():
+    rewards = torch.tensor([[0.99, NAN, NAN], [0.99, 0.98, NAN], [NAN, NAN, NAN]])
+    assert solved_groups(rewards, FilterThresholds(quorum=2)).tolist() == [False, True, False]
 
 
 def test_spread_can_be_the_variance():
@@ -46,7 +64,7 @@ def test_spread_can_be_the_variance():
 
 def test_a_group_below_its_quorum_is_dropped_under_every_rule_and_says_so():
     rewards = torch.tensor([[0.5, NAN, NAN], [0.1, 0.9, NAN], [NAN, NAN, NAN]])
-    for rule in ("paper", "strict", "range", "none"):
+    for rule in RULES:
         verdict = filter_groups(rewards, rule, FilterThresholds(quorum=2))
         assert verdict.kept_P.tolist() == [False, True, False]
         assert verdict.reasons == ("below_quorum", None, "below_quorum")

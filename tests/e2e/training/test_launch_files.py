@@ -68,6 +68,12 @@ def test_one_gpu_and_one_node_train_alike(tiny, tmp_path):
     assert node == pytest.approx(one, abs=1e-4)
 
 
+def finished_an_epoch(run_dir):
+    """All processes are then ready for signals; the file is made earlier, empty."""
+    path = run_dir / "metrics.jsonl"
+    return path.exists() and path.read_text()
+
+
 def one_gpu(tiny, run_dir, url):
     return start("one_gpu.sh", tiny, f"reward.url={url}", f"run_dir={run_dir}", *LONG)
 
@@ -83,7 +89,7 @@ def one_node(tiny, run_dir, url):
 def test_a_signal_to_the_launcher_reaches_the_trainer(tiny, tmp_path, launch, number):
     with serving(ColorJudge()) as url:
         process = launch(tiny, tmp_path / "run", url)
-        wait_for((tmp_path / "run/metrics.jsonl").exists, 120)
+        wait_for(lambda: finished_an_epoch(tmp_path / "run"), 120)
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == (128 + number if launch is one_gpu else 1)  # torchrun's own status
@@ -93,7 +99,7 @@ def test_a_signal_to_the_launcher_reaches_the_trainer(tiny, tmp_path, launch, nu
 
 def test_a_slurm_job_whose_time_is_up_writes_a_checkpoint_and_requeues_itself(tiny, tmp_path):
     process = slurm_job(tiny, tmp_path, *LONG, SLURM_JOB_ID="17")
-    wait_for((tmp_path / "run/metrics.jsonl").exists, 150)
+    wait_for(lambda: finished_an_epoch(tmp_path / "run"), 150)
     process.send_signal(signal.SIGUSR1)
     output, _ = process.communicate(timeout=60)
     assert "stopped by SIGUSR1 after epoch" in output

@@ -26,7 +26,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("gpu-check.json"))
-    parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS), metavar="STEP", help=", ".join(LIMITS))
+    parser.add_argument(
+        "--only", nargs="+", choices=LIMITS, default=list(LIMITS), metavar="STEP", help=", ".join(LIMITS)
+    )
     parser.add_argument("--tflops", type=float, default=990.0)
     arguments = parser.parse_args()
     if absent := packages.missing():

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ import torch
 from benchmarks.support.judges import random_checkpoint
 from benchmarks.support.workload import Workload, direct_messages
 from edit_r1.reward_service.engines.base import EngineOptions
-from edit_r1.reward_service.engines.checkpoint import Checkpoint
 from edit_r1.reward_service.engines.transformers import TransformersEngine
 from edit_r1.reward_service.mathematics.expectation import expectation
 from edit_r1.reward_service.types import Messages, SamplingSpec
@@ -27,10 +25,9 @@ _SPEC = SamplingSpec(labels=LABELS)
 def judge(tiny: bool, _tflops: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Candidates per second in groups and one chat at a time, and what dtype and company change in scores."""
     groups, group_size, side = (1, 2, 56) if tiny else (4, 12, 448)
-    checkpoint = random_checkpoint("small" if tiny else "7b")
-    checkpoint.model.to(torch.bfloat16)
+    size = "small" if tiny else "7b"
     same = direct_messages(Workload(1, group_size, side, seed=0))
-    with _engine(checkpoint) as engine:
+    with _engine(size, torch.bfloat16) as engine:
         _scores(engine, direct_messages(Workload(1, group_size, side, seed=1)), together=True)  # a warm-up
         many = direct_messages(Workload(groups, group_size, side, seed=2))
         yield "in groups, bfloat16", _rate(engine, many, together=True)
@@ -38,15 +35,17 @@ def judge(tiny: bool, _tflops: float) -> Iterator[tuple[str, Mapping[str, Any]]]
         yield "one chat at a time, bfloat16", _rate(engine, few, together=False)
         half, half_alone = (_scores(engine, same, together=together) for together in (True, False))
         yield "bfloat16 scores of 0 to 5: alone against in a group", _differences(half_alone, half)
-    full_checkpoint = replace(checkpoint, model=checkpoint.model.float())
-    with _engine(full_checkpoint) as engine:
+    with _engine(size, torch.float32) as engine:
         full, full_alone = (_scores(engine, same, together=together) for together in (True, False))
     yield "float32 scores: alone against in a group", _differences(full_alone, full)
     yield "scores in a group: bfloat16 against float32", _differences(half, full)
 
 
 @contextmanager
-def _engine(checkpoint: Checkpoint) -> Iterator[TransformersEngine]:
+def _engine(size: str, dtype: torch.dtype) -> Iterator[TransformersEngine]:
+    """An engine with a judge of its own, whose weights are always the same bfloat16 numbers."""
+    checkpoint = random_checkpoint(size)
+    checkpoint.model.to(torch.bfloat16).to(dtype)
     engine = TransformersEngine(checkpoint, EngineOptions(checkpoint.chat.model, max_model_len=4096))
     try:
         yield engine

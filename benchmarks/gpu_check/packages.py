@@ -12,16 +12,75 @@ from pathlib import Path
 
 TOO_LARGE = ("torch", "torchvision")
 """Gigabytes with CUDA: a GPU machine is expected to have them, in a version of its own."""
-NEEDED = tuple(
-    """
-    absl-py accelerate annotated-doc annotated-types anyio braceexpand certifi charset-normalizer click diffusers
-    fastapi filelock fsspec grpcio h11 httpcore httpcore2 httpx httpx2 huggingface-hub idna importlib-metadata jaxtyping
-    jinja2 json-repair lazy-importer markdown markdown-it-py markupsafe mdurl numpy packaging peft pillow
-    prometheus-client protobuf psutil pydantic pydantic-core pydantic-settings pygments python-dotenv python-multipart
-    pyyaml regex requests rich safetensors setuptools shellingham stamina starlette structlog tenacity tensorboard
-    tensorboard-data-server tokenizers tqdm transformers truststore typer typing-extensions typing-inspection urllib3
-    uvicorn wadler-lindig werkzeug zipp
-    """.split()
+NEEDED = (
+    "absl-py",
+    "accelerate",
+    "annotated-doc",
+    "annotated-types",
+    "anyio",
+    "braceexpand",
+    "certifi",
+    "charset-normalizer",
+    "click",
+    "diffusers",
+    "fastapi",
+    "filelock",
+    "fsspec",
+    "grpcio",
+    "h11",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "huggingface-hub",
+    "idna",
+    "importlib-metadata",
+    "jaxtyping",
+    "jinja2",
+    "json-repair",
+    "lazy-importer",
+    "markdown",
+    "markdown-it-py",
+    "markupsafe",
+    "mdurl",
+    "numpy",
+    "packaging",
+    "peft",
+    "pillow",
+    "prometheus-client",
+    "protobuf",
+    "psutil",
+    "pydantic",
+    "pydantic-core",
+    "pydantic-settings",
+    "pygments",
+    "python-dotenv",
+    "python-multipart",
+    "pyyaml",
+    "regex",
+    "requests",
+    "rich",
+    "safetensors",
+    "setuptools",
+    "shellingham",
+    "stamina",
+    "starlette",
+    "structlog",
+    "tenacity",
+    "tensorboard",
+    "tensorboard-data-server",
+    "tokenizers",
+    "tqdm",
+    "transformers",
+    "truststore",
+    "typer",
+    "typing-extensions",
+    "typing-inspection",
+    "urllib3",
+    "uvicorn",
+    "wadler-lindig",
+    "werkzeug",
+    "zipp",
 )
 """The base dependencies and those of the extras `service` and `trainer` with their own, except TOO_LARGE."""
 CONSTRAINTS = Path("constraints.txt")

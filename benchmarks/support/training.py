@@ -39,8 +39,10 @@ EXAMPLE = Path("examples/flux_kontext_nft.yaml")
 TINY_EDITOR = HERE / "editor"
 
 
-def kontext_config(folder: Path, *, model: Path | None, groups: int, side: int, overrides: Sequence[str]) -> TrainConfig:
-    """The example's configuration on the demo's tasks. model: default FLUX.1-Kontext's own sizes, written to `folder`."""
+def kontext_config(
+    folder: Path, *, model: Path | None, groups: int, side: int, overrides: Sequence[str]
+) -> TrainConfig:
+    """The example's configuration on the demo's tasks. model: by default FLUX.1-Kontext's own sizes."""
     return load_config(
         TrainConfig,
         EXAMPLE,
@@ -109,9 +111,7 @@ class Training:
         config = self.config
         worth = torch.rand(len(rollouts), len(rollouts[0].x0), dtype=torch.float64)
         steps = assign_steps(worth, torch.ones(len(rollouts), dtype=torch.bool), 1, torch.Generator().manual_seed(0))
-        batch = build_batch(
-            rollouts, worth, steps, num_optimizer_steps=1, groups_per_unit=config.rollout.batch_groups
-        )
+        batch = build_batch(rollouts, worth, steps, num_optimizer_steps=1, groups_per_unit=config.rollout.batch_groups)
         with self.stages.measure("update"):
             update(
                 self.policy,

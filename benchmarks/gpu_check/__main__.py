@@ -11,6 +11,7 @@ rate on its data sheet (H100, H200: 990), for utilisation. Prints the result as 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.gpu_check.machine import machine
 from benchmarks.gpu_check.report import markdown
 from benchmarks.gpu_check.runner import run_steps
 from benchmarks.gpu_check.steps import LIMITS, steps
+from edit_r1.shared.files import write_json
 
 
 def main() -> int:
@@ -31,15 +33,18 @@ def main() -> int:
     )
     parser.add_argument("--tflops", type=float, default=990.0)
     arguments = parser.parse_args()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     if absent := packages.missing():
+        write_json(arguments.out, {"date": now, "missing": absent, "commands": packages.commands(absent)})
         _tell(_what_to_bring(absent))
         return 2
     here = machine()
     if here["card"] is None and not arguments.tiny:
-        _tell("nvidia-smi shows no NVIDIA GPU; on a CPU, only --tiny is possible")
+        _tell("no NVIDIA GPU found; on a CPU, only --tiny is possible")
         return 2
-    head = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "tiny": arguments.tiny, "machine": here}
+    head = {"date": now, "tiny": arguments.tiny, "data_sheet_tflops": arguments.tflops, "machine": here}
     chosen = steps(arguments.only, tiny=arguments.tiny, tflops=arguments.tflops)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the running step is ended, too
     results = run_steps(chosen, head, arguments.out, _tell)
     print(markdown(results))
     return 0 if all(step["status"] == "done" for step in results["steps"].values()) else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+import sys
 from importlib import metadata
 
 _PATIENCE_SECONDS = 10.0
@@ -15,7 +16,7 @@ def machine() -> dict[str, str | None]:
     """Name -> value; None for what this machine does not have or does not tell."""
     card, memory, driver = _nvidia_smi("name,memory.total,driver_version")
     return {
-        "card": card,
+        "card": card or _card_by_torch(),
         "card_memory": memory,
         "driver": driver,
         "python": platform.python_version(),
@@ -35,6 +36,13 @@ def _nvidia_smi(fields: str) -> tuple[str | None, str | None, str | None]:
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return None, None, None
     return card, memory, driver
+
+
+def _card_by_torch() -> str | None:
+    """The card's name where there is no nvidia-smi; in a process of its own, which gives the GPU back."""
+    program = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603
+    return answer.stdout.strip() or None
 
 
 def _version(name: str) -> str | None:

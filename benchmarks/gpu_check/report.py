@@ -1,18 +1,23 @@
-"""The JSON file of a check as Markdown, for the block `gpu-check` of BENCHMARKS.md.
+"""The JSON file of a check as Markdown.
 
-python -m benchmarks.gpu_check.report [gpu-check.json]
+    python -m benchmarks.gpu_check.report [gpu-check.json] [--into BENCHMARKS.md]
+
+Prints it, or writes it into the page's block of figures `gpu-check`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.support.figures import replaced
+from edit_r1.shared.files import write_text
 from edit_r1.workbench.markdown import table
 
+BLOCK = "gpu-check"
 _HEADINGS = ("step", "measurement", "figures")
 
 
@@ -41,6 +46,18 @@ def _text(figures: object) -> str:
     return "-" if figures is None else str(figures)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?", default=Path("gpu-check.json"))
+    parser.add_argument("--into", type=Path, metavar="PAGE")
+    arguments = parser.parse_args()
+    text = markdown(json.loads(arguments.file.read_text(encoding="utf-8")))
+    if arguments.into is None:
+        print(text)
+    else:
+        page = arguments.into.read_text(encoding="utf-8")
+        write_text(arguments.into, replaced(page, BLOCK, text))
+
+
 if __name__ == "__main__":
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "gpu-check.json")
-    print(markdown(json.loads(path.read_text(encoding="utf-8"))))
+    main()

@@ -58,7 +58,7 @@ def _print(training: Training, groups: int, tflops: float) -> None:
                 name,
                 f"{stage.seconds:.1f}",
                 f"{stage.seconds / groups:.2f}",
-                f"{stage.peak_bytes / 1e9:.1f}" if stage.peak_bytes else "",
+                "" if stage.peak_gb is None else f"{stage.peak_gb:.1f}",
                 "" if flops is None else f"{flops / 1e15:.3g}",
                 share,
             )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.support.judges import random_checkpoint
+from benchmarks.support.stages import Stages
 from benchmarks.support.workload import Workload, direct_messages
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.transformers import TransformersEngine
@@ -45,7 +46,8 @@ def judge(tiny: bool, _tflops: float) -> Iterator[tuple[str, Mapping[str, Any]]]
 def _engine(size: str, dtype: torch.dtype) -> Iterator[TransformersEngine]:
     """An engine with a judge of its own, whose weights are always the same bfloat16 numbers."""
     checkpoint = random_checkpoint(size)
-    checkpoint.model.to(torch.bfloat16).to(dtype)
+    for weight in checkpoint.model.parameters():  # not the buffers, which checkpoints load in float32, too
+        weight.data = weight.data.to(torch.bfloat16).to(dtype)
     engine = TransformersEngine(checkpoint, EngineOptions(checkpoint.chat.model, max_model_len=4096))
     try:
         yield engine
@@ -55,15 +57,16 @@ def _engine(size: str, dtype: torch.dtype) -> Iterator[TransformersEngine]:
 
 def _rate(engine: TransformersEngine, messages: Sequence[Messages], *, together: bool) -> Mapping[str, Any]:
     """cpu_share: CPU seconds of this process per second; 1 is one core."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    _scores(engine, messages, together=together)
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
+    stages = Stages(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    cpu_started = time.process_time()
+    with stages.measure("scoring"):
+        _scores(engine, messages, together=together)
+    cpu_seconds, stage = time.process_time() - cpu_started, stages.found["scoring"]
     return {
         "candidates": len(messages),
-        "candidates_per_second": len(messages) / seconds,
-        "cpu_share": cpu_seconds / seconds,
-        "peak_gb": peak,
+        "candidates_per_second": len(messages) / stage.seconds,
+        "cpu_share": cpu_seconds / stage.seconds,
+        "peak_gb": stage.peak_gb,
     }
 
 

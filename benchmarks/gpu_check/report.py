@@ -25,7 +25,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     """One table of all steps, then the machine and the date."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "card" and value)
-    where = f"*{results['date']}: {machine['card'] or 'no NVIDIA GPU'}; {versions.replace('_', ' ')}*"
+    rate = f"utilisation of {results['data_sheet_tflops']:g} TFLOP/s"
+    where = f"*{results['date']}: {machine['card'] or 'no NVIDIA GPU'}; {versions.replace('_', ' ')}; {rate}*"
     return f"{table(_HEADINGS, _rows(results['steps']))}\n\n{where}"
 
 

@@ -90,6 +90,5 @@ def _training(tiny: bool, side: int, group_size: int, overrides: Sequence[str]) 
 
 
 def _figures(stage: Stage, flops: float | None = None, tflops: float = 1.0) -> Mapping[str, Any]:
-    """peak_gb is None on a CPU, where nobody counts it."""
-    found = {"seconds": stage.seconds, "peak_gb": stage.peak_bytes / 1e9 if stage.peak_bytes else None}
+    found = {"seconds": stage.seconds, "peak_gb": stage.peak_gb}
     return found if flops is None else {**found, "utilisation": flops / stage.seconds / (tflops * 1e12)}

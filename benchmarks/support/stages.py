@@ -22,6 +22,11 @@ class Stage:
     peak_bytes: int = 0
     """Most bytes in use on the GPU during the stage, by weights too; 0 on a CPU."""
 
+    @property
+    def peak_gb(self) -> float | None:
+        """The peak in 1e9 bytes; None on a CPU, where nobody counts it."""
+        return self.peak_bytes / 1e9 if self.peak_bytes else None
+
 
 class Stages:
     """Measures stages on one device."""

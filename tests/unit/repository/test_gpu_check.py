@@ -26,7 +26,7 @@ from benchmarks.support.training import TINY_EDITOR, kontext_config, with_random
 from benchmarks.vae_memory import PeakOfLiveTensors
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAD = {"date": "2026-01-01", "machine": {"card": "NVIDIA H200", "driver": "580.1"}}
+HEAD = {"date": "2026-01-01", "data_sheet_tflops": 990.0, "machine": {"card": "NVIDIA H200", "driver": "580.1"}}
 WRITE = "import sys; file = open(sys.argv[-1], 'a', buffering=1); file.write('{\"first\": {\"seconds\": 1.5}}\\n')"
 OPTIONAL = {"hf-xet"}
 """In the dependencies' requirements, but not needed without network."""

@@ -24,6 +24,8 @@ from benchmarks.support.figures import replaced
 from benchmarks.support.stages import Stages
 from benchmarks.support.training import TINY_EDITOR, kontext_config, with_random_weights
 from benchmarks.vae_memory import PeakOfLiveTensors
+from edit_r1.shared.schemas import ServiceInfo
+from edit_r1.trainer.records.records import read_versions, save_versions
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = {"date": "2026-01-01", "data_sheet_tflops": 990.0, "machine": {"card": "NVIDIA H200", "driver": "580.1"}}
@@ -147,3 +149,16 @@ def test_drawing_random_weights_takes_no_more_memory_than_the_weights(tmp_path):
     weights = sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
     assert next(family.transformer.parameters()).dtype == torch.bfloat16
     assert live.peak == pytest.approx(weights, rel=0.02)
+
+
+def test_training_records_its_versions_where_edit_r1_is_not_installed(tmp_path, monkeypatch):
+    def version(name, original=metadata.version):
+        if name == "edit-r1":
+            raise metadata.PackageNotFoundError(name)
+        return original(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    save_versions(tmp_path, ServiceInfo.model_construct(model="judge", engine="none", versions={}))
+    found = read_versions(tmp_path)["trainer"]
+    assert "edit-r1" not in found
+    assert found["torch"] == metadata.version("torch")

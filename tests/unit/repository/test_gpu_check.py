@@ -1,5 +1,6 @@
 """`make gpu-check`: what it leaves when a step is cut off, what it says on a bare machine, and how it measures."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -24,8 +25,8 @@ from benchmarks.support.figures import replaced
 from benchmarks.support.stages import Stages
 from benchmarks.support.training import TINY_EDITOR, kontext_config, with_random_weights
 from benchmarks.vae_memory import PeakOfLiveTensors
-from edit_r1.shared.schemas import ServiceInfo
 from edit_r1.trainer.records.records import read_versions, save_versions
+from tests.support.color_judge import ColorJudge
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = {"date": "2026-01-01", "data_sheet_tflops": 990.0, "machine": {"card": "NVIDIA H200", "driver": "580.1"}}
@@ -158,7 +159,7 @@ def test_training_records_its_versions_where_edit_r1_is_not_installed(tmp_path, 
         return original(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    save_versions(tmp_path, ServiceInfo.model_construct(model="judge", engine="none", versions={}))
+    save_versions(tmp_path, asyncio.run(ColorJudge()._info()))
     found = read_versions(tmp_path)["trainer"]
     assert "edit-r1" not in found
     assert found["torch"] == metadata.version("torch")

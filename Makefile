@@ -18,7 +18,7 @@ export HF_HUB_OFFLINE ?= 1
 LINKS  := $(addprefix edit_r1/,shared reward_service trainer workbench worlds)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation docs docs-serve package package-check audit sbom pins clean
+.PHONY: help setup setup-dev browser demo serve test containers-check lint format types check align judge-table bench-demo bench bench-ablation gpu-check docs docs-serve package package-check audit sbom pins clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -91,6 +91,10 @@ bench-demo: setup ## run the demo with three seeds, for docs/studies.md (12 minu
 
 bench-ablation: setup ## test the paper's findings on shapes, for docs/studies.md: eight variants, three seeds each (90 minutes)
 	$(BIN)/python -m benchmarks ablation
+
+# A GPU machine without network has no .venv; its own Python then needs the packages that the check names.
+gpu-check: $(LINKS) ## measure memory, speed and numbers at real size on one NVIDIA GPU (under 8 minutes, no network)
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check
 
 docs: $(VENV)/.docs ## build the documentation into site/; warnings are errors
 	$(MKDOCS) build --strict --clean

@@ -7,16 +7,26 @@ of work per image that suits a CPU. `7b` is Qwen2.5-VL-7B itself, for a GPU.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor, Qwen2VLImageProcessor
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+)
 from transformers import Qwen2VLVideoProcessor as VideoProcessor
 
+from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.engines.checkpoint import Checkpoint
 from edit_r1.reward_service.methods.templates import PROMPTS_DIRECTORY
 from edit_r1.worlds.shapes.training.judge_model import CHAT_TEMPLATE, CONTROL_TOKENS, END, make_tokenizer
 
 SIZES = ("small", "7b")
 PATCH, MERGE = 14, 2
+_MAX_TOKENS = 32_768
 _SMALL_TEXT = {
     "hidden_size": 256,
     "intermediate_size": 1024,
@@ -52,6 +62,23 @@ _GEOMETRY = {"small": (_SMALL_TEXT, _SMALL_VISION, 2048), "7b": (_7B_TEXT, _7B_V
 
 def save_random_judge(directory: Path, size: str, seed: int = 0) -> Path:
     """Write a checkpoint directory of one of SIZES; returns it."""
+    model, processor = random_judge(size, seed)
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    return directory
+
+
+def random_checkpoint(size: str, seed: int = 0) -> Checkpoint:
+    """A judge of one of SIZES, ready to serve without a detour over the disk."""
+    model, processor = random_judge(size, seed)
+    end_ids = (int(model.generation_config.eos_token_id),)
+    model.generation_config = GenerationConfig()
+    model.requires_grad_(requires_grad=False)
+    return Checkpoint(model, Chat(processor, f"random {size}"), end_ids, _MAX_TOKENS)
+
+
+def random_judge(size: str, seed: int = 0) -> tuple[Any, Qwen2_5_VLProcessor]:
+    """Model and processor; the model of a real size is bfloat16, and on a GPU if there is one."""
     text, vision, vocab_size = _GEOMETRY[size]
     prompts = [path.read_text(encoding="utf-8") for path in sorted(PROMPTS_DIRECTORY.rglob("*.txt"))]
     tokenizer = make_tokenizer(prompts, ("Yes", "No"), vocab_size=1500)
@@ -61,10 +88,7 @@ def save_random_judge(directory: Path, size: str, seed: int = 0) -> Path:
         images, tokenizer, VideoProcessor(patch_size=PATCH, merge_size=MERGE), chat_template=CHAT_TEMPLATE
     )
     torch.manual_seed(seed)
-    model = _model(processor, text, vision, vocab_size)
-    model.save_pretrained(directory)
-    processor.save_pretrained(directory)
-    return directory
+    return _model(processor, text, vision, vocab_size), processor
 
 
 def _model(
@@ -78,7 +102,7 @@ def _model(
         text_config={
             **text,
             "vocab_size": vocab_size,
-            "max_position_embeddings": 32_768,
+            "max_position_embeddings": _MAX_TOKENS,
             "rope_parameters": rope,
             "bos_token_id": None,
             "eos_token_id": ids[END],

@@ -127,11 +127,19 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     versions = {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
+        **{name: version for name in names if (version := _version(name))},
         "device": device,
     }
     judge = {"model": service.model, "engine": service.engine, **service.versions}
     write_json(run_dir / VERSIONS, {"trainer": versions, "reward service": judge})
+
+
+def _version(name: str) -> str | None:
+    """None for a package that is not installed, as Edit-R1 itself is not where it runs from a checkout."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:

@@ -52,7 +52,7 @@ def _print(training: Training, groups: int, tflops: float) -> None:
     rows = []
     for name, stage in training.stages.found.items():
         flops = useful.get(name)
-        share = "" if flops is None else f"{flops / stage.seconds / (tflops * 1e12):.1%}"
+        share = "" if flops is None else f"{stage.utilisation(flops, tflops):.1%}"
         rows.append(
             (
                 name,

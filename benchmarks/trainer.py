@@ -67,11 +67,11 @@ def main() -> int:
         for epoch in range(1, arguments.epochs + 2):
             for name, run in runs.items():
                 if name == "ahead":
-                    underway, waiting = waiting, begin_epoch(run, epoch + 1)
+                    pending, waiting = waiting, begin_epoch(run, epoch + 1)
                 else:
-                    underway = begin_epoch(run, epoch) if name == "ours" else reference_rollouts(run, epoch)
-                finish_epoch(run, underway)
-                seconds[name].append(dict(underway.watch.seconds))
+                    pending = begin_epoch(run, epoch) if name == "ours" else reference_rollouts(run, epoch)
+                finish_epoch(run, pending)
+                seconds[name].append(dict(pending.watch.seconds))
     print(table({name: epochs[1:] for name, epochs in seconds.items()}))
     return 0
 

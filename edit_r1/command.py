@@ -22,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_TRAINER_PACKAGES, _TRAINER_EXTRA = ("accelerate", "diffusers", "peft", "tensorboard"), "`trainer` (or `cpu`)"
-
 # Each program parses its own arguments, so a settings field and its flag are declared once, in its settings model.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -40,7 +38,7 @@ def serve(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def train(context: typer.Context) -> None:
     """Train an editor. Usage: `edit-r1 train CONFIG [dotted.key=value ...]`."""
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    _need_trainer()
     from edit_r1.trainer.cli import train as run  # noqa: PLC0415
 
     run(context.args)
@@ -49,7 +47,7 @@ def train(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def report(context: typer.Context) -> None:
     """Regenerate a run's report. Usage: `edit-r1 report RUN`."""
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    _need_trainer()
     from edit_r1.trainer.cli import run  # noqa: PLC0415
 
     run(["report", *context.args])
@@ -58,7 +56,7 @@ def report(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def export(context: typer.Context) -> None:
     """Export a run's weights for other programs. Usage: `edit-r1 export RUN --out DIR`."""
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    _need_trainer()
     from edit_r1.workbench.editing.cli import run  # noqa: PLC0415
 
     run(["export", *context.args])
@@ -67,7 +65,7 @@ def export(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def edit(context: typer.Context) -> None:
     """Edit an image with a run's model. Usage: `edit-r1 edit RUN --image a.png --instruction "..." --out b.png`."""
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    _need_trainer()
     from edit_r1.workbench.editing.cli import run  # noqa: PLC0415
 
     run(["edit", *context.args])
@@ -76,7 +74,7 @@ def edit(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def evaluate(context: typer.Context) -> None:
     """Evaluate an editor on a benchmark. Usage: `edit-r1 evaluate imgedit|gedit DIR --model RUN --out DIR ...`."""
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    _need_trainer()
     from edit_r1.workbench.evaluation.cli import run  # noqa: PLC0415
 
     run(context.args)
@@ -85,7 +83,7 @@ def evaluate(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
     """Check a training run before starting it. Usage: `edit-r1 doctor CONFIG [key=value ...]`."""
-    _need(*_TRAINER_PACKAGES, extra=_TRAINER_EXTRA)
+    _need_trainer()
     from edit_r1.trainer.cli import run  # noqa: PLC0415
 
     run(["doctor", *context.args])
@@ -143,6 +141,10 @@ def main() -> None:
     except EditR1Error as error:
         print(f"edit-r1: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+def _need_trainer() -> None:
+    _need("accelerate", "diffusers", "peft", "tensorboard", extra="`trainer` (or `cpu`)")
 
 
 def _need(*packages: str, extra: str) -> None:

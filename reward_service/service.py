@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from importlib.metadata import PackageNotFoundError, version
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -30,6 +29,7 @@ from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.errors import ConfigError, EditR1Error
 from edit_r1.shared.golden_edits import read_calibration
 from edit_r1.shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
+from edit_r1.shared.versions import installed_versions
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +127,7 @@ class Service:
             model=self.settings.display_name,
             engine=self._engine.name if self._engine else self.settings.engine,
             ready=self.ready,
-            versions=_versions(),
+            versions=installed_versions(_PACKAGES),
             limits=self.settings.limits,
             methods=tuple(self.methods),
             adapters=tuple(self.settings.adapter_directories),
@@ -199,13 +199,3 @@ def _check_adapters(names: Iterable[str]) -> None:
         raise ConfigError(
             f"adapters: {strangers[0]!r} is not a method that an adapter can serve; known: {', '.join(METHODS)}"
         )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -13,5 +13,6 @@ config            YAML files and overrides -> a frozen model
 fields            field types used by several models
 files             atomic file writes
 jsonl             JSON-lines files, with errors that name file, line and field
+versions          versions of installed packages
 library_warnings  silences warnings of other libraries that users cannot act on
 """

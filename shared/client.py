@@ -25,7 +25,7 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
-from edit_r1.shared import http_failures as trouble
+from edit_r1.shared import http_failures
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
 from edit_r1.shared.images import content_hash, mime_type
 from edit_r1.shared.replicas import Replicas
@@ -127,7 +127,9 @@ class RewardClient:
                 break
             reason = "; ".join(dict.fromkeys(filter(None, reasons.values())))
             if time.monotonic() >= deadline:
-                hint = "; is it running? start one with: edit-r1 serve" if trouble.NOBODY_LISTENS in reason else ""
+                hint = (
+                    "; is it running? start one with: edit-r1 serve" if http_failures.NOBODY_LISTENS in reason else ""
+                )
                 raise RewardServiceUnavailable(
                     f"reward service at {self.url} not ready after {limit_seconds:g} s: {reason}{hint}"
                 )
@@ -189,7 +191,8 @@ class RewardClient:
         except (httpx.TransportError, _TryAgainLaterError) as error:
             waited = f"{time.monotonic() - started:.0f} s"
             raise RewardServiceUnavailable(
-                f"reward service at {self.url} gave no answer to {verb} {path} in {waited}: {trouble.reason(error)}"
+                f"reward service at {self.url} gave no answer to {verb} {path} in {waited}: "
+                f"{http_failures.reason(error)}"
             ) from error
         raise AssertionError("unreachable: retry_context ends by return or raise")
 
@@ -202,7 +205,7 @@ class RewardClient:
             except (httpx.TransportError, _TryAgainLaterError) as error:
                 self._replicas.rest(url)
                 last = error
-                self._on_trouble(trouble.reason(error))
+                self._on_trouble(http_failures.reason(error))
             else:
                 self._replicas.wake(url)
                 return answer
@@ -229,8 +232,8 @@ class RewardClient:
         try:
             answer = await self._http.get(f"{url}/readyz")
         except httpx.TransportError as error:
-            return trouble.reason(error)
-        if answer.status_code in trouble.TRANSIENT_STATUSES:
+            return http_failures.reason(error)
+        if answer.status_code in http_failures.TRANSIENT_STATUSES:
             return _problem(answer).detail
         _checked(answer)
         return None
@@ -253,8 +256,10 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         return answer
     problem = _problem(answer)
     # The service's own 500 is a problem document; any other comes from a proxy that lost the replica behind it.
-    if answer.status_code in trouble.TRANSIENT_STATUSES or (answer.status_code == 500 and problem.code == _NOT_OURS):
-        raise _TryAgainLaterError(problem, trouble.retry_after(answer))
+    if answer.status_code in http_failures.TRANSIENT_STATUSES or (
+        answer.status_code == 500 and problem.code == _NOT_OURS
+    ):
+        raise _TryAgainLaterError(problem, http_failures.retry_after(answer))
     raise RewardRequestRejected(problem)
 
 

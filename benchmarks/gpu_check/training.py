@@ -91,4 +91,4 @@ def _training(tiny: bool, side: int, group_size: int, overrides: Sequence[str]) 
 
 def _figures(stage: Stage, flops: float | None = None, tflops: float = 1.0) -> Mapping[str, Any]:
     found = {"seconds": stage.seconds, "peak_gb": stage.peak_gb}
-    return found if flops is None else {**found, "utilisation": flops / stage.seconds / (tflops * 1e12)}
+    return found if flops is None else {**found, "utilisation": stage.utilisation(flops, tflops)}

@@ -27,6 +27,10 @@ class Stage:
         """The peak in 1e9 bytes; None on a CPU, where nobody counts it."""
         return self.peak_bytes / 1e9 if self.peak_bytes else None
 
+    def utilisation(self, flops: float, tflops: float) -> float:
+        """Fraction of a rate of `tflops` TFLOP/s at which the stage did `flops` operations."""
+        return flops / self.seconds / (tflops * 1e12)
+
 
 class Stages:
     """Measures stages on one device."""

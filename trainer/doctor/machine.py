@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import psutil
 
+from edit_r1.trainer.machine import nvidia
+
 _OLDEST_DRIVERS = {"11": 450, "12": 525, "13": 580}
 """CUDA's major version -> oldest driver that runs it (NVIDIA's CUDA compatibility guide)."""
-_PATIENCE_SECONDS = 10.0
 
 
 def driver_version() -> str | None:
-    """The NVIDIA driver's version, as nvidia-smi tells it; None where there is none or it cannot talk to a GPU."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return None
-    asked = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = answer.stdout.split()
-    return lines[0] if lines and lines[0][0].isdigit() else None
+    """The NVIDIA driver's version; None without a driver, or when nvidia-smi cannot communicate with it."""
+    found = nvidia.first_gpu("driver_version")
+    return found[0] if found and found[0][:1].isdigit() else None
 
 
 def driver_needed(cuda: str) -> int | None:

@@ -6,5 +6,6 @@ sharding       FSDP2
 offloading     frozen modules in main memory until they are needed
 seeding        seeds that belong to a sample, not to a process
 progress       terminal lines and progress bars
+nvidia         questions to nvidia-smi
 bundled_files  files of the demo world, from a checkout or from the installed wheel
 """

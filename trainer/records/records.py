@@ -11,7 +11,6 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from edit_r1.shared import images
 from edit_r1.shared.files import write_json, write_text
 from edit_r1.shared.schemas import ServiceInfo
+from edit_r1.shared.versions import installed_versions
 
 EVALUATIONS, ROLLOUTS, VERSIONS = "evaluations", "rollouts", "versions.json"
 _RECORDS = "records.json"
@@ -127,19 +127,11 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     versions = {
         "python": platform.python_version(),
-        **{name: version for name in names if (version := _version(name))},
+        **installed_versions(names),
         "device": device,
     }
     judge = {"model": service.model, "engine": service.engine, **service.versions}
     write_json(run_dir / VERSIONS, {"trainer": versions, "reward service": judge})
-
-
-def _version(name: str) -> str | None:
-    """None for a package that is not installed, as Edit-R1 itself is not where it runs from a checkout."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:

@@ -21,11 +21,11 @@ import httpx
 import stamina
 from pydantic import BaseModel, Field, ValidationError
 
-from edit_r1.shared import http_failures as trouble
+from edit_r1.shared import http_failures
 from edit_r1.shared.errors import ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
 from edit_r1.shared.images import data_url
 
-_BUSY = trouble.TRANSIENT_STATUSES | {408, 425}
+_BUSY = http_failures.TRANSIENT_STATUSES | {408, 425}
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405})
 _WRONG_KEY = frozenset({401, 403})
 _MAX_FAILURES = 4
@@ -121,7 +121,7 @@ class ChatClient:
                 answer = await self._http.get(f"{url}/models")
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise ConfigError(
-                    f"no chat endpoint at {self._url}: {trouble.reason(error)}; "
+                    f"no chat endpoint at {self._url}: {http_failures.reason(error)}; "
                     f"expected an API base URL such as http://gpu-1:8000/v1"
                 ) from error
             if answer.status_code in _WRONG_KEY:
@@ -170,7 +170,7 @@ class ChatClient:
                     return _read(await self._http.post(url, json=body))
         except (httpx.TransportError, _BusyError) as error:
             raise EndpointUnavailable(
-                f"{url} gave no answer in {time.monotonic() - started:.1f} s: {trouble.reason(error)}; "
+                f"{url} gave no answer in {time.monotonic() - started:.1f} s: {http_failures.reason(error)}; "
                 f"finished work is kept; rerun the same command to resume"
             ) from error
         raise AssertionError("unreachable: retry_context ends by return or raise")
@@ -205,7 +205,7 @@ def _read(answer: httpx.Response) -> Reply:
     """Parse the answer of a chat completion, or raise the matching error."""
     told = f"{answer.url} answered {_status(answer)}"
     if answer.status_code in _BUSY:
-        raise _BusyError(_status(answer), trouble.retry_after(answer))
+        raise _BusyError(_status(answer), http_failures.retry_after(answer))
     if answer.status_code in _WRONG_ADDRESS:
         raise ConfigError(told)
     if answer.is_client_error:

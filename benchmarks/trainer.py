@@ -36,7 +36,7 @@ from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch
 from edit_r1.trainer.run.preflight import preflight
 from edit_r1.trainer.tasks.task_list import load_sources
 from edit_r1.trainer.train import finish_epoch
-from edit_r1.trainer.types import RolloutGroup, TaskGroup
+from edit_r1.trainer.types import GroupPart, RolloutGroup, TaskGroup
 from edit_r1.workbench import markdown
 from edit_r1.worlds.shapes.demo import HERE, reward_service
 
@@ -113,7 +113,7 @@ def _generate(run: Run, groups: tuple[TaskGroup, ...]) -> list[RolloutGroup]:
     pictures = family.decode(x0, size)
     return [
         RolloutGroup(
-            group,
+            GroupPart(group, range(count), groups[0].index * count),
             images,
             tuple(pictures[i * count : (i + 1) * count]),
             x0[i * count : (i + 1) * count],

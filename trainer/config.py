@@ -28,6 +28,7 @@ from edit_r1.shared.fields import Names
 from edit_r1.shared.images import Codec
 from edit_r1.shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
 from edit_r1.trainer.machine import bundled_files
+from edit_r1.trainer.mathematics.dealing import num_parts
 from edit_r1.trainer.models import FAMILIES
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
@@ -143,8 +144,12 @@ class RolloutConfig(ConfigModel):
     guidance: PositiveFloat = 2.5
     """Embedded guidance, in rollout, training and evaluation alike (published code: 2.5)."""
     batch_groups: PositiveInt = 1
-    """Groups generated in one batch and sent for scoring together; also the unit of work divided among processes.
-    Larger is faster for small models."""
+    """Groups generated in one batch; larger is faster for small models. Processes get whole batches, or parts of them
+    (`group_parts`)."""
+    group_parts: PositiveInt | Literal["auto"] = "auto"
+    """Parts into which a group's candidates are divided; each is generated, scored and trained on by one process.
+    auto: 1, unless there are more processes than batches of groups, as for 24 groups on 48 or 72 GPUs. A fixed number
+    makes the batches the same on any number of processes."""
 
 
 class NftConfig(ConfigModel):
@@ -386,6 +391,10 @@ class TrainConfig(ConfigModel):
             raise ValueError(
                 f"model.quantization = {self.model.quantization} requires tuning = lora and model.sharding = none"
             )
+        if self.rollout.group_parts != "auto" and self.rollout.group_parts > self.group_size:
+            raise ValueError(
+                f"rollout.group_parts = {self.rollout.group_parts} must be auto or in 1..{self.group_size} (group_size)"
+            )
         samples = self.groups_per_epoch * self.group_size
         if self.optimizer_steps_per_epoch > samples:
             raise ValueError(
@@ -419,12 +428,25 @@ def read_config(path: Path, overrides: Sequence[str]) -> TrainConfig:
     return load_config(TrainConfig, path, overrides)
 
 
+def group_parts(config: TrainConfig, num_processes: int) -> int:
+    """Parts into which each group's candidates are divided on this many processes."""
+    fixed = config.rollout.group_parts
+    return num_parts(_num_batches(config), config.group_size, num_processes) if fixed == "auto" else fixed
+
+
 def check_world_size(config: TrainConfig, num_processes: int) -> None:
-    """Every process needs at least one batch of groups; shares may differ. Raises ConfigError with the valid range."""
-    num_units = math.ceil(config.groups_per_epoch / config.rollout.batch_groups)
-    if num_processes > num_units:
+    """Every process needs at least one part of a batch of groups. Raises ConfigError with the valid range."""
+    rollout = config.rollout
+    most = _num_batches(config) * (config.group_size if rollout.group_parts == "auto" else rollout.group_parts)
+    if num_processes > most:
+        further = "" if rollout.group_parts == "auto" else ", or set rollout.group_parts=auto"
         raise ConfigError(
-            f"{num_processes} processes for groups_per_epoch = {config.groups_per_epoch} in batches of "
-            f"rollout.batch_groups = {config.rollout.batch_groups}: the number of processes must be in 1..{num_units}; "
-            f"for more, lower batch_groups or raise groups_per_epoch"
+            f"{num_processes} processes for groups_per_epoch = {config.groups_per_epoch} of group_size = "
+            f"{config.group_size}, in batches of rollout.batch_groups = {rollout.batch_groups} and rollout.group_parts "
+            f"= {rollout.group_parts}: the number of processes must be in 1..{most}; for more, lower batch_groups, "
+            f"raise groups_per_epoch or group_size{further}"
         )
+
+
+def _num_batches(config: TrainConfig) -> int:
+    return math.ceil(config.groups_per_epoch / config.rollout.batch_groups)

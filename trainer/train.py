@@ -129,7 +129,6 @@ def _update(run: Run, epoch: int, rollouts: Sequence[RolloutGroup], worth_P_G: T
         worth_P_G,
         assign_steps(worth_P_G, keep.kept_P, config.optimizer_steps_per_epoch, dealer),
         num_optimizer_steps=config.optimizer_steps_per_epoch,
-        groups_per_unit=config.rollout.batch_groups,
     )
     with run.display.bar("update", len(batch.places) * run.loss.num_timesteps) as advance:
         return update(

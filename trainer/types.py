@@ -51,10 +51,24 @@ class TaskGroup:
 
 
 @dataclass(frozen=True)
-class RolloutGroup:
-    """G candidate edits of one task by the old policy."""
+class GroupPart:
+    """The candidates of a group that one process generates and trains on: all G, or some of them."""
 
     group: TaskGroup
+    candidates: range
+    """Positions among the group's G candidates."""
+    unit: int
+    """Unit of work that it belongs to; parts of one unit are computed in the same batches (see `rollout.units`)."""
+
+
+@dataclass(frozen=True)
+class RolloutGroup:
+    """Candidate edits of one task by the old policy: a whole group, or the part of it that one process generates.
+
+    Here G is the number of candidates in the part.
+    """
+
+    part: GroupPart
     sources: tuple[Image.Image, ...]
     """The source images, resized as the editor saw them; the candidates have the size of the first."""
     candidates: tuple[Image.Image, ...]
@@ -69,6 +83,11 @@ class RolloutGroup:
     """[steps + 1, G, ...] float32, all points from noise to x0; None unless the algorithm trains on them."""
 
     @property
+    def group(self) -> TaskGroup:
+        """The group that the candidates belong to."""
+        return self.part.group
+
+    @property
     def layout(self) -> Layout:
         """Groups must have the same layout to share a batch."""
         return layout_of(self.sources)
@@ -76,7 +95,7 @@ class RolloutGroup:
 
 @dataclass(frozen=True)
 class Rewards:
-    """The reward service's result for one group of G candidates."""
+    """The reward service's result for the G candidates of one rollout."""
 
     values: tuple[float | None, ...]
     """G rewards in [0, 1]; None where the score is missing (which is not the same as 0)."""
@@ -101,9 +120,9 @@ class TrainBatch:
     """The kept samples of one epoch on one process."""
 
     rollouts: tuple[RolloutGroup, ...]
-    """This process's groups, kept or not."""
+    """This process's rollouts, kept or not."""
     places: tuple[tuple[int, int], ...]
-    """N pairs (position in `rollouts`, candidate)."""
+    """N pairs (position in `rollouts`, position among that rollout's candidates)."""
     worth: Tensor
     """[N] float32: optimality, rho in [0, 1], for DiffusionNFT; the clipped advantage for Flow-GRPO."""
     optimizer_step: Tensor

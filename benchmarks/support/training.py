@@ -27,6 +27,7 @@ from edit_r1.trainer.mathematics.sizes import ImageSize, one_size
 from edit_r1.trainer.models.base import ModelFamily
 from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.rollout.rollout import roll_out
+from edit_r1.trainer.rollout.units import units_of
 from edit_r1.trainer.run.components import build_loss, build_optimizer, build_policy, load_family
 from edit_r1.trainer.tasks.task_list import read_task_list
 from edit_r1.trainer.types import RolloutGroup, TaskGroup
@@ -95,12 +96,15 @@ class Training:
                 roll_out(
                     family,
                     self.policy,
-                    [TaskGroup(0, index, task) for index, task in enumerate(tasks)],
-                    group_size=group_size or config.group_size,
+                    units_of(
+                        [TaskGroup(0, index, task) for index, task in enumerate(tasks)],
+                        group_size=group_size or config.group_size,
+                        batch_groups=config.rollout.batch_groups,
+                        parts=1,
+                    ),
                     num_steps=config.rollout.steps,
                     noise_level=None,
                     choose_size=one_size(self.size),
-                    batch_groups=config.rollout.batch_groups,
                     seed=0,
                     processes=self.processes,
                 )
@@ -111,7 +115,7 @@ class Training:
         config = self.config
         worth = torch.rand(len(rollouts), len(rollouts[0].x0), dtype=torch.float64)
         steps = assign_steps(worth, torch.ones(len(rollouts), dtype=torch.bool), 1, torch.Generator().manual_seed(0))
-        batch = build_batch(rollouts, worth, steps, num_optimizer_steps=1, groups_per_unit=config.rollout.batch_groups)
+        batch = build_batch(rollouts, worth, steps, num_optimizer_steps=1)
         with self.stages.measure("update"):
             update(
                 self.policy,

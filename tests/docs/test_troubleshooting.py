@@ -232,7 +232,7 @@ def reward_lost(place):
 
 @provokes
 def too_many_processes(place):
-    return train(place, "run_dir=runs/new", num_processes=3)
+    return train(place, "run_dir=runs/new", "rollout.group_parts=1", num_processes=3)
 
 
 @provokes

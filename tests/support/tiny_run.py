@@ -86,9 +86,14 @@ def redness(task: Any, edited: Image.Image) -> float:
     return color_judge.redness(np.asarray(edited, np.float64))
 
 
+def train_on(num_processes: int, arguments: list[str]) -> tuple[int, str]:
+    """Train on several processes; returns (exit status, output)."""
+    return Forked("train", *arguments, num_processes=num_processes).finish()
+
+
 def train_on_two(arguments: list[str]) -> tuple[int, str]:
     """Train on two processes; returns (exit status, output)."""
-    return Forked("train", *arguments, num_processes=2).finish()
+    return train_on(2, arguments)
 
 
 def weights(run_dir: Path, step: int, file: str) -> dict[str, Tensor]:

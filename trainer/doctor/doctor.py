@@ -22,7 +22,7 @@ from PIL import Image
 
 from edit_r1.shared.errors import ConfigError, EditR1Error
 from edit_r1.shared.replicas import Replicas
-from edit_r1.trainer.config import TrainConfig, check_world_size
+from edit_r1.trainer.config import TrainConfig, check_world_size, group_parts
 from edit_r1.trainer.doctor.estimates import load_of_rewards
 from edit_r1.trainer.doctor.needs import Finding, Mark, Needs, driver
 from edit_r1.trainer.doctor.planning import Gpus, num_parameters
@@ -71,8 +71,11 @@ class Doctor:
         config = self._config
         with self._check("processes and run directory"):
             check_world_size(config, self._gpus.count)
+            parts = group_parts(config, self._gpus.count)
             start = find_start(config, self._tell)
-            self._say("ok", f"{self._gpus.count} processes; {config.run_dir} {'resumes' if start else 'starts fresh'}")
+            divided = f", each group in {parts} parts" if parts > 1 else ""
+            resumes = "resumes" if start else "starts fresh"
+            self._say("ok", f"{self._gpus.count} processes{divided}; {config.run_dir} {resumes}")
         with self._check("packages"):
             check_trackers(config)
         tasks: Sequence[EditTask] = ()

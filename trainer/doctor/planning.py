@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from edit_r1.trainer.config import ModelConfig, TrainConfig
+from edit_r1.trainer.config import ModelConfig, TrainConfig, group_parts
 from edit_r1.trainer.doctor.estimates import ModelShape, Plan
 from edit_r1.trainer.doctor.machine import memory_bytes
 from edit_r1.trainer.mathematics.schedule import num_trained_timesteps
@@ -130,7 +130,8 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
     model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
     compute_bytes = 4 if model.precision == "float32" else 2
     tasks_at_once = max(config.rollout.batch_groups, config.evaluation.batch_size if config.data.held_out else 0)
-    rows = max(config.rollout.batch_groups * config.group_size, tasks_at_once)
+    candidates = math.ceil(config.group_size / group_parts(config, gpus.count))
+    rows = max(config.rollout.batch_groups * candidates, tasks_at_once)
     return Plan(
         num_gpus=gpus.count,
         gpus_per_node=min(gpus.count, gpus.per_node),

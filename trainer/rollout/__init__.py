@@ -1,4 +1,5 @@
-"""Turns tasks into `RolloutGroup`s of G candidate edits each, made by the old policy.
+"""Turns tasks into `RolloutGroup`s of candidate edits, made by the old policy.
 
+units    which candidates are generated in one batch
 rollout  conditioning, noise, solver, decoding
 """

@@ -1,7 +1,7 @@
 """Rollout: the old policy edits each task G times.
 
-Takes this process's task groups of the epoch and yields one RolloutGroup each as soon as its batch is done, so that
-rewards can be requested while the next batch is being generated.
+Takes the units of work of all processes and yields one RolloutGroup per part of this process's units as soon as its
+batch is done, so that rewards can be requested while the next batch is being generated.
 """
 
 from __future__ import annotations
@@ -20,49 +20,50 @@ from edit_r1.trainer.mathematics.sizes import ChooseSize, Layout, layout_of
 from edit_r1.trainer.mathematics.solvers import dpm_solver_2m, stochastic
 from edit_r1.trainer.models.base import Conditioning, ModelFamily
 from edit_r1.trainer.policy.base import Policy
+from edit_r1.trainer.rollout.units import Unit
 from edit_r1.trainer.tasks.task_list import load_sources
-from edit_r1.trainer.types import RolloutGroup, TaskGroup
+from edit_r1.trainer.types import GroupPart, RolloutGroup
 
 T = TypeVar("T")
 Sources = tuple[Image.Image, ...]
+Batch = Sequence[tuple[GroupPart, Sources]]
 
 
 def roll_out(
     family: ModelFamily,
     policy: Policy,
-    groups: Sequence[TaskGroup],
+    units: Sequence[Unit],
     *,
-    group_size: int,
     num_steps: int,
     noise_level: float | None,
     choose_size: ChooseSize,
-    batch_groups: int,
     seed: int,
     processes: Processes,
 ) -> Iterator[RolloutGroup]:
-    """Generate `group_size` candidates per group on the model's grid, `batch_groups` groups at a time.
+    """Generate this process's share of the units, one unit at a time, on the model's grid.
 
     Uses DPM-Solver++; if `noise_level` is given, Flow-GRPO's stochastic solver, and each rollout keeps its path.
-    Groups of one batch whose sources differ in size are generated one layout after another.
+    Parts of one unit whose sources differ in size are generated one layout after another.
     Raises Stopped between batches.
     """
-    parts = _parts(groups, choose_size, batch_groups)
-    last: list[tuple[TaskGroup, Sources]] = []
-    for part in processes.in_step(parts, together=policy.sharded):
-        last = last if part is None else part
+    batches = _batches(processes.share(units, 1), choose_size)
+    last: Batch | None = None
+    for batch in processes.in_step(batches, together=policy.sharded):
+        if batch is not None:
+            last = batch
+        elif last is None:  # this process has no unit, but sharded weights need its company
+            last = next(_batches(units, choose_size))
         with policy.use("old"):
-            produced = _roll_out_batch(family, last, num_steps, noise_level, group_size=group_size, seed=seed)
-        if part is not None:
+            produced = _roll_out_batch(family, last, num_steps, noise_level, seed=seed)
+        if batch is not None:
             yield from produced
 
 
-def _parts(
-    groups: Sequence[TaskGroup], choose_size: ChooseSize, batch_groups: int
-) -> Iterator[list[tuple[TaskGroup, Sources]]]:
-    """Sets of groups to generate at once: one batch and one layout."""
-    for start in range(0, len(groups), batch_groups):
-        batch = [(group, load_sources(group.task, choose_size)) for group in groups[start : start + batch_groups]]
-        yield from by_layout(batch, lambda one: one[1])
+def _batches(units: Sequence[Unit], choose_size: ChooseSize) -> Iterator[Batch]:
+    """Parts to generate at once: of one unit and one layout."""
+    for unit in units:
+        loaded = [(part, load_sources(part.group.task, choose_size)) for part in unit]
+        yield from by_layout(loaded, lambda one: one[1])
 
 
 def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image]]) -> list[list[T]]:
@@ -76,19 +77,18 @@ def by_layout(items: Sequence[T], sources_of: Callable[[T], Sequence[Image.Image
 
 def _roll_out_batch(
     family: ModelFamily,
-    batch: Sequence[tuple[TaskGroup, Sources]],
+    batch: Batch,
     num_steps: int,
     noise_level: float | None,
     *,
-    group_size: int,
     seed: int,
 ) -> list[RolloutGroup]:
-    groups, sources = [group for group, _ in batch], [images for _, images in batch]
-    size = sources[0][0].size
-    places = [(group.epoch, group.index, candidate) for group in groups for candidate in range(group_size)]
-    conditioning = family.encode([group.task.instruction for group in groups], sources)
+    parts, sources = [part for part, _ in batch], [images for _, images in batch]
+    size, count = sources[0][0].size, len(parts[0].candidates)
+    places = [(part.group.epoch, part.group.index, candidate) for part in parts for candidate in part.candidates]
+    conditioning = family.encode([part.group.task.instruction for part in parts], sources)
     noise = family.initial_noise([generator(seed, "rollout", *place) for place in places], size)
-    rows = torch.arange(len(batch), device=noise.device).repeat_interleave(group_size)
+    rows = torch.arange(len(batch), device=noise.device).repeat_interleave(count)
     sigmas = family.sigmas(num_steps, size)
     velocity = velocity_given(family, conditioning.select(rows))
     if noise_level is None:
@@ -101,10 +101,10 @@ def _roll_out_batch(
         )
         x0 = path[-1]
     pictures = family.decode(x0, size)
-    own = [slice(i * group_size, (i + 1) * group_size) for i in range(len(batch))]
+    own = [slice(i * count, (i + 1) * count) for i in range(len(batch))]
     return [
         RolloutGroup(
-            group=group,
+            part=part,
             sources=sources[i],
             candidates=tuple(pictures[own[i]]),
             x0=x0[own[i]],
@@ -112,7 +112,7 @@ def _roll_out_batch(
             sigmas=sigmas,
             path=None if path is None else path[:, own[i]],
         )
-        for i, group in enumerate(groups)
+        for i, part in enumerate(parts)
     ]
 
 

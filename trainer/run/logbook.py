@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -151,12 +151,14 @@ def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None
     dropped = [index for index, reason in enumerate(log.keep.reasons) if reason is not None]
     wanted = list(dict.fromkeys([by_mean[-1], by_mean[0], *dropped[:1], *range(len(means))]))
     wanted = wanted[: run.config.report.groups]
-    mine = [group for group in scored if group.rollout.group.index in wanted]
-    shown = [_shown(group, log.keep, standing) for group in mine]
+    mine = [one for one in scored if one.rollout.group.index in wanted]
+    shown = [_shown(one, log.keep, standing) for one in mine]
     pictures = dict(
         run.processes.gather_on_main([named for pair in zip(shown, mine, strict=True) for named in _named(*pair)])
     )
-    everyones = sorted(run.processes.gather(shown), key=lambda group: wanted.index(group.index))
+    starts = [one.rollout.part.candidates.start for one in mine]
+    everyones = _joined(run.processes.gather(list(zip(starts, shown, strict=True))))
+    everyones.sort(key=lambda group: wanted.index(group.index))
     if run.log is not None and everyones:
         records.save_rollouts(run.config.run_dir, log.epoch, everyones, pictures)
         rows = [
@@ -167,9 +169,25 @@ def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None
 
 
 def _named(shown: ShownGroup, group: ScoredGroup) -> Iterator[tuple[str, Image.Image]]:
-    """(file name, image) of the source and of each candidate."""
-    yield shown.source, group.rollout.sources[0]
+    """(file name, image) of the source, unless another part of the group has it, and of each candidate."""
+    if group.rollout.part.candidates.start == 0:
+        yield shown.source, group.rollout.sources[0]
     yield from zip(shown.candidates, group.rollout.candidates, strict=True)
+
+
+def _joined(parts: Iterable[tuple[int, ShownGroup]]) -> list[ShownGroup]:
+    """Whole groups from (first candidate, part of a group)."""
+    groups: dict[int, ShownGroup] = {}
+    for _, part in sorted(parts, key=lambda one: one[0]):
+        group = groups.get(part.index)
+        groups[part.index] = (
+            part
+            if group is None
+            else group.model_copy(
+                update={"candidates": group.candidates + part.candidates, "rewards": group.rewards + part.rewards}
+            )
+        )
+    return list(groups.values())
 
 
 def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> ShownGroup:
@@ -179,7 +197,7 @@ def _shown(group: ScoredGroup, keep: KeepMask, standing: Mapping[int, str]) -> S
         instruction=rollout.group.task.instruction,
         task=rollout.group.task.task,
         source=f"{index:03d}-source.webp",
-        candidates=tuple(f"{index:03d}-{candidate:02d}.webp" for candidate in range(len(rollout.candidates))),
+        candidates=tuple(f"{index:03d}-{candidate:02d}.webp" for candidate in rollout.part.candidates),
         rewards=group.rewards.values,
         dropped_because=keep.reasons[index],
         standing=standing.get(index),

@@ -8,7 +8,7 @@ Legend: P groups per epoch over all processes (including replacements added late
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,10 +19,14 @@ from edit_r1.trainer.machine.seeding import derived_seed
 from edit_r1.trainer.mathematics.filtering import group_statistics
 from edit_r1.trainer.rewards.reward_queue import Ticket, collect_together
 from edit_r1.trainer.rollout.rollout import roll_out
+from edit_r1.trainer.rollout.units import units_of
 from edit_r1.trainer.run.assembly import Run
 from edit_r1.trainer.run.logbook import Stopwatch
 from edit_r1.trainer.tasks.group_sampler import SamplerState
-from edit_r1.trainer.types import RolloutGroup, ScoredGroup, TaskGroup
+from edit_r1.trainer.types import GroupPart, RolloutGroup, ScoredGroup, TaskGroup
+
+PartValues = tuple[GroupPart, Sequence[float | None]]
+"""One value per candidate of a part; None where missing."""
 
 
 @dataclass
@@ -41,7 +45,7 @@ class PendingEpoch:
     tickets: list[Ticket] = field(default_factory=list)
     """One per rollout."""
     second_tickets: dict[int, Ticket] = field(default_factory=dict)
-    """Tickets of groups scored by the second method, by group index."""
+    """Tickets of rollouts scored by the second method, by position in `rollouts`."""
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -50,7 +54,7 @@ class Scores:
     """Collected scores, the same on every process except for `scored`."""
 
     scored: Sequence[ScoredGroup]
-    """This process's groups."""
+    """This process's rollouts."""
     rewards_P_G: Tensor
     """float64 [P, G], NaN where missing."""
     components: Mapping[str, Tensor]
@@ -85,32 +89,33 @@ def collect_scores(run: Run, pending: PendingEpoch) -> Scores:
 
 
 def _extend(run: Run, pending: PendingEpoch, count: int) -> None:
-    """Add `count` groups; each is scored while the next is generated."""
+    """Add `count` groups; what has been generated is scored while the rest is generated."""
     config = run.config
     added = run.sampler.next_groups(pending.epoch, count, start=len(pending.groups))
     pending.groups += added
-    mine = run.processes.share(added, config.rollout.batch_groups)
-    with pending.watch.time("rollout"), run.display.bar("rollout", len(mine)) as advance:
+    units = units_of(
+        added, group_size=config.group_size, batch_groups=config.rollout.batch_groups, parts=run.group_parts
+    )
+    num_mine = sum(map(len, run.processes.share(units, 1)))
+    with pending.watch.time("rollout"), run.display.bar("rollout", num_mine) as advance:
         for rollout in roll_out(
             run.family,
             run.policy,
-            mine,
-            group_size=config.group_size,
+            units,
             num_steps=config.rollout.steps,
             noise_level=run.loss.noise_level,
             choose_size=run.choose_size,
-            batch_groups=config.rollout.batch_groups,
             seed=config.seed,
             processes=run.processes,
         ):
             group = rollout.group
             judge_seed = derived_seed(config.seed, "judge", group.epoch, group.index)
             pending.tickets.append(run.queue.submit(group.task, rollout.sources, rollout.candidates, judge_seed))
-            pending.rollouts.append(rollout)
             if config.monitor.second_method and group.index < config.monitor.second_groups:
-                pending.second_tickets[group.index] = run.queue.submit(
+                pending.second_tickets[len(pending.rollouts)] = run.queue.submit(
                     group.task, rollout.sources, rollout.candidates, judge_seed, config.monitor.second_method
                 )
+            pending.rollouts.append(rollout)
             advance()
 
 
@@ -120,15 +125,15 @@ def _collect(run: Run, pending: PendingEpoch) -> Scores:
         collected = collect_together(run.queue, [*first, *second.values()], run.processes)
     scored = [ScoredGroup(rollout, one) for rollout, one in zip(pending.rollouts, collected[: len(first)], strict=True)]
     num_groups = len(pending.groups)
-    seconds = {index: one.values for index, one in zip(second, collected[len(first) :], strict=True)}
+    seconds = [
+        (pending.rollouts[row].part, one.values) for row, one in zip(second, collected[len(first) :], strict=True)
+    ]
     return Scores(
         scored,
-        _gather(run, num_groups, {group.rollout.group.index: group.rewards.values for group in scored}),
+        _gather(run, num_groups, [(one.rollout.part, one.rewards.values) for one in scored]),
         {
             name: _gather(
-                run,
-                num_groups,
-                {one.rollout.group.index: [part.get(name) for part in one.rewards.parts] for one in scored},
+                run, num_groups, [(one.rollout.part, [part.get(name) for part in one.rewards.parts]) for one in scored]
             )
             for name in run.component_weights
         },
@@ -136,18 +141,18 @@ def _collect(run: Run, pending: PendingEpoch) -> Scores:
     )
 
 
-def _gather(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
+def _gather(run: Run, num_groups: int, own: Iterable[PartValues]) -> Tensor:
     """Values of all processes, float64 [P, G], NaN where missing."""
     own_P_G = torch.zeros(num_groups, run.config.group_size, dtype=torch.float64)
-    for index, values in values_by_group.items():
+    for part, values in own:
         row = [float("nan") if value is None else value for value in values]
-        own_P_G[index] = torch.tensor(row, dtype=torch.float64)
+        own_P_G[part.group.index, list(part.candidates)] = torch.tensor(row, dtype=torch.float64)
     return run.processes.sum(own_P_G)
 
 
-def _gather_second(run: Run, num_groups: int, values_by_group: Mapping[int, Sequence[float | None]]) -> Tensor:
+def _gather_second(run: Run, num_groups: int, own: Iterable[PartValues]) -> Tensor:
     """Second scores of all processes, NaN also for groups that were not scored."""
-    second_P_G = _gather(run, num_groups, values_by_group)
+    second_P_G = _gather(run, num_groups, own)
     second_P_G[run.config.monitor.second_groups :] = float("nan")
     return second_P_G
 

@@ -1,6 +1,6 @@
 """From scored groups to the samples of an update.
 
-Builds a TrainBatch from this process's groups, each sample's worth and the keep-mask (both over all processes).
+Builds a TrainBatch from this process's rollouts, each sample's worth and the keep-mask (both over all processes).
 Optimizer steps are assigned over the whole epoch, so the assignment does not depend on the number of processes.
 Legend: P groups, G candidates per group, N samples of this process.
 """
@@ -23,25 +23,24 @@ def build_batch(
     step_P_G: Tensor,
     *,
     num_optimizer_steps: int,
-    groups_per_unit: int,
 ) -> TrainBatch:
-    """Collect the samples of this process that have a step; units are those of `machine.processes.share`."""
+    """Collect the samples of this process that have a step."""
     places = [
-        (row, candidate)
+        (row, position)
         for row, rollout in enumerate(rollouts)
-        for candidate in range(len(rollout.candidates))
+        for position, candidate in enumerate(rollout.part.candidates)
         if step_P_G[rollout.group.index, candidate] != NOT_TRAINED
     ]
     device = rollouts[0].x0.device
     rows = torch.tensor([row for row, _ in places], dtype=torch.int64)
-    candidates = torch.tensor([candidate for _, candidate in places], dtype=torch.int64)
+    candidates = torch.tensor([rollouts[row].part.candidates[i] for row, i in places], dtype=torch.int64)
     groups = torch.tensor([rollout.group.index for rollout in rollouts])[rows]
     return TrainBatch(
         rollouts=tuple(rollouts),
         places=tuple(places),
         worth=worth_P_G[groups, candidates].float().to(device),
         optimizer_step=step_P_G[groups, candidates],
-        unit=groups // groups_per_unit,
+        unit=torch.tensor([rollout.part.unit for rollout in rollouts])[rows],
         num_samples_per_step=tuple(int((step_P_G == step).sum()) for step in range(num_optimizer_steps)),
     )
 

@@ -32,6 +32,7 @@ class Row:
 
     rollout: RolloutGroup
     candidate: int
+    """Position among the rollout's candidates."""
     worth: Tensor
     """float32 []: optimality for DiffusionNFT, advantage for Flow-GRPO."""
     step: int
@@ -58,7 +59,7 @@ class Loss(ABC):
 
     @abstractmethod
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
-        """The K rows of a sample, drawn with its own seed."""
+        """The K rows of a sample, drawn with its own seed. candidate: position among the rollout's candidates."""
 
     @abstractmethod
     def terms(self, rows: Sequence[Row]) -> Mapping[str, Tensor]:
@@ -95,7 +96,8 @@ class NftLoss(Loss):
 
     def rows(self, rollout: RolloutGroup, candidate: int, worth: Tensor) -> list[Row]:
         """The first K timesteps of the permuted rollout grid, each with fresh noise."""
-        source = generator(self._seed, "update", rollout.group.epoch, rollout.group.index, candidate)
+        group, place = rollout.group, rollout.part.candidates[candidate]
+        source = generator(self._seed, "update", group.epoch, group.index, place)
         steps = torch.randperm(len(rollout.sigmas) - 1, generator=source)[: self.num_timesteps].tolist()
         noise = torch.randn((self.num_timesteps, *rollout.x0.shape[1:]), generator=source)
         return [Row(rollout, candidate, worth, step, noise[k]) for k, step in enumerate(steps)]

@@ -3,7 +3,7 @@
 Takes this process's TrainBatch, updates the policy and returns the loss terms.
 Gradients are accumulated over all samples and timesteps of a step and summed over the processes; the loss is the mean
 over the kept samples of the whole step, so micro-batch size and number of processes do not change it. Micro-batches do
-not cross units (`machine.processes.share`): each is bit-identical on any number of processes.
+not cross units (`mathematics.dealing`): each is bit-identical on any number of processes.
 Legend: R rows of a micro-batch, one (sample, timestep) each; K trained timesteps per sample.
 """
 

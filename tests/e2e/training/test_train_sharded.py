@@ -70,6 +70,17 @@ def test_what_is_left_at_the_end_loads_in_plain_diffusers(runs):
         assert_close(plain, weights(run, 2, f"ema/{file}"))
 
 
+def test_a_process_without_a_share_of_a_replaced_group_keeps_the_others_company(tiny, tmp_path):
+    judge = ColorJudge()
+    judge.failing_groups = {0: frozenset({0})}
+    settings = ("epochs=1", "data.held_out=null", "rollout.batch_groups=1", "rollout.group_parts=1", *SHARDED)
+    with serving(judge) as url:
+        arguments = tiny.arguments(url, tmp_path / "run", *settings, "groups_per_epoch=2", "filter.quorum=4")
+        status, output = train_on_two(arguments)
+    assert status == 0, output
+    assert "replacing 1 groups" in output
+
+
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_in_bfloat16_what_is_trained_stays_float32(tiny, url, tmp_path, tuning):
     file, overrides = TUNINGS[tuning]

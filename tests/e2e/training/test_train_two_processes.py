@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from edit_r1.trainer.records.records import read_rollouts
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.forked import Forked
-from tests.support.tiny_run import ROOT, metrics, train_on_two, weights
+from tests.support.tiny_run import ROOT, metrics, train_on, train_on_two, weights
 
 EPOCHS = 2
 LAUNCH = ("--num_machines=1", "--num_processes=2", "--mixed_precision=no", "--dynamo_backend=no")
@@ -61,6 +62,36 @@ def test_two_processes_keep_the_pictures_of_one(runs):
         assert np.abs(left - right).max() <= 1
 
 
+@pytest.mark.parametrize("num_groups", [1, 2])
+def test_a_group_trained_on_by_several_processes_is_trained_on_as_by_one(tiny, url, tmp_path, num_groups):
+    # On three processes, one group of four candidates has parts of 1, 1 and 2.
+    overrides = ("epochs=1", "data.held_out=null", f"groups_per_epoch={num_groups}", "filter.rule=none")
+    tiny.train(url, tmp_path / "1", *overrides)
+    (alone,) = metrics(tmp_path / "1")
+    for num_processes in (2, 3):
+        run_dir = tmp_path / str(num_processes)
+        status, output = train_on(num_processes, tiny.arguments(url, run_dir, *overrides))
+        assert status == 0, output
+        assert f"each group is divided into {num_processes} parts" in output
+        (ours,) = metrics(run_dir)
+        assert ours == pytest.approx(alone, abs=1e-4)
+        for whole, joined in zip(shown(tmp_path / "1"), shown(run_dir), strict=True):
+            assert joined.candidates == whole.candidates
+            assert joined.rewards == pytest.approx(whole.rewards, abs=1e-5)
+        for name in ("policy", "old", "ema"):
+            file = f"{name}/pytorch_lora_weights.safetensors"
+            left, right = weights(run_dir, 1, file), weights(tmp_path / "1", 1, file)
+            for key in left:
+                torch.testing.assert_close(left[key], right[key], atol=1e-5, rtol=0, msg=f"{name} {key}")
+
+
+def shown(run_dir):
+    """The groups that the report shows; all their images are on disk."""
+    ((folder, rollouts),) = read_rollouts(run_dir)
+    assert all((folder / name).is_file() for group in rollouts.groups for name in (group.source, *group.candidates))
+    return rollouts.groups
+
+
 def test_there_were_two_processes(runs):
     assert "2 processes on cpu" in runs[2]
 
@@ -107,8 +138,9 @@ def test_packages_that_are_installed_and_not_used_do_not_talk(runs):
     assert not re.findall(r"torchao|_pytree", runs[2])
 
 
-def test_more_processes_than_groups_are_refused_with_the_legal_values(tiny, tmp_path):
+def test_more_processes_than_parts_of_groups_are_refused_with_the_legal_values(tiny, tmp_path):
     with serving(ColorJudge()) as url:
-        status, output = train_on_two(tiny.arguments(url, tmp_path / "run", "groups_per_epoch=1"))
+        arguments = tiny.arguments(url, tmp_path / "run", "groups_per_epoch=1", "rollout.group_parts=1")
+        status, output = train_on_two(arguments)
     assert status != 0
-    assert "2 processes for groups_per_epoch = 1 in batches" in output
+    assert "2 processes for groups_per_epoch = 1 of group_size = 4, in batches" in output

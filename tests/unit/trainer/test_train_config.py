@@ -38,6 +38,7 @@ def test_defaults_are_table_5():
         ("filter.rule=papr", "filter.rule: .*'paper', 'strict', 'range' or 'none'"),
         ("model.aspect=fit", "model.aspect: .*'crop', 'buckets' or 'stretch'"),
         ("filter={rule: ban, ban: false}", r"filter\.rule = ban means filter\.rule = paper with filter\.ban = true"),
+        ("rollout.group_parts=13", r"rollout\.group_parts = 13 must be auto or in 1\.\.12 \(group_size\)"),
         ("checkpoint.minutes=0", r"checkpoint\.minutes: .*greater than 0"),
     ],
 )
@@ -58,12 +59,14 @@ def test_rollouts_do_not_run_ahead_across_checkpoints_by_time():
         load("max_staleness=1", "checkpoint.minutes=30")
 
 
-def test_any_number_of_processes_up_to_the_groups_is_legal():
-    config = load("groups_per_epoch=5", "rollout.batch_groups=2")
-    for num_processes in range(1, 4):
-        check_world_size(config, num_processes)
-    with pytest.raises(ConfigError, match=r"4 processes for groups_per_epoch = 5 .* processes must be in 1\.\.3;"):
-        check_world_size(config, 4)
+@pytest.mark.parametrize(("parts", "most"), [("auto", 9), ("1", 3), ("2", 6)])
+def test_every_process_needs_a_part_of_a_batch_of_groups(parts, most):
+    config = load("groups_per_epoch=5", "group_size=3", "rollout.batch_groups=2", f"rollout.group_parts={parts}")
+    check_world_size(config, most)
+    with pytest.raises(
+        ConfigError, match=rf"{most + 1} processes for .* rollout\.group_parts = {parts}: .* 1\.\.{most};"
+    ):
+        check_world_size(config, most + 1)
 
 
 def test_a_resolved_configuration_reads_back_equal_and_holds_no_key(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from edit_r1.trainer.mathematics.objectives.nft import nft_loss
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
 from edit_r1.trainer.policy.lora import LoraPolicy
-from edit_r1.trainer.types import EditTask, RolloutGroup, TaskGroup, TrainBatch
+from edit_r1.trainer.types import EditTask, GroupPart, RolloutGroup, TaskGroup, TrainBatch
 from edit_r1.trainer.update.losses import NftLoss
 from edit_r1.trainer.update.update import update
 from tests.support.tiny_editor import build_tiny_editor
@@ -53,7 +53,7 @@ class Parts:
         source = Image.new("RGB", size, ("red", "navy")[index])
         task = EditTask(str(index), ("make it red", "remove it")[index], (), None, None, {})
         return RolloutGroup(
-            group=TaskGroup(1, index, task),
+            part=GroupPart(TaskGroup(1, index, task), range(4), unit=index),
             sources=(source,),
             candidates=(source,) * 4,
             x0=self.family.initial_noise([torch.Generator().manual_seed(4 * index + i) for i in range(4)], size),

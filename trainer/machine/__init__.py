@@ -1,8 +1,9 @@
 """Where and how a run executes. Independent of training; imports nothing else from Edit-R1.
 
-processes      ranks, collectives, and which process gets which groups
+processes      ranks, collectives, and which process gets which units of work
 stopping       signals that end a run in order
 sharding       FSDP2
+compiling      torch.compile for the transformer's blocks
 offloading     frozen modules in main memory until they are needed
 seeding        seeds that belong to a sample, not to a process
 progress       terminal lines and progress bars

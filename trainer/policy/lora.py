@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ class LoraPolicy(Policy):
                 parameter.data = parameter.data.float()
         self._follow("old", 0.0)
         self._follow("ema", 0.0)
-        self._activate("default")
+        for layer in self._layers:
+            layer.set_adapter("default")
         if sharder is not None:
             sharder(transformer, whole={one for parameters in self._parameters.values() for one in parameters.values()})
         self.sharded = sharder is not None
@@ -77,13 +78,12 @@ class LoraPolicy(Policy):
     @contextmanager
     def use(self, name: PolicyName) -> Iterator[None]:
         """Inside the block, forward passes use this policy, without gradients; afterwards `default` is active again."""
-        merged = name != "reference" and self.merges
-        self._activate("reference" if merged else name)
+        self._enable(name != "reference" and not self.merges)
         try:
-            with torch.no_grad(), self._merged(name) if merged else nullcontext():
+            with torch.no_grad(), self._in_place(name):
                 yield
         finally:
-            self._activate("default")
+            self._enable(True)
 
     def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
         """A copy of an adapter's weights under PEFT's names, on the CPU."""
@@ -112,6 +112,11 @@ class LoraPolicy(Policy):
         for key, value in own.items():
             value.copy_(state[key])
 
+    def _in_place(self, name: PolicyName) -> AbstractContextManager[None]:
+        if name == "reference":
+            return nullcontext()
+        return self._merged(name) if self.merges else self._lent(name)
+
     @contextmanager
     def _merged(self, name: PolicyName) -> Iterator[None]:
         """Replace W by W + (alpha / rank) B A and restore W afterwards; makes a forward pass a third faster."""
@@ -125,13 +130,22 @@ class LoraPolicy(Policy):
             for linear, original in zip(linears, originals, strict=True):
                 linear.weight.data = original
 
-    def _activate(self, name: PolicyName) -> None:
+    @contextmanager
+    def _lent(self, name: CopyName) -> Iterator[None]:
+        """Let adapter `default` use a copy's weights. Activating the copy would need compiled variants of its own."""
+        parameters = self.parameters()
+        originals = [parameter.data for parameter in parameters]
+        try:
+            for parameter, copy in zip(parameters, self._parameters[name].values(), strict=True):
+                parameter.data = copy.data
+            yield
+        finally:
+            for parameter, original in zip(parameters, originals, strict=True):
+                parameter.data = original
+
+    def _enable(self, enabled: bool) -> None:
         for layer in self._layers:
-            if name == "reference":
-                layer.enable_adapters(False)
-            else:
-                layer.enable_adapters(True)
-                layer.set_adapter(name)
+            layer.enable_adapters(enabled)
 
     @torch.no_grad()
     def _follow(self, name: CopyName, decay: float) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from edit_r1.shared.config import dump_config
 from edit_r1.shared.files import write_text
 from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig, check_world_size, group_parts
+from edit_r1.trainer.machine.compiling import CompiledBlocks
 from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.machine.progress import Display
 from edit_r1.trainer.machine.seeding import derived_seed
@@ -59,6 +59,8 @@ class Run:
     processes: Processes
     display: Display
     family: ModelFamily
+    compiled: CompiledBlocks | None
+    """None unless `model.compile`."""
     policy: Policy
     optimizer: torch.optim.AdamW
     sampler: GroupSampler
@@ -123,9 +125,9 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             if warning := cut_instructions(family, texts):
                 display.say(warning)
         policy = build_policy(config, family, build_sharder(config, family, processes))
+        compiled = None
         if config.model.compile != "none":
-            transformer: Any = family.transformer  # diffusers ships no types
-            transformer.compile_repeated_blocks(backend=config.model.compile)
+            compiled = CompiledBlocks(family.transformer, config.model.compile, display.say)
         sampler = GroupSampler(inputs.train, config.seed)
         run = Run(
             config=config,
@@ -133,6 +135,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
             processes=processes,
             display=display,
             family=family,
+            compiled=compiled,
             policy=policy,
             optimizer=build_optimizer(config, policy),
             sampler=sampler,

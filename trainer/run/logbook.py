@@ -121,6 +121,19 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
         "optimizer/steps": float(run.optimizer_steps),
         "policy/old_decay": log.old_decay,
         **log.signs,
+        **_compilation(run),
+    }
+
+
+def _compilation(run: Run) -> dict[str, float]:
+    """Since the last epoch: variants of the transformer's blocks that were compiled, and classes of blocks above the
+    limit; empty without `model.compile`.
+    """
+    if run.compiled is None:
+        return {}
+    return {
+        "compile/new_variants": float(run.compiled.num_new_graphs()),
+        "compile/uncompiled": float(len(run.compiled.uncompiled)),
     }
 
 

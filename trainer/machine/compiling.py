@@ -70,16 +70,16 @@ class CompiledBlocks:
 
 
 def in_one_form(inputs: Any) -> Any:
-    """A block's inputs without views, their number of rows marked as variable.
+    """A block's inputs without views, their first dimension marked as variable.
 
     Otherwise there would be more variants: for views, such as the slices that some blocks return, because their strides
-    and bases are guarded on, and for every number of rows.
+    and bases are guarded on, and for every number of rows. Marking a tensor whose first dimension is not the rows, such
+    as the positions' rotations, changes nothing: its size is tied to that of other inputs.
     """
     inputs = tree_map_only(Tensor, _own, inputs)
-    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim > 1]
-    for tensor in tensors:
-        if len(tensor) == len(tensors[0]):
-            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    for leaf in tree_leaves(inputs):
+        if isinstance(leaf, Tensor) and leaf.ndim > 0:
+            torch._dynamo.maybe_mark_dynamic(leaf, 0)
     return inputs
 
 

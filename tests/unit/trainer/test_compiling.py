@@ -43,7 +43,14 @@ class Editor:
     def epoch(self):
         """Velocities of rollout, two micro-batches and evaluation, and the gradients of the micro-batches."""
         found = []
-        passes: list[tuple[PolicyName, int]] = [("old", 12), ("old", 5), ("reference", 5), ("old", 3), ("ema", 8)]
+        num_positions = sum(map(len, self.conditioning.shared.values()))  # as many rows as the rotations have
+        passes: list[tuple[PolicyName, int]] = [
+            ("old", 12),
+            ("old", 5),
+            ("reference", 5),
+            ("old", 3),
+            ("ema", num_positions),
+        ]
         for name, num_rows in passes:
             with self.policy.use(name):
                 found.append(self.velocity(num_rows))

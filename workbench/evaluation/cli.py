@@ -35,7 +35,9 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="Directory of the benchmark as published by its authors.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Configuration overrides of the editor, dotted.key=value.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Overrides of the editor's configuration, such as evaluation.true_cfg=4.0.")
+]
 Out = Annotated[Path, typer.Option(help="Output directory; rerun with the same one to resume.")]
 Model = Annotated[
     str | None, typer.Option(help="Editor: a run directory, a checkpoint step-N, or a diffusers pipeline.")

@@ -98,8 +98,9 @@ def test_edits_sampled_in_different_ways_are_kept_apart(tiny, tmp_path, asked):
 def test_published_samplings_are_known_for_some_families(tmp_path):
     def subject(family, *overrides, sampling="published"):
         (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": FAMILIES[family].pipeline}))
-        chosen = {"adapter": None, "base": False, "weights": "ema", "step": None}
-        return find_subject(str(tmp_path), **chosen, sampling=sampling, overrides=overrides)
+        return find_subject(
+            str(tmp_path), adapter=None, base=False, weights="ema", step=None, sampling=sampling, overrides=overrides
+        )
 
     for family in ("qwen_image_edit", "qwen_image_edit_plus"):
         settings = subject(family, "rollout.true_cfg=2", "rollout.negative_prompt=blurry").identity["settings"]

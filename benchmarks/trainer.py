@@ -29,7 +29,7 @@ from edit_r1.trainer.machine.seeding import derived_seed, generator
 from edit_r1.trainer.mathematics.solvers import dpm_solver_2m
 from edit_r1.trainer.models.base import Conditioning
 from edit_r1.trainer.policy.lora import LoraPolicy
-from edit_r1.trainer.rollout.rollout import velocity_given
+from edit_r1.trainer.rollout.velocity import velocity_given
 from edit_r1.trainer.run.assembly import Run, assemble
 from edit_r1.trainer.run.logbook import Stopwatch
 from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -36,6 +36,8 @@ CONFIG_NAME = "config.yaml"
 """File name of the resolved configuration, in the run directory and in each checkpoint."""
 CHECKPOINTS_NAME = "checkpoints"
 """Subdirectory of the run directory that holds the checkpoints."""
+Scale = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+"""Scale of true classifier-free guidance."""
 
 
 class RewardConfig(ConfigModel):
@@ -143,6 +145,12 @@ class RolloutConfig(ConfigModel):
     """DPM-Solver++ steps (Table 5: 6)."""
     guidance: PositiveFloat = 2.5
     """Embedded guidance, in rollout, training and evaluation alike (published code: 2.5)."""
+    true_cfg: Scale | None = None
+    """Scale of true classifier-free guidance in rollouts, above 1 (diffusers' `true_cfg_scale`; `guidance_scale` of
+    FLUX.2 [klein]); doubles their cost. None: without a negative branch. The loss has none either way. Not with
+    flow_grpo, and only for families with a negative branch (docs/model-families.md)."""
+    negative_prompt: str | None = None
+    """Prompt of the negative branch. None uses the family's: one space for Qwen-Image-Edit, else the empty text."""
     batch_groups: PositiveInt = 1
     """Groups generated in one batch; larger is faster for small models. Processes get whole batches, or parts of them
     (`group_parts`)."""
@@ -243,6 +251,11 @@ class EvaluationConfig(ConfigModel):
     """Epochs between evaluations during training; 0 evaluates at the start and the end only."""
     steps: PositiveInt = 15
     """Euler steps (published code: 15)."""
+    true_cfg: Scale | Literal["rollout"] | None = "rollout"
+    """Scale of true classifier-free guidance in evaluations. rollout: the same as in rollouts. None: without a negative
+    branch."""
+    negative_prompt: str | None = None
+    """Prompt of the negative branch; None uses that of rollouts."""
     tasks: PositiveInt | None = None
     """Number of held-out tasks, taken from the top of the list; None uses all."""
     batch_size: PositiveInt = 8
@@ -359,6 +372,12 @@ class TrainConfig(ConfigModel):
     """Project name used by the trackers."""
     report: ReportConfig = Field(default_factory=ReportConfig)
 
+    @property
+    def evaluation_true_cfg(self) -> float | None:
+        """Scale of true classifier-free guidance in evaluations; None without a negative branch."""
+        own = self.evaluation.true_cfg
+        return self.rollout.true_cfg if own == "rollout" else own
+
     @model_validator(mode="before")
     @classmethod
     def _accept_former_values(cls, values: Any) -> Any:
@@ -401,6 +420,22 @@ class TrainConfig(ConfigModel):
                 f"optimizer_steps_per_epoch = {self.optimizer_steps_per_epoch} must be in 1..{samples} "
                 f"(groups_per_epoch x group_size)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_true_cfg(self) -> TrainConfig:
+        if self.algorithm == "flow_grpo" and self.rollout.true_cfg is not None:
+            raise ValueError(
+                f"rollout.true_cfg = {self.rollout.true_cfg:g} must be null with algorithm = flow_grpo: the update "
+                "compares log-probabilities of the policy without a negative branch, and steps taken with one are no "
+                "samples of it"
+            )
+        for key, scale, prompt in (
+            ("rollout", self.rollout.true_cfg, self.rollout.negative_prompt),
+            ("evaluation", self.evaluation_true_cfg, self.evaluation.negative_prompt),
+        ):
+            if scale is None and prompt is not None:
+                raise ValueError(f"{key}.negative_prompt = {prompt!r} must be null without {key}.true_cfg")
         return self
 
 

@@ -32,6 +32,7 @@ from edit_r1.trainer.run.indicators import observe
 from edit_r1.trainer.run.logbook import EpochLog, Stopwatch, record_epoch, record_evaluation
 from edit_r1.trainer.run.pending_epoch import PendingEpoch, begin_epoch, collect_scores
 from edit_r1.trainer.run.preflight import Inputs
+from edit_r1.trainer.run.true_cfg import evaluation_true_cfg
 from edit_r1.trainer.types import RolloutGroup
 from edit_r1.trainer.update.batching import assign_steps, build_batch
 from edit_r1.trainer.update.update import UpdateResult, update
@@ -170,6 +171,7 @@ def _evaluate_once(run: Run, epoch: int) -> None:
             batch_size=config.batch_size,
             seed=config.seed,
             num_pictures=config.pictures,
+            true_cfg=evaluation_true_cfg(run.config),
             on_batch=advance,
         )
     run.evaluated.add(epoch)

@@ -29,6 +29,7 @@ from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.rollout.rollout import roll_out
 from edit_r1.trainer.rollout.units import units_of
 from edit_r1.trainer.run.components import build_loss, build_optimizer, build_policy, load_family
+from edit_r1.trainer.run.true_cfg import rollout_true_cfg
 from edit_r1.trainer.tasks.task_list import read_task_list
 from edit_r1.trainer.types import RolloutGroup, TaskGroup
 from edit_r1.trainer.update.batching import assign_steps, build_batch
@@ -107,6 +108,7 @@ class Training:
                     choose_size=one_size(self.size),
                     seed=0,
                     processes=self.processes,
+                    true_cfg=rollout_true_cfg(config),
                 )
             )
 

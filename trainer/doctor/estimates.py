@@ -70,13 +70,15 @@ class Plan:
     encoded_pixels: int
     """Pixels of the sources encoded at once."""
     generated_rows: int
-    """Rows generated at once, in a rollout or an evaluation."""
+    """Rows generated at once, in a rollout or an evaluation; a negative branch has rows of its own."""
     update_rows: int
     """Rows in one forward and backward pass."""
     groups: int
     """Groups per epoch, over all GPUs."""
     group_size: int
     rollout_steps: int
+    rollout_branches: int
+    """Rows per candidate and step of a rollout: 2 with true classifier-free guidance, otherwise 1."""
     trained_timesteps: int
     forwards_without_gradient: int
     """Forward passes of old policy and reference for each forward pass with gradient."""
@@ -159,7 +161,7 @@ def epoch_flops(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
     passes = (plan.forwards_without_gradient + 1 + plan.checkpoints) * forward + backward
     candidates = plan.groups * plan.group_size
     return {
-        "rollout": candidates * plan.rollout_steps * forward,
+        "rollout": candidates * plan.rollout_steps * plan.rollout_branches * forward,
         "update": candidates * plan.trained_timesteps * passes,
     }
 

@@ -129,9 +129,13 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
     """The sizes of a run on GPUs, where `precision: auto` means bfloat16."""
     model, objective = config.model, config.grpo if config.algorithm == "flow_grpo" else config.nft
     compute_bytes = 4 if model.precision == "float32" else 2
-    tasks_at_once = max(config.rollout.batch_groups, config.evaluation.batch_size if config.data.held_out else 0)
-    candidates = math.ceil(config.group_size / group_parts(config, gpus.count))
-    rows = max(config.rollout.batch_groups * candidates, tasks_at_once)
+    evaluated = config.evaluation.batch_size if config.data.held_out else 0
+    tasks_at_once = max(config.rollout.batch_groups, evaluated)
+    candidates = config.rollout.batch_groups * math.ceil(config.group_size / group_parts(config, gpus.count))
+    rollout_branches, evaluation_branches = (
+        _num_branches(config.rollout.true_cfg),
+        _num_branches(config.evaluation_true_cfg),
+    )
     return Plan(
         num_gpus=gpus.count,
         gpus_per_node=min(gpus.count, gpus.per_node),
@@ -144,16 +148,22 @@ def plan_of(family: ModelFamily, config: TrainConfig, gpus: Gpus, num_sources: i
         checkpoints=model.gradient_checkpointing,
         image_tokens=math.prod(family.grid((model.width, model.height))) * (1 + num_sources),
         text_tokens=family.max_text_tokens,
-        decoded_pixels=_pixels_at_once(model, rows),
+        decoded_pixels=_pixels_at_once(model, max(candidates, evaluated)),
         encoded_pixels=_pixels_at_once(model, tasks_at_once),
-        generated_rows=rows,
+        generated_rows=max(candidates * rollout_branches, evaluated * evaluation_branches),
         update_rows=config.micro_batch_size,
         groups=config.groups_per_epoch,
         group_size=config.group_size,
         rollout_steps=config.rollout.steps,
+        rollout_branches=rollout_branches,
         trained_timesteps=num_trained_timesteps(config.rollout.steps, config.trained_timesteps),
         forwards_without_gradient=1 + (objective.kl_weight > 0),
     )
+
+
+def _num_branches(true_cfg: float | None) -> int:
+    """Rows of a forward pass per edit when sampling with this scale of true classifier-free guidance."""
+    return 1 if true_cfg is None else 2
 
 
 def _pixels_at_once(model: ModelConfig, num_images: int) -> int:
@@ -171,12 +181,14 @@ def savings(config: TrainConfig, num_gpus: int) -> Iterator[tuple[str, TrainConf
         config = config.model_copy(update={"model": model})
         return config
 
-    one_image, rows = model.width * model.height, config.rollout.batch_groups * config.group_size
+    one_image, candidates = model.width * model.height, config.rollout.batch_groups * config.group_size
+    # As many tasks as an evaluation can edit at once with the rows of a rollout.
+    tasks = candidates * _num_branches(config.rollout.true_cfg) // _num_branches(config.evaluation_true_cfg)
     if model.vae_pixels >= 2 * one_image:
         yield f"model.vae_pixels={one_image}", with_model(vae_pixels=one_image)
-    if config.data.held_out and config.evaluation.batch_size > rows:
-        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": rows})})
-        yield f"evaluation.batch_size={rows}", config
+    if config.data.held_out and config.evaluation.batch_size > tasks:
+        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": tasks})})
+        yield f"evaluation.batch_size={tasks}", config
     if model.text_encoders == "resident" and not (model.sharding == "fsdp" and num_gpus > 1):
         yield "model.text_encoders=offload", with_model(text_encoders="offload")
     if not model.gradient_checkpointing:

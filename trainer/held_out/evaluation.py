@@ -17,10 +17,12 @@ from edit_r1.trainer.machine.seeding import generator
 from edit_r1.trainer.mathematics.sizes import ChooseSize
 from edit_r1.trainer.mathematics.solvers import euler
 from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.models.sampling import TrueCfg
 from edit_r1.trainer.policy.base import Policy, PolicyName
 from edit_r1.trainer.records.records import EvaluatedTask, Evaluation
 from edit_r1.trainer.rewards.reward_queue import RewardQueue, Ticket, collect_together
-from edit_r1.trainer.rollout.rollout import by_layout, velocity_given
+from edit_r1.trainer.rollout.rollout import by_layout
+from edit_r1.trainer.rollout.velocity import sampling_velocity
 from edit_r1.trainer.tasks.task_list import load_sources
 from edit_r1.trainer.types import EditTask
 
@@ -47,6 +49,7 @@ def evaluate(
     batch_size: int,
     seed: int,
     num_pictures: int,
+    true_cfg: TrueCfg | None = None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Evaluation, Pictures]:
     """Edit all tasks with one policy using Euler steps; the evaluation is the same on every process.
@@ -61,7 +64,7 @@ def evaluate(
     company = next(_parts([(0, tasks[0])], 1, choose_size))
     for part in processes.in_step(_parts(mine, batch_size, choose_size), together=policy.sharded):
         with policy.use(name):
-            made = _edit(family, part or company, num_steps, seed)
+            made = _edit(family, part or company, num_steps, seed, true_cfg)
         for (index, task, sources), edit in zip(part or (), made, strict=False):
             edits[index] = (sources, edit)
             tickets.append(queue.submit(task, sources, [edit], seed=index))
@@ -86,13 +89,14 @@ def _parts(tasks: Sequence[tuple[int, EditTask]], batch_size: int, choose_size: 
         yield from by_layout(loaded, lambda one: one[2])
 
 
-def _edit(family: ModelFamily, part: Part, num_steps: int, seed: int) -> list[Image.Image]:
+def _edit(family: ModelFamily, part: Part, num_steps: int, seed: int, true_cfg: TrueCfg | None) -> list[Image.Image]:
     return edit_by_euler(
         family,
         [task.instruction for _, task, _ in part],
         [images for _, _, images in part],
         [generator(seed, "evaluation", index) for index, _, _ in part],
-        num_steps,
+        num_steps=num_steps,
+        true_cfg=true_cfg,
     )
 
 
@@ -102,13 +106,15 @@ def edit_by_euler(
     instructions: Sequence[str],
     sources: Sequence[Sequence[Image.Image]],
     generators: Sequence[torch.Generator],
+    *,
     num_steps: int,
+    true_cfg: TrueCfg | None = None,
 ) -> list[Image.Image]:
     """Edit each row with the active policy; all rows have one layout, row i uses noise from generators[i]."""
     size = sources[0][0].size
     conditioning = family.encode(instructions, sources)
     noise = family.initial_noise(generators, size)
-    x0 = euler(velocity_given(family, conditioning), noise, family.sigmas(num_steps, size))
+    x0 = euler(sampling_velocity(family, conditioning, sources, true_cfg), noise, family.sigmas(num_steps, size))
     return family.decode(x0, size)
 
 

@@ -4,6 +4,7 @@ folder.
 sizes       the size an image is trained at
 dealing     the parts of a group, for several processes
 flow        the forward process: interpolation and velocities
+guidance    classifier-free guidance: combines a positive and a negative velocity
 solvers     from noise to data: DPM-Solver++, Euler, and the stochastic sampler of Flow-GRPO
 filtering   which groups are dropped, and why
 advantage   rewards -> advantages -> optimality

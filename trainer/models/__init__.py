@@ -5,6 +5,7 @@ base             what the trainer needs from an image editor
 flux_kontext     FLUX.1-Kontext
 qwen_image_edit  Qwen-Image-Edit and Qwen-Image-Edit-Plus
 flux2_klein      FLUX.2 [klein]
+sampling         true classifier-free guidance; settings of published samples
 packing          2x2 patches of latents <-> tokens
 sigma_grid       sigma grids shifted by the number of image tokens
 skeleton         a pipeline without its weights

@@ -22,6 +22,7 @@ from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.trainer.machine.offloading import Offloaded
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.quantizing import Quantization, quantized
+from edit_r1.trainer.models.sampling import NegativeBranch, PublishedSampling
 from edit_r1.trainer.models.skeleton import load_skeleton
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -139,6 +140,10 @@ class ModelFamily(ABC):
     estimates use it. The default is the largest of the built-in families."""
     encoder_numbers: ClassVar[int] = 968
     """The same while it encodes."""
+    negative_branch: ClassVar[NegativeBranch | None] = None
+    """How true classifier-free guidance is done; None for families without it."""
+    published_sampling: ClassVar[PublishedSampling | None] = None
+    """Settings of published samples; None where we know of none."""
     transformer: nn.Module
     """The trained part; a diffusers model with the PEFT mixin."""
     dtype: torch.dtype
@@ -160,6 +165,14 @@ class ModelFamily(ABC):
     @abstractmethod
     def load(cls, path: str, options: LoadOptions) -> ModelFamily:
         """Load a pipeline directory. Raises ConfigError when it is not one of this family."""
+
+    @classmethod
+    def why_no_negative_branch(cls, path: str) -> str | None:  # noqa: ARG003 - the same for all of a family's models
+        """Why this model cannot use true classifier-free guidance; None if it can. Loads no weights.
+
+        Raises ConfigError when the path does not have such a model.
+        """
+        return None if cls.negative_branch else "it has no negative branch"
 
     @abstractmethod
     def num_cut_tokens(self, instruction: str) -> int:

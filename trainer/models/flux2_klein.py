@@ -1,7 +1,8 @@
 """FLUX.2 [klein]: source images follow the noisy latents in one token sequence, distinguished by a time index.
 
 Latents are normalised 2x2 patches: [B, S tokens, 4 C channels]. Conditioning: three layers of a Qwen3 language model,
-source latents. Distilled checkpoints take no guidance; base checkpoints are trained without a negative branch.
+source latents. Base checkpoints can be sampled with a negative branch (the pipeline's `guidance_scale`), distilled ones
+cannot.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
+from edit_r1.trainer.models.sampling import NegativeBranch
 from edit_r1.trainer.models.sigma_grid import sigmas_at
 
 _LONGEST_TEXT = 512
@@ -40,6 +43,7 @@ class Flux2Klein(ModelFamily):
         "attn.to_qkv_mlp_proj",
     )
     decoder_numbers, encoder_numbers = 768, 640
+    negative_branch = NegativeBranch(prompt="", keeps_norm=False)
 
     def __init__(self, pipeline: Flux2KleinPipeline, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
@@ -56,6 +60,15 @@ class Flux2Klein(ModelFamily):
     def load(cls, path: str, options: LoadOptions) -> Flux2Klein:
         """Load from a pipeline directory or Hub name; see ModelFamily.load."""
         return cls(options.from_pretrained(Flux2KleinPipeline, path), options)
+
+    @classmethod
+    def why_no_negative_branch(cls, path: str) -> str | None:
+        """Distilled checkpoints have none; the pipeline ignores guidance for them, too."""
+        try:
+            distilled = Flux2KleinPipeline.load_config(path).get("is_distilled", False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model.path = {path!r} is not a Flux2KleinPipeline: {error}") from error
+        return f"the checkpoint at model.path = {path} is distilled" if distilled else None
 
     def num_cut_tokens(self, instruction: str) -> int:
         """Tokens beyond the limit, counted with the chat template."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
+from edit_r1.trainer.models.sampling import NegativeBranch, PublishedSampling
 from edit_r1.trainer.models.sigma_grid import shifted_sigmas
 
 _LONGEST_TEXT = 512  # T5 tokens that FLUX was trained with
@@ -36,6 +37,9 @@ class FluxKontext(ModelFamily):
         "attn.to_add_out",
     )
     decoder_numbers, encoder_numbers = 768, 640
+    # The pipeline has no default prompt; the empty text is what the absence of an instruction is trained with.
+    negative_branch = NegativeBranch(prompt="", keeps_norm=False)
+    published_sampling = PublishedSampling(steps=28, guidance=3.5)
 
     def __init__(self, pipeline: FluxKontextPipeline, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae

@@ -1,7 +1,7 @@
 """Qwen-Image-Edit and Qwen-Image-Edit-Plus (2509, 2511): a vision-language model reads instruction and sources.
 
 Latents are packed 2x2: [B, S tokens, 4 C channels]. Conditioning: the language model's tokens, padded to the longest
-text of the batch and masked; source latents, concatenated. No classifier-free guidance in RL.
+text of the batch and masked; source latents, concatenated.
 The two differ in the images shown to the language model: one source at the size of the edit, or one to three, labelled
 "Picture 1: " and so on, at about 384x384 pixels each.
 """
@@ -24,6 +24,7 @@ from torch import Tensor
 from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.base import Conditioning, LoadOptions, ModelFamily
 from edit_r1.trainer.models.packing import pack, unpack
+from edit_r1.trainer.models.sampling import NegativeBranch, PublishedSampling
 from edit_r1.trainer.models.sigma_grid import shifted_sigmas
 
 
@@ -44,6 +45,8 @@ class QwenImageEdit(ModelFamily):
     max_sources = 1
     max_text_tokens = 512  # images take about 190 each
     decoder_numbers, encoder_numbers = 1730, 968
+    negative_branch = NegativeBranch(prompt=" ", keeps_norm=True)
+    published_sampling = PublishedSampling(steps=28, true_cfg=4.0)
 
     def __init__(self, pipeline: Any, options: LoadOptions) -> None:
         self.transformer, self.vae = pipeline.transformer, pipeline.vae

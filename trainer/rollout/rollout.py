@@ -12,15 +12,16 @@ from typing import TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.machine.seeding import generator
 from edit_r1.trainer.mathematics.sizes import ChooseSize, Layout, layout_of
 from edit_r1.trainer.mathematics.solvers import dpm_solver_2m, stochastic
-from edit_r1.trainer.models.base import Conditioning, ModelFamily
+from edit_r1.trainer.models.base import ModelFamily
+from edit_r1.trainer.models.sampling import TrueCfg
 from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.rollout.units import Unit
+from edit_r1.trainer.rollout.velocity import sampling_velocity
 from edit_r1.trainer.tasks.task_list import load_sources
 from edit_r1.trainer.types import GroupPart, RolloutGroup
 
@@ -39,10 +40,12 @@ def roll_out(
     choose_size: ChooseSize,
     seed: int,
     processes: Processes,
+    true_cfg: TrueCfg | None = None,
 ) -> Iterator[RolloutGroup]:
     """Generate this process's share of the units, one unit at a time, on the model's grid.
 
     Uses DPM-Solver++; if `noise_level` is given, Flow-GRPO's stochastic solver, and each rollout keeps its path.
+    true_cfg: guidance of the sampling; the rollouts' conditioning is that of the positive branch alone.
     Parts of one unit whose sources differ in size are generated one layout after another.
     Raises Stopped between batches.
     """
@@ -54,7 +57,7 @@ def roll_out(
         elif last is None:  # this process has no unit, but sharded weights need its company
             last = next(_batches(units, choose_size))
         with policy.use("old"):
-            produced = _roll_out_batch(family, last, num_steps, noise_level, seed=seed)
+            produced = _roll_out_batch(family, last, num_steps, noise_level, true_cfg, seed=seed)
         if batch is not None:
             yield from produced
 
@@ -80,6 +83,7 @@ def _roll_out_batch(
     batch: Batch,
     num_steps: int,
     noise_level: float | None,
+    true_cfg: TrueCfg | None,
     *,
     seed: int,
 ) -> list[RolloutGroup]:
@@ -90,7 +94,7 @@ def _roll_out_batch(
     noise = family.initial_noise([generator(seed, "rollout", *place) for place in places], size)
     rows = torch.arange(len(batch), device=noise.device).repeat_interleave(count)
     sigmas = family.sigmas(num_steps, size)
-    velocity = velocity_given(family, conditioning.select(rows))
+    velocity = sampling_velocity(family, conditioning, sources, true_cfg, rows=rows)
     if noise_level is None:
         x0, path = dpm_solver_2m(velocity, noise, sigmas), None
     else:
@@ -114,12 +118,3 @@ def _roll_out_batch(
         )
         for i, part in enumerate(parts)
     ]
-
-
-def velocity_given(family: ModelFamily, conditioning: Conditioning) -> Callable[[Tensor, Tensor], Tensor]:
-    """The family's velocity as the function of (x_t, t) that solvers expect."""
-
-    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        return family.velocity(x_t, t, conditioning)
-
-    return velocity

@@ -1,5 +1,6 @@
 """One run: checks its inputs, assembles it from its configuration, begins its epochs and logs them.
 
+true_cfg       true classifier-free guidance of a run, and whether its model has it
 preflight      checks everything that needs no model: tasks, metrics, the reward service
 resuming       which checkpoint a run starts from
 components     configuration -> family, policy, optimizer, loss, reward queue

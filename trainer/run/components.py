@@ -25,6 +25,7 @@ from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.policy.full import FullPolicy
 from edit_r1.trainer.policy.lora import LoraPolicy
 from edit_r1.trainer.rewards.reward_queue import RewardQueue
+from edit_r1.trainer.run.true_cfg import check_true_cfg
 from edit_r1.trainer.update.losses import GrpoLoss, Loss, NftLoss
 
 
@@ -32,6 +33,7 @@ def load_family(
     config: TrainConfig, device: torch.device, *, num_processes: int = 1, without_weights: bool = False
 ) -> ModelFamily:
     """Load the configured model on a device; in a multi-process run it may still have to be sharded."""
+    check_true_cfg(config)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     model = config.model

@@ -22,6 +22,7 @@ from edit_r1.trainer.rollout.rollout import roll_out
 from edit_r1.trainer.rollout.units import units_of
 from edit_r1.trainer.run.assembly import Run
 from edit_r1.trainer.run.logbook import Stopwatch
+from edit_r1.trainer.run.true_cfg import rollout_true_cfg
 from edit_r1.trainer.tasks.group_sampler import SamplerState
 from edit_r1.trainer.types import GroupPart, RolloutGroup, ScoredGroup, TaskGroup
 
@@ -107,6 +108,7 @@ def _extend(run: Run, pending: PendingEpoch, count: int) -> None:
             choose_size=run.choose_size,
             seed=config.seed,
             processes=run.processes,
+            true_cfg=rollout_true_cfg(config),
         ):
             group = rollout.group
             judge_seed = derived_seed(config.seed, "judge", group.epoch, group.index)

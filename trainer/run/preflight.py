@@ -1,4 +1,5 @@
-"""Checks made before any model is loaded: task lists, metric paths, the reward service. Does not import torch.
+"""Checks made before any model is loaded: task lists, metric paths, the reward service. Does not import torch,
+unless true classifier-free guidance is configured.
 
 Takes the configuration and returns the tasks and metrics, or raises one clear error within seconds (within
 reward.wait_seconds while the service is starting).
@@ -18,6 +19,7 @@ from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.held_out.metrics import Metric, load_metrics, measure
 from edit_r1.trainer.mathematics.sizes import one_size
 from edit_r1.trainer.models import max_sources
+from edit_r1.trainer.run.true_cfg import check_true_cfg
 from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list
 from edit_r1.trainer.types import EditTask
 
@@ -40,6 +42,7 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
     Raises DataError, ConfigError, RewardServiceUnavailable or RewardRequestRejected.
     """
     check_trackers(config)
+    check_true_cfg(config)
     train, held_out, metrics = check_data(config, tell)
     return Inputs(train, held_out, metrics, check_service(config, tell))
 

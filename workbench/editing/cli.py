@@ -19,6 +19,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 Run = Annotated[Path, typer.Argument(help="Run directory.")]
 Step = Annotated[int | None, typer.Option(help="Checkpoint step-N; by default the newest complete one.")]
 Weights = Annotated[str, typer.Option(help="Weights to use: ema, policy or old.")]
+Sampling = Annotated[
+    str,
+    typer.Option(
+        help="configured, or published: steps and guidance of the model family's published benchmark samples. Settings "
+        "given explicitly take precedence."
+    ),
+]
 _WEIGHTS = ("ema", "policy", "old")
 
 
@@ -55,8 +62,19 @@ def edit(
     step: Step = None,
     weights: Weights = "ema",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    sampling: Sampling = "configured",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Euler steps; by default the run's evaluation.steps.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Embedded guidance; by default the run's rollout.guidance.")
+    ] = None,
+    true_cfg: Annotated[
+        float | None,
+        typer.Option(min=1, help="Scale of true classifier-free guidance, 1 for none; by default as in evaluation."),
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="Negative prompt, with true classifier-free guidance.")
     ] = None,
     base: Annotated[
         bool, typer.Option("--base", help="Use the model before training, without trained weights.")
@@ -79,13 +97,22 @@ def edit(
     from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
     from edit_r1.workbench.clients.best_of_n import check_judge, rank  # noqa: PLC0415
     from edit_r1.workbench.editing.editor import Editor, find_weights, run_config  # noqa: PLC0415
+    from edit_r1.workbench.editing.sampling import sampling_overrides  # noqa: PLC0415
 
     sources = [open_picture(path) for path in image]
+    overrides = sampling_overrides(
+        run_config(run_dir),
+        sampling,
+        steps=steps,
+        guidance=guidance,
+        true_cfg=true_cfg,
+        negative_prompt=negative_prompt,
+    )
     found = None if base else find_weights(run_dir, _weights(weights), step)
     if best_of > 1:
         check_judge(url, api_key, method)
-    editor = Editor(run_config(run_dir), found)
-    edits = [editor.edit(sources, instruction, seed=seed + i, num_steps=steps) for i in range(best_of)]
+    editor = Editor(run_config(run_dir, overrides), found)
+    edits = [editor.edit(sources, instruction, seed=seed + i) for i in range(best_of)]
     best = 0
     if best_of > 1:
         ranked = rank(url, api_key, sources, edits, instruction=instruction, method=method, task=task)

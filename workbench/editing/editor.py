@@ -26,6 +26,7 @@ from edit_r1.trainer.policy import checkpoint
 from edit_r1.trainer.policy.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
 from edit_r1.trainer.policy.full import FullPolicy
 from edit_r1.trainer.run.components import cut_instructions, load_family, whole_image_size
+from edit_r1.trainer.run.true_cfg import evaluation_true_cfg
 from edit_r1.trainer.tasks.task_list import resized
 
 WeightsName = Literal["policy", "old", "ema"]
@@ -93,26 +94,33 @@ class Editor:
         """A warning about instructions that the text encoder will truncate; None when there are none."""
         return cut_instructions(self.family, instructions)
 
-    def edit(
-        self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0, num_steps: int | None = None
-    ) -> Image.Image:
-        """Make one edit with Euler steps, as in evaluation; the noise is the same as in diffusers for the same seed.
+    def edit(self, sources: Sequence[Image.Image], instruction: str, *, seed: int = 0) -> Image.Image:
+        """Make one edit as in evaluation (Euler steps, guidance); a seed gives the same noise as in diffusers.
 
         Nothing is cut off the sources, even if training crops: the edit has the shape nearest to the first source's.
         """
         images = [resized(source, self._choose_size) for source in sources]
-        noise = [torch.Generator().manual_seed(seed)]
-        steps = num_steps or self._config.evaluation.steps
-        return edit_by_euler(self.family, [instruction], [images], noise, steps)[0]
+        edits = edit_by_euler(
+            self.family,
+            [instruction],
+            [images],
+            [torch.Generator().manual_seed(seed)],
+            num_steps=self._config.evaluation.steps,
+            true_cfg=evaluation_true_cfg(self._config),
+        )
+        return edits[0]
 
 
 def _load_all(transformer: nn.Module, weights: Path) -> None:
     transformer.load_state_dict(load_file(weights / FullPolicy.weights_name))
 
 
-def run_config(run_dir: Path) -> TrainConfig:
-    """The resolved configuration of a run. Raises CheckpointError when the directory contains no run."""
+def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The resolved configuration of a run, with `dotted.key=value` overrides.
+
+    Raises CheckpointError when the directory contains no run, and ConfigError.
+    """
     path = run_dir / CONFIG_NAME
     if not path.is_file():
         raise CheckpointError(f"{run_dir} contains no run: it has no {CONFIG_NAME}")
-    return load_config(TrainConfig, path)
+    return load_config(TrainConfig, path, overrides)

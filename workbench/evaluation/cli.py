@@ -16,6 +16,7 @@ import typer
 
 from edit_r1.shared.errors import ConfigError
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
+from edit_r1.workbench.editing.cli import Sampling
 from edit_r1.workbench.evaluation import evaluating
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
 from edit_r1.workbench.evaluation.comparison_report import write_comparison
@@ -34,7 +35,9 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="Directory of the benchmark as published by its authors.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Configuration overrides of the editor, dotted.key=value.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Overrides of the editor's configuration, such as evaluation.true_cfg=4.0.")
+]
 Out = Annotated[Path, typer.Option(help="Output directory; rerun with the same one to resume.")]
 Model = Annotated[
     str | None, typer.Option(help="Editor: a run directory, a checkpoint step-N, or a diffusers pipeline.")
@@ -81,6 +84,7 @@ class _Order:
     step: int | None
     weights: str
     pictures: Path | None
+    sampling: str
     seed: int
     judge_url: str | None
     judge_model: str | None
@@ -94,8 +98,9 @@ class _Order:
         """Check the options without reading any file. Raises ConfigError."""
         if (self.model is None) == (self.pictures is None):
             raise ConfigError("give either --model (edit and judge) or --pictures (judge existing images)")
-        if self.pictures is not None and (self.adapter or self.base or self.step is not None or self.overrides):
-            raise ConfigError("--adapter, --base, --step and key=value require --model, not --pictures")
+        chosen = self.adapter or self.base or self.step is not None or self.sampling != "configured" or self.overrides
+        if self.pictures is not None and chosen:
+            raise ConfigError("--adapter, --base, --step, --sampling and key=value require --model, not --pictures")
         if self.base and self.adapter is not None:
             raise ConfigError("give either --adapter or --base")
         if (self.judge_url is None) != (self.judge_model is None):
@@ -134,6 +139,7 @@ class _Order:
             base=self.base,
             weights=cast("WeightsName", self.weights),
             step=self.step,
+            sampling=self.sampling,
             overrides=self.overrides,
         )
 
@@ -163,6 +169,7 @@ def evaluate(
     ] = None,
     language: Annotated[str | None, typer.Option(help="gedit only: en (the default), cn or all.")] = None,
     seed: Seed = 0,
+    sampling: Sampling = "configured",
     limit: Limit = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
@@ -184,6 +191,7 @@ def evaluate(
         step=step,
         weights=weights,
         pictures=pictures,
+        sampling=sampling,
         seed=seed,
         judge_url=judge_url,
         judge_model=judge_model,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from edit_r1.trainer.models import family_of_pipeline
 from edit_r1.trainer.policy import checkpoint
 from edit_r1.trainer.policy.export import WEIGHTS_NAME
 from edit_r1.trainer.policy.full import FullPolicy
+from edit_r1.trainer.run.true_cfg import check_true_cfg, evaluation_true_cfg
 from edit_r1.workbench.editing.editor import WeightsName, find_weights
+from edit_r1.workbench.editing.sampling import sampling_overrides
 
 # Benchmarks have images of all aspect ratios; even a run trained at one size need not distort them.
 _KEEP_SHAPES = "model.aspect=buckets"
@@ -48,20 +50,23 @@ def find_subject(
     base: bool,
     weights: WeightsName,
     step: int | None,
+    sampling: str,
     overrides: Sequence[str],
 ) -> Subject:
     """Resolve a run directory, a checkpoint step-N, or a diffusers pipeline (directory or Hub name).
 
-    adapter: trained weights that replace those of the run. base: no trained weights. overrides: dotted.key=value.
-    Raises ConfigError or CheckpointError.
+    adapter: trained weights that replace those of the run. base: no trained weights. sampling: configured or published.
+    overrides: dotted.key=value, which take precedence over `sampling`. Raises ConfigError or CheckpointError.
     """
     path = Path(model)
-    if (path / CONFIG_NAME).is_file():
-        config = load_config(TrainConfig, path / CONFIG_NAME, [_KEEP_SHAPES, *overrides])
-        trained = None if base or adapter else _trained(path, weights, step)
-    else:
-        config = _config_of_pipeline(model, overrides)
-        trained = None
+    is_run = (path / CONFIG_NAME).is_file()
+    form = [_KEEP_SHAPES] if is_run else _form_of_pipeline(model, overrides)
+    # Which settings are published depends only on the model; other overrides may presuppose these settings.
+    of_model = [one for one in overrides if one.startswith("model.")]
+    settings = sampling_overrides(_config(path, form, of_model), sampling)
+    config = _config(path, [*form, *settings], overrides)
+    check_true_cfg(config)
+    trained = _trained(path, weights, step) if is_run and not base and adapter is None else None
     if adapter is not None:
         trained = adapter
         _weights_file(adapter)
@@ -76,11 +81,16 @@ def _trained(path: Path, weights: WeightsName, step: int | None) -> Path:
     return path / weights
 
 
-def _config_of_pipeline(model: str, overrides: Sequence[str]) -> TrainConfig:
-    """Evaluation only uses `model`, `rollout.guidance` and `evaluation.steps`; the rest are required placeholders."""
+def _config(path: Path, form: Sequence[str], overrides: Sequence[str]) -> TrainConfig:
+    """The configuration of a run, or one made from the overrides alone."""
+    file = path / CONFIG_NAME
+    return load_config(TrainConfig, file if file.is_file() else None, [*form, *overrides])
+
+
+def _form_of_pipeline(model: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides for a pipeline. Evaluation uses `model` and the sampling; the rest are required placeholders."""
     family = [] if any(one.startswith("model.family=") for one in overrides) else [f"model.family={_family_of(model)}"]
-    form = ["run_dir=.", "data.train=none", _KEEP_SHAPES, f"model.path={json.dumps(model)}"]
-    return load_config(TrainConfig, None, [*form, *family, *overrides])
+    return ["run_dir=.", "data.train=none", _KEEP_SHAPES, f"model.path={json.dumps(model)}", *family]
 
 
 def _family_of(model: str) -> str:
@@ -99,7 +109,7 @@ def _family_of(model: str) -> str:
 
 def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:
     model = config.model
-    settings = {
+    settings: dict[str, Any] = {
         "family": model.family,
         "size": [model.width, model.height],
         "aspect": [model.aspect, model.max_aspect],
@@ -109,6 +119,9 @@ def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:
         "guidance": config.rollout.guidance,
         "steps": config.evaluation.steps,
     }
+    # Without guidance the identity is the same as before there was any, so that earlier images are reused.
+    if true_cfg := evaluation_true_cfg(config):
+        settings["true_cfg"] = asdict(true_cfg)
     adapter = None if weights is None else _digest([_weights_file(weights)], whole=True)
     digest = _model_digest(model.location)
     name = model.path if digest is None else Path(model.location).resolve().name

@@ -114,8 +114,12 @@ def test_what_a_checkpoint_depends_on_cannot_change(tiny, url, uninterrupted, ov
 
 def test_other_changes_are_told(tiny, url, uninterrupted, tmp_path, capsys):
     checkpoint = uninterrupted / "checkpoints/step-4"
-    tiny.train(url, tmp_path / "run", "epochs=4", f"resume={checkpoint}", "optimizer.learning_rate=0.001")
-    assert "resuming with optimizer.learning_rate = 0.001 (was 0.003)" in capsys.readouterr().err
+    changes = ("optimizer.learning_rate=0.001", "evaluation.true_cfg=2", "evaluation.pictures=1")
+    tiny.train(url, tmp_path / "run", "epochs=4", f"resume={checkpoint}", *changes)
+    told = capsys.readouterr().err
+    assert "resuming with optimizer.learning_rate = 0.001 (was 0.003)" in told
+    assert "resuming with evaluation.true_cfg = 2.0 (was 'rollout')" in told
+    assert "evaluation.pictures" not in told
 
 
 def test_a_run_from_before_values_were_renamed_resumes(tiny, url, tmp_path, capsys):

@@ -51,6 +51,14 @@ def test_more_candidates_than_the_service_takes(tiny, url, tmp_path):
         tiny.train(url, tmp_path / "run", NO_MODEL, "group_size=65")
 
 
+def test_guidance_of_a_model_without_a_negative_branch(tiny, tmp_path):
+    family = "model.family=examples.uniworld_style:UniWorldStyle"
+    with pytest.raises(
+        ConfigError, match=r"rollout\.true_cfg = 4 must be null with model\.family = .*UniWorldStyle: it"
+    ):
+        tiny.train("http://127.0.0.1:9", tmp_path / "run", NO_MODEL, family, "rollout.true_cfg=4")
+
+
 @pytest.mark.parametrize("path", ["no_colon", "no.such.module:f", "math:no_such_function"])
 def test_a_metric_that_leads_nowhere(tiny, url, tmp_path, path):
     with pytest.raises(ConfigError, match=r"evaluation\.metrics\.mine"):

@@ -20,6 +20,8 @@ BUILDERS = {
     "flux2_klein": build_tiny_flux2,
     "examples.uniworld_style:UniWorldStyle": build_tiny_uniworld,
 }
+TRUE_CFG = {"qwen_image_edit": "4", "qwen_image_edit_plus": "4"}
+"""Scales of true classifier-free guidance, where the checkpoint has a negative branch; the others sample without."""
 SHAPES = [(64, 64), (100, 52), (30, 61)]
 BUCKETS = {(64, 64), (96, 48), (48, 96), (88, 48), (48, 88)}
 """Buckets of about 64 x 64 pixels for those shapes, in multiples of 8."""
@@ -52,6 +54,7 @@ def test_it_trains(tiny, tmp_path):
         "model.aspect=buckets",
         "model.max_text_tokens=null",
         "rollout.batch_groups=3",
+        f"rollout.true_cfg={TRUE_CFG.get(family, 'null')}",
         "evaluation.metrics={}",
         "report.groups=3",
         "epochs=1",

@@ -11,7 +11,7 @@ SHARDED = ("model.sharding=fsdp", "model.gradient_checkpointing=true")
 LORA, FULL = "pytorch_lora_weights.safetensors", "diffusion_pytorch_model.safetensors"
 SETTINGS = ("epochs=2", "model.aspect=buckets", "nft.kl_weight=0.01")
 TUNINGS = {
-    "lora": (LORA, ("optimizer.learning_rate=0.003",)),
+    "lora": (LORA, ("optimizer.learning_rate=0.003", "rollout.true_cfg=2")),
     "full": (FULL, ("tuning=full", "optimizer.learning_rate=0.0003")),
 }
 

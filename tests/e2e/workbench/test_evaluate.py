@@ -5,8 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from edit_r1.shared.errors import DataError, EndpointError, EndpointUnavailable
+from edit_r1.shared.errors import ConfigError, DataError, EndpointError, EndpointUnavailable
+from edit_r1.trainer.models import FAMILIES
 from edit_r1.workbench.evaluation.benchmarks import GEDIT_TASKS, read_gedit
+from edit_r1.workbench.evaluation.editors import find_subject
 from edit_r1.workbench.evaluation.published import IMGEDIT_COLUMNS
 from tests.support import serving
 from tests.support.benchmark_files import (
@@ -72,6 +74,49 @@ def test_a_run_its_checkpoint_and_its_adapter_make_the_same_pictures(tiny, tmp_p
     plain_pipeline = (*SETTINGS[:3], "rollout.guidance=2.5", "--adapter", run_dir / "lora")
     assert pictures("pipeline", tiny.folder / "editor", *plain_pipeline) == trained
     assert pictures("other-seed", run_dir, "--seed", 1) != trained
+
+
+def test_edits_sampled_in_different_ways_are_kept_apart(tiny, tmp_path, asked):
+    bench, out = make_imgedit(tmp_path / "bench"), tmp_path / "out"
+    command = ("imgedit", bench, *SETTINGS, "--limit", 1, "--model", tiny.folder / "editor", "--out", out, *asked)
+
+    def made(*options):
+        evaluate(*command, *options)
+        return results(out)["editor"]["settings"], (out / "pictures" / "0.png").read_bytes()
+
+    plain, plain_edit = made()
+    guided, guided_edit = made("evaluation.true_cfg=4")
+    assert guided == plain | {"true_cfg": {"scale": 4.0, "negative_prompt": ""}}
+    assert guided_edit != plain_edit
+    assert "true CFG 4 with negative prompt ''" in (out / "results.md").read_text()
+    published, _ = made("--sampling", "published", "evaluation.steps=2")
+    assert published == plain | {"guidance": 3.5}
+    assert made() == (plain, plain_edit)
+    assert len(list((out / "cache" / "pictures").rglob("*.png"))) == 3 * 9
+
+
+def test_published_samplings_are_known_for_some_families(tmp_path):
+    def subject(family, *overrides, sampling="published"):
+        (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": FAMILIES[family].pipeline}))
+        return find_subject(
+            str(tmp_path), adapter=None, base=False, weights="ema", step=None, sampling=sampling, overrides=overrides
+        )
+
+    for family in ("qwen_image_edit", "qwen_image_edit_plus"):
+        settings = subject(family, "rollout.true_cfg=2", "rollout.negative_prompt=blurry").identity["settings"]
+        assert (settings["steps"], settings["true_cfg"]) == (28, {"scale": 4.0, "negative_prompt": " "})
+        own = subject(family, "evaluation.negative_prompt=blurry", "evaluation.steps=50").identity["settings"]
+        assert (own["steps"], own["true_cfg"]) == (50, {"scale": 4.0, "negative_prompt": "blurry"})
+    known = "only for flux_kontext, qwen_image_edit, qwen_image_edit_plus"
+    with pytest.raises(ConfigError, match=f"published: not known for model.family = flux2_klein, {known}"):
+        subject("flux2_klein")
+    with pytest.raises(ConfigError, match=r"evaluation\.true_cfg = 4 must be null .*UniWorldStyle: it has no negative"):
+        subject(
+            "flux_kontext",
+            "model.family=examples.uniworld_style:UniWorldStyle",
+            "evaluation.true_cfg=4",
+            sampling="configured",
+        )
 
 
 def test_two_shards_make_what_one_process_makes(tiny, tmp_path):

@@ -15,6 +15,8 @@ from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.color_judge import ColorJudge, redness, serving
 
 INSTRUCTION = "make it red"
+SAMPLE = "worlds/shapes/samples/00/source.png"
+EDIT = ("edit", "{run}", "--image", SAMPLE, "--instruction", INSTRUCTION, "--out", "{empty}/x.png")
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +47,21 @@ def edit(run_dir, source, out, *options):
     return np.asarray(Image.open(out), int)
 
 
-def in_plain_diffusers(pipeline, source):
+def in_plain_diffusers(pipeline, source, **changes):
     pipeline.set_progress_bar_config(disable=True)
-    image = pipeline(
-        image=Image.open(source),
-        prompt=INSTRUCTION,
-        height=32,
-        width=32,
-        max_area=32 * 32,
-        _auto_resize=False,
-        num_inference_steps=3,
-        guidance_scale=2.5,
-        max_sequence_length=MAX_TEXT_TOKENS,
-        generator=torch.Generator().manual_seed(0),
-    ).images[0]
-    return np.asarray(image, int)
+    arguments = {
+        "image": Image.open(source),
+        "prompt": INSTRUCTION,
+        "height": 32,
+        "width": 32,
+        "max_area": 32 * 32,
+        "_auto_resize": False,
+        "num_inference_steps": 3,
+        "guidance_scale": 2.5,
+        "max_sequence_length": MAX_TEXT_TOKENS,
+        "generator": torch.Generator().manual_seed(0),
+    }
+    return np.asarray(pipeline(**arguments | changes).images[0], int)
 
 
 def test_an_edit_is_that_of_plain_diffusers_with_the_exported_adapter(tiny, run_dir, source, tmp_path):
@@ -71,6 +73,25 @@ def test_an_edit_is_that_of_plain_diffusers_with_the_exported_adapter(tiny, run_
     assert np.abs(in_plain_diffusers(pipeline, source) - before).max() <= 1
     pipeline.load_lora_weights(tmp_path / "lora")
     assert np.abs(in_plain_diffusers(pipeline, source) - trained).max() <= 1
+
+
+def test_an_edit_is_sampled_as_asked(tiny, run_dir, source, tmp_path):
+    pipeline = FluxKontextPipeline.from_pretrained(tiny.folder / "editor")
+    out, plain = tmp_path / "edit.png", edit(run_dir, source, tmp_path / "plain.png", "--base")
+    against = {"true_cfg_scale": 4.0, "negative_prompt": "make it blue"}
+    published = {"num_inference_steps": 28, "guidance_scale": 3.5}
+    for options, changes in (
+        ("--steps 5 --guidance 3", {"num_inference_steps": 5, "guidance_scale": 3.0}),
+        ("--true-cfg 4", {**against, "negative_prompt": ""}),
+        ("--true-cfg 4 --negative-prompt", against),
+        ("--sampling published", published),
+        ("--sampling published --steps 4", {**published, "num_inference_steps": 4}),
+    ):
+        prompt = [against["negative_prompt"]] if options.endswith("prompt") else []
+        edited = edit(run_dir, source, out, "--base", *options.split(), *prompt)
+        assert np.abs(in_plain_diffusers(pipeline, source, **changes) - edited).max() <= 1
+        assert np.abs(edited - plain).max() > 5
+    assert np.array_equal(edit(run_dir, source, out, "--base", "--true-cfg", 1), plain)
 
 
 def test_the_whole_image_is_edited_in_its_shape_by_a_run_that_crops(run_dir, monkeypatch):
@@ -158,6 +179,12 @@ def test_a_number_that_means_nothing_is_refused(arguments):
         (("export", "{empty}", "--out", "{empty}/x"), CheckpointError, "no complete checkpoint"),
         (("export", "{run}", "--out", "{empty}/x", "--step", "9"), CheckpointError, "step-9: manifest.json is missing"),
         (("export", "{run}", "--out", "{empty}/x", "--weights", "best"), ConfigError, "be one of ema, policy, old"),
+        (
+            (*EDIT, "--negative-prompt", "blurry"),
+            ConfigError,
+            r"evaluation\.negative_prompt = 'blurry' must be null without evaluation\.true_cfg",
+        ),
+        ((*EDIT, "--sampling", "default"), ConfigError, "--sampling default: must be one of configured, published"),
         (
             ("edit", "{run}", "--image", "{empty}/no.png", "--instruction", "x", "--out", "{empty}/x.png"),
             DataError,

@@ -13,7 +13,7 @@ from edit_r1.trainer.policy.base import COPIES
 from edit_r1.trainer.policy.checkpoint import RandomStates, RunState
 from edit_r1.trainer.policy.export import export_adapter
 from edit_r1.trainer.policy.lora import LoraPolicy
-from edit_r1.trainer.rollout.rollout import velocity_given
+from edit_r1.trainer.rollout.velocity import velocity_given
 from edit_r1.trainer.tasks.group_sampler import SamplerState
 from tests.support.tiny_editor import build_tiny_editor
 

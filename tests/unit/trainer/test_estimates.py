@@ -95,6 +95,23 @@ def test_the_reference_is_asked_only_where_its_divergence_counts(case):
         assert plan_of(case.family, config, GPUS, num_sources=1).forwards_without_gradient == num_forwards
 
 
+def test_a_negative_branch_doubles_the_rows_where_there_is_one(case):
+    def plan(*overrides):
+        settings = [f"model.family={case.config.model.family}", "data.train=x", "run_dir=x", "model.path=x"]
+        config = load_config(TrainConfig, None, [*settings, "group_size=6", *overrides])
+        return plan_of(case.family, config, GPUS, num_sources=1)
+
+    plain, guided = plan(), plan("rollout.true_cfg=4")
+    assert (plain.generated_rows, guided.generated_rows) == (6, 12)
+    assert guided.decoded_pixels == plain.decoded_pixels
+    before, after = epoch_flops(case.shape, plain), epoch_flops(case.shape, guided)
+    assert (after["rollout"], after["update"]) == (2 * before["rollout"], before["update"])
+    # Held-out tasks are edited in batches of their own, of 8.
+    assert plan("data.held_out=x").generated_rows == 8
+    assert plan("data.held_out=x", "evaluation.true_cfg=4").generated_rows == 16
+    assert plan("data.held_out=x", "rollout.true_cfg=4", "evaluation.true_cfg=null").generated_rows == 12
+
+
 def test_the_vae_takes_its_measured_numbers_for_the_pixels_it_gets_at_once(case):
     def plan(**changes):
         values = case.config.model_dump()

@@ -1,6 +1,7 @@
 """The contract of model families, tested on all of them."""
 
 import importlib
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.trainer.mathematics.solvers import euler
+from edit_r1.trainer.held_out.evaluation import edit_by_euler
 from edit_r1.trainer.models import FAMILIES, family_class, family_of_pipeline, max_sources
 from edit_r1.trainer.models.base import Conditioning, LoadOptions
-from edit_r1.trainer.rollout.rollout import velocity_given
+from edit_r1.trainer.models.sampling import TrueCfg
+from edit_r1.trainer.rollout.velocity import sampling_velocity
 from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.tiny_editor import build_tiny_editor
 from tests.support.tiny_families import build_tiny_flux2, build_tiny_qwen, build_tiny_qwen_plus, build_tiny_uniworld
@@ -26,6 +28,8 @@ BUILDERS = {
 }
 OPTIONS = LoadOptions(guidance=2.5, device=torch.device("cpu"))
 TEXTS = ["make the circle red", "remove the square"]
+LONG = "make the square and the circle red and remove the red circle"
+"""A negative prompt longer than the instructions."""
 SIZE = (96, 64)
 SOURCES = [(Image.new("RGB", SIZE, color),) for color in ("red", "navy")]
 
@@ -144,23 +148,32 @@ def test_a_path_that_holds_no_pipeline_is_a_clear_error(family, tmp_path):
         type(family).load(str(tmp_path), OPTIONS)
 
 
-@torch.no_grad()
-def edit(family, sources, seed=7, num_steps=5):
-    conditioning = family.encode(TEXTS[:1], [sources])
-    size = sources[0].size
-    start = family.initial_noise([torch.Generator().manual_seed(seed)], size)
-    x0 = euler(velocity_given(family, conditioning), start, family.sigmas(num_steps, size))
-    return np.asarray(family.decode(x0, size)[0], int)
+def edit(family, true_cfg=None):
+    """(Clean latents, image)."""
+    decoded = []
+
+    def decode(x0, size):
+        decoded.append(x0)
+        return type(family).decode(family, x0, size)
+
+    draw = torch.Generator().manual_seed(7)
+    with patch.object(family, "decode", decode):
+        (edited,) = edit_by_euler(family, TEXTS[:1], SOURCES[:1], [draw], num_steps=5, true_cfg=true_cfg)
+    return decoded[0], np.asarray(edited, int)
 
 
 def textured(*size):
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
 
 
-def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch):
+@pytest.mark.parametrize("negative_prompt", [None, "", LONG])
+def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch, negative_prompt):
     name, path = family_path
     if name not in FAMILIES:
         return  # not in diffusers
+    true_cfg = None
+    if negative_prompt is not None:
+        true_cfg = TrueCfg(4.0, negative_prompt or family.negative_branch.prompt)
     width, height = SIZE
     arguments = {"flux_kontext": {"max_area": width * height, "_auto_resize": False, "guidance_scale": 2.5}}.get(
         name, {}
@@ -181,6 +194,14 @@ def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch):
         monkeypatch.setattr(module, "calculate_dimensions", at_our_size)
     pipeline = DiffusionPipeline.from_pretrained(path)
     pipeline.set_progress_bar_config(disable=True)
+    if true_cfg is not None:
+        arguments |= theirs_with(true_cfg, name, pipeline)
+    latents = []
+
+    def note(_, step, time, tensors):
+        latents.append(tensors["latents"])
+        return {}
+
     theirs = pipeline(
         image=SOURCES[0][0],
         prompt=TEXTS[0],
@@ -188,9 +209,64 @@ def test_it_edits_as_plain_diffusers_does(family_path, family, monkeypatch):
         width=width,
         num_inference_steps=5,
         generator=torch.Generator().manual_seed(7),
+        callback_on_step_end=note,
         **arguments,
     ).images[0]
-    assert np.abs(edit(family, SOURCES[0]) - np.asarray(theirs, int)).max() <= 1
+    x0, edited = edit(family, true_cfg)
+    assert np.abs(edited - np.asarray(theirs, int)).max() <= 1
+    # Guidance hardly shows in images by random weights, but it does in latents.
+    torch.testing.assert_close(x0, latents[-1], atol=1e-5, rtol=0)
+    if true_cfg is not None:
+        assert (edit(family)[0] - x0).abs().max() > 1e-3
+
+
+def theirs_with(true_cfg, name, pipeline):
+    """The pipeline's arguments for true classifier-free guidance."""
+    if name != "flux2_klein":
+        return {"true_cfg_scale": true_cfg.scale, "negative_prompt": true_cfg.negative_prompt}
+    pipeline.register_to_config(is_distilled=False)
+    embedded, _ = pipeline.encode_prompt(true_cfg.negative_prompt, max_sequence_length=512)
+    return {"guidance_scale": true_cfg.scale, "negative_prompt_embeds": embedded}
+
+
+@torch.no_grad()
+def test_both_branches_are_one_forward_pass(family, monkeypatch):
+    if family.negative_branch is None:
+        return
+    num_rows, velocity = [], family.velocity
+
+    def counted(x_t, t, conditioning):
+        num_rows.append(len(x_t))
+        return velocity(x_t, t, conditioning)
+
+    monkeypatch.setattr(family, "velocity", counted)
+    x, t, conditioning = noise(family, 1, 2, 3), torch.tensor([0.3, 0.7, 0.7]), family.encode(TEXTS, SOURCES)
+    rows = torch.tensor([0, 1, 1])
+
+    def guided(negative_prompt):
+        return sampling_velocity(family, conditioning, SOURCES, TrueCfg(4.0, negative_prompt), rows=rows)(x, t)
+
+    plain = sampling_velocity(family, conditioning, SOURCES, None, rows=rows)(x, t)
+    against_the_first = guided(TEXTS[0])
+    # Guided away from its own instruction, a row is as it was; the others are not.
+    torch.testing.assert_close(against_the_first[0], plain[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(against_the_first[1:], plain[1:], atol=1e-3)
+    assert num_rows == [3, 6]
+
+
+def test_a_distilled_checkpoint_has_no_negative_branch(family_path, tmp_path):
+    name, path = family_path
+    known = family_class(name)
+    if known.negative_branch is None:
+        assert known.why_no_negative_branch(str(path)) == "it has no negative branch"
+    elif name != "flux2_klein":
+        assert known.why_no_negative_branch(str(path)) is None
+    else:
+        assert "is distilled" in (known.why_no_negative_branch(str(path)) or "")
+        (tmp_path / "model_index.json").write_text('{"_class_name": "Flux2KleinPipeline", "is_distilled": false}')
+        assert known.why_no_negative_branch(str(tmp_path)) is None
+        with pytest.raises(ConfigError, match=r"model\.path = .* is not a Flux2KleinPipeline"):
+            known.why_no_negative_branch(str(tmp_path / "nowhere"))
 
 
 def test_sources_are_as_many_as_the_family_takes(family_path, family):

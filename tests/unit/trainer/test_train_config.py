@@ -6,6 +6,8 @@ import pytest
 from edit_r1.shared.config import dump_config, load_config
 from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.config import TrainConfig, check_world_size
+from edit_r1.trainer.models.sampling import TrueCfg
+from edit_r1.trainer.run.true_cfg import check_true_cfg, evaluation_true_cfg, rollout_true_cfg
 
 MINIMAL = ["run_dir=runs/x", "data.train=tasks.jsonl", "model.path=editor"]
 
@@ -39,6 +41,16 @@ def test_defaults_are_table_5():
         ("model.aspect=fit", "model.aspect: .*'crop', 'buckets' or 'stretch'"),
         ("filter={rule: ban, ban: false}", r"filter\.rule = ban means filter\.rule = paper with filter\.ban = true"),
         ("rollout.group_parts=13", r"rollout\.group_parts = 13 must be auto or in 1\.\.12 \(group_size\)"),
+        ("rollout.true_cfg=1", r"rollout\.true_cfg: .*greater than 1"),
+        ("evaluation.true_cfg=rollouts", r"evaluation\.true_cfg.*'rollout'"),
+        (
+            "rollout.negative_prompt=blurry",
+            r"rollout\.negative_prompt = 'blurry' must be null without rollout\.true_cfg",
+        ),
+        (
+            "evaluation.negative_prompt=x",
+            r"evaluation\.negative_prompt = 'x' must be null without evaluation\.true_cfg",
+        ),
         ("checkpoint.minutes=0", r"checkpoint\.minutes: .*greater than 0"),
     ],
 )
@@ -57,6 +69,34 @@ def test_configurations_from_before_values_were_renamed_are_understood():
 def test_rollouts_do_not_run_ahead_across_checkpoints_by_time():
     with pytest.raises(ConfigError, match=r"max_staleness = 1 must be 0 with checkpoint\.minutes"):
         load("max_staleness=1", "checkpoint.minutes=30")
+
+
+def test_flow_grpo_does_not_roll_out_with_a_negative_branch():
+    with pytest.raises(ConfigError, match=r"rollout\.true_cfg = 4 must be null with algorithm = flow_grpo: the update"):
+        load("algorithm=flow_grpo", "rollout.true_cfg=4")
+    assert load("algorithm=flow_grpo", "evaluation.true_cfg=4").evaluation_true_cfg == 4
+
+
+def test_evaluations_have_the_guidance_of_rollouts_unless_they_have_their_own():
+    qwen = "model.family=qwen_image_edit"
+    assert (rollout_true_cfg(load()), evaluation_true_cfg(load())) == (None, None)
+    config = load(qwen, "rollout.true_cfg=4")
+    assert rollout_true_cfg(config) == evaluation_true_cfg(config) == TrueCfg(4.0, " ")
+    assert evaluation_true_cfg(load(qwen, "rollout.true_cfg=4", "evaluation.true_cfg=null")) is None
+    config = load("rollout.true_cfg=4", "rollout.negative_prompt=blurry", "evaluation.true_cfg=2")
+    assert evaluation_true_cfg(config) == TrueCfg(2.0, "blurry")
+    config = load("evaluation.true_cfg=3", "evaluation.negative_prompt=''")
+    assert (rollout_true_cfg(config), evaluation_true_cfg(config)) == (None, TrueCfg(3.0, ""))
+
+
+@pytest.mark.parametrize("key", ["rollout.true_cfg", "evaluation.true_cfg"])
+def test_a_family_without_a_negative_branch_refuses_guidance(key):
+    family = "examples.uniworld_style:UniWorldStyle"
+    message = rf"{key} = 4 must be null with model\.family = {family}: it has no negative branch"
+    with pytest.raises(ConfigError, match=message):
+        check_true_cfg(load(f"model.family={family}", f"{key}=4"))
+    check_true_cfg(load(f"model.family={family}"))
+    check_true_cfg(load(f"{key}=4"))
 
 
 @pytest.mark.parametrize(("parts", "most"), [("auto", 9), ("1", 3), ("2", 6)])

@@ -177,7 +177,11 @@ def _editor_line(editor: Mapping[str, Any]) -> str:
         return f"images in {editor['pictures']}"
     adapter = f"adapter {editor['adapter'][:8]}" if editor["adapter"] else "no adapter"
     settings = editor["settings"]
-    return f"{editor['model']}, {adapter}, {settings['steps']} steps, guidance {settings['guidance']:g}"
+    line = f"{editor['model']}, {adapter}, {settings['steps']} steps, guidance {settings['guidance']:g}"
+    if "true_cfg" not in settings:
+        return line
+    true_cfg = settings["true_cfg"]
+    return f"{line}, true CFG {true_cfg['scale']:g} with negative prompt {true_cfg['negative_prompt']!r}"
 
 
 def _dumped(row: Summary) -> dict[str, Any]:

@@ -8,6 +8,7 @@ flux2_klein      FLUX.2 [klein]
 packing          2x2 patches of latents <-> tokens
 sigma_grid       sigma grids shifted by the number of image tokens
 skeleton         a pipeline without its weights
+unread           a transformer whose weights are still in their files, for sharding
 quantizing       frozen weights in fewer bits
 """
 

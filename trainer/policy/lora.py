@@ -40,12 +40,14 @@ class LoraPolicy(Policy):
     ) -> None:
         """Add the adapters; `seed` initialises the Gaussian A matrices. Raises ConfigError when no target matches.
 
-        sharder: shards the frozen weights; every process keeps all adapters. merges: whether the frozen weights are
+        sharder: shards the frozen weights; every process has whole adapters. merges: whether the frozen weights are
         plain tensors into which an adapter can be merged (not quantized).
         """
         self.lora_config = LoraConfig(
             r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian"
         )
+        if sharder is not None:
+            sharder(transformer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for name in COPIES:
@@ -67,8 +69,6 @@ class LoraPolicy(Policy):
         self._follow("ema", 0.0)
         for layer in self._layers:
             layer.set_adapter("default")
-        if sharder is not None:
-            sharder(transformer, whole={one for parameters in self._parameters.values() for one in parameters.values()})
         self.sharded = sharder is not None
         self.gradients_are_sums = False
 

@@ -26,7 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from edit_r1.shared.errors import CheckpointError
 
-_FILE_BYTES = 2**30
+_FILE_BYTES = 2**28
 """Approximate size of one file; a process holds up to two copies of a file's contents while it writes it."""
 
 

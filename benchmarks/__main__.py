@@ -60,6 +60,7 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     "demo": Benchmark(("benchmarks.demo_seeds", "--seeds", "0", "--out", DEMO_RUNS)),
     "trainer": Benchmark(("benchmarks.trainer", "--epochs", "4")),
+    "full-tuning-memory": Benchmark(("benchmarks.full_tuning_memory",)),
     "vae-memory": Benchmark(("benchmarks.vae_memory",), alone=False),
     "serving": Benchmark(("benchmarks.serving", "--groups", "8", "--pairs", "2"), all_cores=True),
     "serving-transformers": Benchmark(

@@ -116,7 +116,8 @@ class ModelConfig(ConfigModel):
     """Recompute activations in the backward pass: uses less memory and about a third more time."""
     sharding: Literal["none", "fsdp"] = "none"
     """none: every process holds the whole model. fsdp: shard transformer and text encoders over all processes
-    (FSDP2)."""
+    (FSDP2); with tuning = full every process also writes its own shards of a checkpoint, for which run_dir must be on a
+    file system that all nodes share."""
     text_encoders: Literal["resident", "offload"] = "resident"
     """offload: keep text encoders on the accelerator only while they encode, at the cost of one transfer per batch."""
     compile: Literal["none", "inductor", "aot_eager"] = "none"

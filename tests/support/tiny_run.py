@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edit_r1.trainer.machine.shard_files import read_shards, shard_files, stored_tensors
+from edit_r1.trainer.policy.full import FullPolicy
 from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.forked import Forked
 from tests.support.tiny_editor import build_tiny_editor
@@ -97,9 +100,15 @@ def train_on_two(arguments: list[str]) -> tuple[int, str]:
 
 
 def weights(run_dir: Path, step: int, file: str) -> dict[str, Tensor]:
-    """Tensors in a checkpoint's file."""
-    loaded: dict[str, Tensor] = load_file(run_dir / "checkpoints" / f"step-{step}" / file)
-    return loaded
+    """Tensors in a checkpoint's file, or in the shards that a sharded run writes instead."""
+    path = run_dir / "checkpoints" / f"step-{step}" / file
+    shards = shard_files(path.parent if path.name == FullPolicy.weights_name else path.with_suffix(""))
+    if not shards:
+        loaded: dict[str, Tensor] = load_file(path)
+        return loaded
+    joined = {name: torch.empty_like(one, device="cpu") for name, one in stored_tensors(shards).items()}
+    read_shards(shards, joined, alone=True)
+    return joined
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ _CONTEXT_BYTES = 2e9
 _HOST_PROCESS_BYTES = 4e9
 """Main memory of a process without any weights: interpreter, libraries, CUDA's host side."""
 
+_SHARD_WRITER_BYTES = 1e9
+"""Main memory that writing shards takes: up to three copies of one file's contents (`machine.shard_files`)."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -117,15 +120,23 @@ def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
 
 
 def host_memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:
-    """Bytes of a node's main memory by stage; every process reads all weights before it moves or shards them."""
+    """Bytes of a node's main memory by stage.
+
+    Unsharded, every process loads all weights before it moves them. Sharded, it reads its shard of the transformer; the
+    text encoders, as published in bfloat16, are mapped from files that the processes share.
+    """
+    number, share = plan.gpus_per_node, plan.num_gpus if plan.sharded else 1
     text = float(shape.text_encoders * plan.compute_bytes)
-    weights = shape.transformer * (_FLOAT32 if plan.full else plan.compute_bytes) + text + shape.vae * _FLOAT32
-    trained = shape.transformer if plan.full else shape.adapter
+    mapped = plan.sharded and plan.compute_bytes < _FLOAT32
+    transformer = shape.transformer * (_FLOAT32 if plan.full else plan.compute_bytes) / share
+    own = _HOST_PROCESS_BYTES + transformer + shape.vae * _FLOAT32 + (0.0 if mapped else text)
+    # The main process collects both moments of AdamW before it writes them; sharded ones are written file by file.
+    sharded_moments = plan.sharded and plan.full
+    moments = 2.0 * _FLOAT32 * (shape.transformer if plan.full else shape.adapter)
+    resting = _HOST_PROCESS_BYTES + (text if plan.offloads_text else 0.0)
     return {
-        "loading": plan.gpus_per_node * (_HOST_PROCESS_BYTES + weights),
-        # The main process gathers both moments of AdamW before it writes them.
-        "training": plan.gpus_per_node * (_HOST_PROCESS_BYTES + (text if plan.offloads_text else 0.0))
-        + 2.0 * _FLOAT32 * trained,
+        "loading": number * own + (text if mapped else 0.0),
+        "training": number * (resting + _SHARD_WRITER_BYTES) if sharded_moments else number * resting + moments,
     }
 
 

@@ -1,8 +1,10 @@
-"""Where and how a run executes. Independent of training; imports nothing else from Edit-R1.
+"""Where and how a run executes. Independent of training; from the rest of Edit-R1 it imports
+only errors.
 
 processes      ranks, collectives, and which process gets which units of work
 stopping       signals that end a run in order
 sharding       FSDP2
+shard_files    named tensors in safetensors files, of which each process writes and reads its shards
 compiling      torch.compile for the transformer's blocks
 offloading     frozen modules in main memory until they are needed
 seeding        seeds that belong to a sample, not to a process

@@ -7,9 +7,9 @@ all. With one process every operation here is the identity.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed
@@ -18,6 +18,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.distributed.distributed_c10d import _get_default_store
 
+from edit_r1.shared.errors import CheckpointError, EditR1Error
 from edit_r1.trainer.machine.stopping import Stopped, StopSignals
 
 _STOP_KEY = "edit-r1/stop"
@@ -121,6 +122,28 @@ class Processes:
         gathered: list[Any] = gather_object(items) if self.count > 1 else items
         return gathered
 
+    def all_or_none(self, work: Callable[[], T]) -> list[T]:
+        """Do some work on every process; returns the results by rank. If it fails on one, all raise an error.
+
+        So no process waits for one that has failed. An EditR1Error is raised again where it occurred; what is raised
+        elsewhere is a CheckpointError.
+        """
+        result: T | None = None
+        cause: Exception | None = None
+        try:
+            result = work()
+        except Exception as error:  # raised below, on all processes
+            cause = error
+        outcomes = self.gather([(result, None if cause is None else _told(cause))])
+        faults = {rank: fault for rank, (_, fault) in enumerate(outcomes) if fault is not None}
+        if isinstance(cause, EditR1Error) and set(faults.values()) == {_told(cause)}:
+            raise cause
+        if faults:
+            told = "; ".join(f"process {rank}: {fault}" for rank, fault in faults.items())
+            same = len(faults) == self.count and len(set(faults.values())) == 1
+            raise CheckpointError(faults[0] if same else told) from cause
+        return [cast("T", result) for result, _ in outcomes]
+
     def gather_on_main(self, items: Sequence[T]) -> list[T]:
         """Items of all processes in one list on the main process, by rank; an empty one on the others. Pickled.
 
@@ -153,6 +176,10 @@ class Processes:
         """Leave the process group, so that no process is left waiting for this one."""
         if self.count > 1:
             self._state.destroy_process_group()
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, EditR1Error) else f"{type(error).__name__}: {error}"
 
 
 def share(items: Sequence[T], rank: int, num_processes: int, unit: int) -> tuple[T, ...]:

@@ -1,55 +1,72 @@
 """FSDP2: weights are sharded over the processes; each layer is gathered for its forward pass and freed afterwards.
 
-Modules on the CPU are sharded in place: every parameter becomes a DTensor of which each process holds a part.
+Modules are sharded in place: every parameter becomes a DTensor of which each process holds a part. Modules on the meta
+device get their weights afterwards, so that no process ever holds more than its part.
 Gradients are *summed* over the processes, as everywhere here: the loss is already divided by the samples of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+
+from edit_r1.trainer.machine.shard_files import read_shards
 
 
 class Sharder:
     """Shards modules over all processes."""
 
-    def __init__(self, device: torch.device, num_processes: int, compute_dtype: torch.dtype) -> None:
-        """compute_dtype: dtype that float32 weights are cast to for a forward pass; gradients are summed in float32."""
-        self._device = device
+    def __init__(
+        self,
+        device: torch.device,
+        num_processes: int,
+        compute_dtype: torch.dtype,
+        unread: Mapping[nn.Module, Sequence[Path]] = MappingProxyType({}),
+    ) -> None:
+        """compute_dtype: dtype that float32 weights are cast to for a forward pass; gradients are summed in float32.
+
+        unread: modules on the meta device, with the files that contain their weights.
+        """
+        self._device, self._unread = device, unread
         self._mesh = init_device_mesh(device.type, (num_processes,))
         # Inputs are not cast here: families do that, and what they leave in float32 is meant to stay so.
         self._precision = MixedPrecisionPolicy(
             param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
 
-    def __call__(
-        self, module: nn.Module, *, cast: bool = False, whole: AbstractSet[nn.Parameter] = frozenset()
-    ) -> None:
-        """Shard a diffusers or transformers model block by block.
+    def __call__(self, module: nn.Module, *, cast: bool = False) -> None:
+        """Shard a diffusers or transformers model block by block; parameters added later stay whole.
 
-        cast: compute in `compute_dtype`; otherwise in the weights' own dtype. whole: parameters that every process
-        keeps in full; they are moved to the device.
+        cast: compute in `compute_dtype`; otherwise in the weights' own dtype. Raises CheckpointError when files cannot
+        be read.
         """
         blocks = {*(getattr(module, "_repeated_blocks", None) or getattr(module, "_no_split_modules", None) or ())}
         precision = self._precision if cast else MixedPrecisionPolicy(cast_forward_inputs=False)
         for unit in [part for part in module.modules() if type(part).__name__ in blocks] + [module]:
-            fully_shard(
-                unit,
-                mesh=self._mesh,
-                mp_policy=precision,
-                ignored_params={parameter for parameter in unit.parameters() if parameter in whole},
-            )
-        for parameter in whole:
-            parameter.data = parameter.data.to(self._device)
+            fully_shard(unit, mesh=self._mesh, mp_policy=precision)
         for part in module.modules():
             if isinstance(part, FSDPModule):
                 part.set_gradient_divide_factor(1.0)
                 part.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum
+        if module in self._unread:
+            _fill(module, self._unread[module], self._device)
+
+
+def _fill(module: nn.Module, files: Sequence[Path], device: torch.device) -> None:
+    """Give a sharded module on the meta device its weights; each process holds and reads only its shards."""
+    tensors = {
+        name: rejoined(torch.empty_like(local(tensor), device=device), tensor) if local(tensor).is_meta else tensor
+        for name, tensor in module.state_dict().items()
+    }
+    read_shards(files, tensors)
+    module.load_state_dict(tensors, assign=True)
 
 
 def reshard(module: nn.Module) -> None:
@@ -76,10 +93,3 @@ def rejoined(part: Tensor, like: Tensor) -> Tensor:
     return DTensor.from_local(
         part, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
     )
-
-
-def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """Turn a full tensor, present on every process, into the same kind of tensor as `like`."""
-    if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -9,6 +9,7 @@ sampling         true classifier-free guidance; settings of published samples
 packing          2x2 patches of latents <-> tokens
 sigma_grid       sigma grids shifted by the number of image tokens
 skeleton         a pipeline without its weights
+unread           a transformer whose weights are still in their files, for sharding
 quantizing       frozen weights in fewer bits
 """
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from edit_r1.trainer.mathematics.sizes import ImageSize
 from edit_r1.trainer.models.quantizing import Quantization, quantized
 from edit_r1.trainer.models.sampling import NegativeBranch, PublishedSampling
 from edit_r1.trainer.models.skeleton import load_skeleton
+from edit_r1.trainer.models.unread import unread_transformer
 
 Precision = Literal["auto", "float32", "bfloat16"]
 T = TypeVar("T", Tensor, Sequence[Image.Image])
@@ -78,13 +80,15 @@ class LoadOptions:
     trains_all: bool = False
     """Whether the whole transformer is trained; its weights are then float32, whatever the compute precision."""
     will_be_sharded: bool = False
-    """Keep transformer and text encoders on the CPU; sharding moves them piece by piece."""
+    """Leave the transformer's weights in their files (see `unread`) and the text encoders on the CPU, for sharding."""
     offload_text_encoders: bool = False
     """Keep text encoders on the device only while they are in use."""
     quantization: Quantization = "none"
     """Storage format of the frozen weights of transformer and text encoders."""
     without_weights: bool = False
     """Load a skeleton that can be inspected but not run; see `trainer.models.skeleton`."""
+    unread: dict[nn.Module, Sequence[Path]] = field(default_factory=dict, compare=False)
+    """Filled by `from_pretrained`: modules on the meta device, with the files that contain their weights."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,12 +106,20 @@ class LoadOptions:
         try:
             if self.without_weights:
                 return load_skeleton(pipeline_class, path)
-            pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **quantized(self.quantization))
+            modules = self._unread(path, dtypes.get("transformer", self.dtype))
+            pipeline = pipeline_class.from_pretrained(path, dtype=dtypes, **modules, **quantized(self.quantization))
         except (OSError, ValueError) as error:
             raise ConfigError(f"model.path = {path!r} is not a {pipeline_class.__name__}: {error}") from error
-        modules = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
-        self.settle(modules)
+        self.settle({name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)})
         return pipeline
+
+    def _unread(self, path: str, dtype: torch.dtype) -> dict[str, nn.Module]:
+        """The transformer to be filled by sharding; empty if it must be loaded with the rest of the pipeline."""
+        found = unread_transformer(path, dtype) if self.will_be_sharded else None
+        if found is None:
+            return {}
+        self.unread[found[0]] = found[1]
+        return {"transformer": found[0]}
 
     def settle(self, modules: Mapping[str, nn.Module]) -> None:
         """Freeze an editor's modules and move them to their devices; works for pipelines of any library.
@@ -145,7 +157,9 @@ class ModelFamily(ABC):
     published_sampling: ClassVar[PublishedSampling | None] = None
     """Settings of published samples; None where we know of none."""
     transformer: nn.Module
-    """The trained part; a diffusers model with the PEFT mixin."""
+    """The trained part; a diffusers model with the PEFT mixin. See `unread`."""
+    unread: Mapping[nn.Module, Sequence[Path]] = {}
+    """Modules that have no weights until they are sharded, with the files that contain them."""
     dtype: torch.dtype
     """Compute dtype of the transformer."""
     vae: nn.Module

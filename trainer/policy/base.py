@@ -11,7 +11,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
+import torch
 from torch import Tensor, nn
+
+from edit_r1.trainer.machine.sharding import whole
 
 CopyName = Literal["default", "old", "ema"]
 PolicyName = Literal["default", "old", "ema", "reference"]
@@ -24,11 +27,13 @@ class Policy(ABC):
     weights_name: ClassVar[str]
     """File name of a saved copy, following diffusers."""
     prefix: ClassVar[str]
-    """Prefix of the names of `state` in that file."""
+    """Prefix of the names of `tensors` in that file."""
+    mismatch: ClassVar[str]
+    """Error message for saved weights with other names or shapes; `{name}` is the copy's."""
     sharded: bool
     """Whether a forward pass is a collective, so that all processes must run the same number of them."""
     gradients_are_sums: bool
-    """Whether gradients are already summed over the processes."""
+    """Whether the trained parameters are sharded; their gradients are then already summed over the processes."""
 
     @abstractmethod
     def named_parameters(self) -> Mapping[str, nn.Parameter]:
@@ -39,12 +44,15 @@ class Policy(ABC):
         """Inside the block, forward passes use this policy, without gradients; afterwards `default` is active again."""
 
     @abstractmethod
-    def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
-        """A copy's full weights on the CPU; empty unless `keep`. All processes must call it."""
+    def tensors(self, name: CopyName) -> dict[str, Tensor]:
+        """A copy's weights, sharing its memory: what is written to them counts. Sharded where the policy is."""
 
-    @abstractmethod
-    def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
-        """Overwrite a copy's weights. Raises CheckpointError when names or shapes do not match."""
+    def state(self, name: CopyName) -> dict[str, Tensor]:
+        """A copy of a copy's weights, whole, on the CPU. If the trained parameters are sharded, all must call it."""
+        return {
+            key: whole(tensor).detach().cpu().clone(memory_format=torch.contiguous_format)
+            for key, tensor in self.tensors(name).items()
+        }
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:

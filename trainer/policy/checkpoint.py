@@ -6,14 +6,14 @@
         optimizer.safetensors  rng.safetensors  state.json  config.yaml
         manifest.json                               size and SHA-256 of every file, to detect damage
 
+Where the trained weights themselves are sharded (full fine-tuning with FSDP), every process writes its own shards,
+policy/ old/ ema/ optimizer/shard-R-....safetensors, and no process ever holds the whole model; `edit-r1 export` turns
+them into diffusers' format. Any number of processes can resume from either form.
 A checkpoint is written under a temporary name and then renamed, so it is either complete or absent. No pickle.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -28,14 +28,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from edit_r1.shared.errors import CheckpointError
-from edit_r1.shared.files import write_json
 from edit_r1.trainer.config import CONFIG_NAME
-from edit_r1.trainer.machine.sharding import spread, whole
+from edit_r1.trainer.machine.processes import Processes
+from edit_r1.trainer.machine.shard_files import read_shards, shard_files, stored_tensors, write_shards, writer_of
 from edit_r1.trainer.policy.base import CopyName, Policy
+from edit_r1.trainer.policy.manifest import Entry, damage, entries_of, sync, write_manifest
 from edit_r1.trainer.tasks.group_sampler import SamplerState
 
 _FOLDERS: dict[CopyName, str] = {"default": "policy", "old": "old", "ema": "ema"}
-_MANIFEST = "manifest.json"
+_OPTIMIZER = "optimizer"
+_DRAFT = ".writing-"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -72,50 +74,60 @@ def save(
     random_states: RandomStates,
     config_yaml: str,
     keep: int,
-    write: bool = True,
+    processes: Processes,
 ) -> Path:
     """Write step-N atomically and delete all but the `keep` newest checkpoints; returns its path.
 
-    All processes must call it, because weights may be sharded; exactly one with `write`.
+    All processes must call it. Raises CheckpointError on all of them when one cannot write; the draft is then deleted.
     """
-    target = directory / f"step-{state.epoch}"
-    draft = directory / f".writing-step-{state.epoch}"
-    if write:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-    for name, folder in _FOLDERS.items():
-        save_weights(draft / folder, policy, name, write=write)
-    moments = _optimizer_tensors(policy, optimizer, keep=write)
-    if not write:
-        return target
-    save_file(moments, draft / "optimizer.safetensors")
-    save_file({f"rank-{rank}": value for rank, value in random_states.by_rank.items()}, draft / "rng.safetensors")
-    (draft / "state.json").write_text(state.model_dump_json(indent=2), encoding="utf-8")
-    (draft / CONFIG_NAME).write_text(config_yaml, encoding="utf-8")
-    _write_manifest(draft)
-    shutil.rmtree(target, ignore_errors=True)
-    draft.rename(target)
-    _sync(directory)
-    _rotate(directory, state.epoch, keep)
+    target, draft = directory / f"step-{state.epoch}", directory / f"{_DRAFT}step-{state.epoch}"
+
+    def write() -> dict[str, Entry]:
+        if policy.gradients_are_sums:
+            _write_shards(draft, policy, optimizer, configs=processes.is_main)
+        elif processes.is_main:
+            _write_whole(draft, policy, optimizer)
+        if processes.is_main:
+            save_file({f"rank-{rank}": one for rank, one in random_states.by_rank.items()}, draft / "rng.safetensors")
+            (draft / "state.json").write_text(state.model_dump_json(indent=2), encoding="utf-8")
+            (draft / CONFIG_NAME).write_text(config_yaml, encoding="utf-8")
+        return entries_of(draft, _files_of(draft, processes.rank))
+
+    def publish() -> None:
+        if processes.is_main:
+            write_manifest(draft, {name: entry for part in entries for name, entry in part.items()})
+            shutil.rmtree(target, ignore_errors=True)
+            draft.rename(target)
+            sync(directory)
+            _rotate(directory, state.epoch, keep)
+
+    try:
+        processes.all_or_none(lambda: _begin(directory, draft) if processes.is_main else None)
+        entries = processes.all_or_none(write)
+        processes.all_or_none(publish)
+    except CheckpointError as error:
+        if processes.is_main:
+            shutil.rmtree(draft, ignore_errors=True)
+        raise CheckpointError(f"cannot write {target}: {error}") from error
     return target
 
 
-def save_weights(directory: Path, policy: Policy, name: CopyName, *, write: bool = True) -> None:
-    """Write one copy in diffusers' format. All processes must call it, one with `write`."""
-    state = policy.state(name, keep=write)
-    if write:
-        directory.mkdir(parents=True, exist_ok=True)
-        tensors = {policy.prefix + key: value for key, value in state.items()}
-        save_file(tensors, directory / policy.weights_name, metadata={"format": "pt", **policy.metadata()})
-        policy.write_config(directory)
+def save_weights(directory: Path, policy: Policy, name: CopyName) -> None:
+    """Write one copy of unsharded weights in diffusers' format."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {policy.prefix + key: value for key, value in policy.state(name).items()}
+    save_file(tensors, directory / policy.weights_name, metadata={"format": "pt", **policy.metadata()})
+    policy.write_config(directory)
 
 
 def restore(checkpoint: Path, policy: Policy, optimizer: Optimizer, rank: int) -> RunState:
-    """Restore everything bit for bit. Raises CheckpointError when the checkpoint does not match the run."""
+    """Restore everything bit for bit; all processes must call it, and each reads only its shards.
+
+    Raises CheckpointError when the checkpoint does not match the run.
+    """
     for name, folder in _FOLDERS.items():
-        tensors = load_file(checkpoint / folder / policy.weights_name)
-        policy.load_state(name, {key.removeprefix(policy.prefix): value for key, value in tensors.items()})
-    _restore_optimizer(load_file(checkpoint / "optimizer.safetensors"), policy, optimizer)
+        _restore_weights(checkpoint / folder, policy, name)
+    _restore_optimizer(checkpoint, policy, optimizer)
     random_states = load_file(checkpoint / "rng.safetensors")
     if f"rank-{rank}" in random_states:  # a run may resume with more processes than it had
         torch.set_rng_state(random_states[f"rank-{rank}"])
@@ -132,70 +144,67 @@ def newest_whole(directory: Path, tell: Callable[[str], None]) -> Path | None:
     return None
 
 
-def damage(checkpoint: Path) -> str | None:
-    """Short description of a checkpoint's damage; None when it is complete."""
-    try:
-        manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-        files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return f"{_MANIFEST} is missing or unreadable ({type(error).__name__})"
-    for name, (num_bytes, digest) in files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != num_bytes:
-            return f"{name} has {path.stat().st_size:,} of {num_bytes:,} bytes"
-        if _digest(path) != digest:
-            return f"{name} does not match its SHA-256 in {_MANIFEST}"
-    return None
+def _begin(directory: Path, draft: Path) -> None:
+    """Create an empty draft; what earlier attempts left behind is deleted."""
+    for left in directory.glob(f"{_DRAFT}*"):
+        shutil.rmtree(left)
+    draft.mkdir(parents=True)
 
 
-def _optimizer_tensors(policy: Policy, optimizer: Optimizer, *, keep: bool) -> dict[str, Tensor]:
-    """AdamW's moments as `parameter name/moment`; empty before the first step, and unless `keep`."""
-    names, tensors = list(policy.named_parameters()), {}
-    for index, values in optimizer.state_dict()["state"].items():
-        for moment in _MOMENTS:
-            gathered = whole(torch.as_tensor(values[moment]))
-            if keep:
-                tensors[f"{names[index]}/{moment}"] = gathered.cpu().contiguous()
-    return tensors
+def _write_whole(draft: Path, policy: Policy, optimizer: Optimizer) -> None:
+    for name, folder in _FOLDERS.items():
+        save_weights(draft / folder, policy, name)
+    moments = {name: value.cpu().contiguous() for name, value in _moments(policy, optimizer).items()}
+    save_file(moments, draft / f"{_OPTIMIZER}.safetensors")
 
 
-def _restore_optimizer(tensors: Mapping[str, Tensor], policy: Policy, optimizer: Optimizer) -> None:
+def _write_shards(draft: Path, policy: Policy, optimizer: Optimizer, *, configs: bool) -> None:
+    for name, folder in _FOLDERS.items():
+        write_shards(draft / folder, policy.tensors(name))
+        if configs:
+            policy.write_config(draft / folder)
+    write_shards(draft / _OPTIMIZER, _moments(policy, optimizer))
+
+
+def _files_of(draft: Path, rank: int) -> list[Path]:
+    """The files of a draft that this process wrote."""
+    return [path for path in sorted(draft.rglob("*")) if path.is_file() and writer_of(path) == rank]
+
+
+def _moments(policy: Policy, optimizer: Optimizer) -> dict[str, Tensor]:
+    """AdamW's moments as `parameter name/moment`, sharing its memory; empty before the first step."""
+    names = list(policy.named_parameters())
+    return {
+        f"{names[index]}/{moment}": torch.as_tensor(values[moment])
+        for index, values in optimizer.state_dict()["state"].items()
+        for moment in _MOMENTS
+    }
+
+
+def _restore_weights(directory: Path, policy: Policy, name: CopyName) -> None:
+    files = shard_files(directory) or [directory / policy.weights_name]
+    stored = {key: value.shape for key, value in stored_tensors(files).items()}
+    into = {policy.prefix + key: value for key, value in policy.tensors(name).items()}
+    if stored != {key: value.shape for key, value in into.items()}:
+        raise CheckpointError(policy.mismatch.format(name=name))
+    read_shards(files, into)
+
+
+def _restore_optimizer(checkpoint: Path, policy: Policy, optimizer: Optimizer) -> None:
+    whole = checkpoint / f"{_OPTIMIZER}.safetensors"
+    files = [whole] if whole.exists() else shard_files(checkpoint / _OPTIMIZER)
     parameters = policy.named_parameters()
+    tensors, state = {}, dict[int, dict[str, Any]]()
     index = {name: i for i, name in enumerate(parameters)}
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in tensors.items():
+    for key, stored in stored_tensors(files).items():
         name, _, moment = key.rpartition("/")
         if name not in index:
-            raise CheckpointError(f"optimizer.safetensors has a parameter {name!r} that this policy lacks")
-        whole_value = moment == "step"
-        state.setdefault(index[name], {})[moment] = value if whole_value else spread(value, parameters[name])
+            raise CheckpointError(f"{checkpoint / _OPTIMIZER} has a parameter {name!r} that this policy lacks")
+        own = parameters[name].detach()
+        tensors[key] = torch.empty_like(stored, device="cpu") if moment == "step" else torch.empty_like(own)
+        state.setdefault(index[name], {})[moment] = tensors[key]
+    read_shards(files, tensors)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _write_manifest(directory: Path) -> None:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    manifest = {
-        str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": _digest(path)} for path in files
-    }
-    write_json(directory / _MANIFEST, manifest)
-    for path in [*files, directory / _MANIFEST]:
-        _sync(path)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Flush to disk; otherwise a rename may become durable before the contents."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _rotate(directory: Path, newest: int, keep: int) -> None:

@@ -1,4 +1,4 @@
-"""Export of an adapter as one file that loads at full strength in any tool.
+"""Export of trained weights: an adapter as one file that loads at full strength in any tool, or a whole transformer.
 
 Some tools ignore the alpha in a file's metadata and load at scale 1. Here the scale alpha / rank is multiplied into the
 B matrices and alpha is set to the rank, so that scale 1 is correct for all of them (diffusers, ComfyUI, ...).
@@ -7,6 +7,7 @@ B matrices and alpha is set to the rank, so that scale 1 is correct for all of t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
@@ -15,19 +16,30 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer.machine.sharding import whole
 from edit_r1.trainer.policy.base import CopyName, Policy
-from edit_r1.trainer.policy.checkpoint import save_weights
 from edit_r1.trainer.policy.lora import LoraPolicy
+from edit_r1.trainer.policy.transformer_files import write_in_files
 
 WEIGHTS_NAME, PREFIX = LoraPolicy.weights_name, LoraPolicy.prefix
 
 
 def export_run(policy: Policy, run_dir: Path, *, write: bool) -> None:
     """Write the EMA weights to RUN_DIR/lora or RUN_DIR/transformer. All processes must call it, one with `write`."""
-    if not isinstance(policy, LoraPolicy):
-        save_weights(run_dir / "transformer", policy, "ema", write=write)
-    elif write:
-        export_adapter(policy, "ema", run_dir / "lora")
+    if isinstance(policy, LoraPolicy):
+        if write:
+            export_adapter(policy, "ema", run_dir / "lora")
+        return
+    tensors = policy.tensors("ema")
+
+    def part(names: Sequence[str]) -> dict[str, Tensor]:
+        """Gathered one by one; only the main process keeps them."""
+        gathered = ((name, whole(tensors[name])) for name in names)
+        return {name: tensor.cpu().contiguous() for name, tensor in gathered if write}
+
+    write_in_files(run_dir / "transformer", tensors, part, write=write)
+    if write:
+        policy.write_config(run_dir / "transformer")
 
 
 def export_adapter(policy: LoraPolicy, name: CopyName, directory: Path) -> Path:

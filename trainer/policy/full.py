@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edit_r1.shared.errors import CheckpointError
-from edit_r1.trainer.machine.sharding import Sharder, local, rejoined, reshard, spread, whole
+from edit_r1.trainer.machine.sharding import Sharder, local, rejoined, reshard
 from edit_r1.trainer.policy.base import CopyName, Policy, PolicyName
 
 
@@ -24,6 +23,7 @@ class FullPolicy(Policy):
 
     weights_name = "diffusion_pytorch_model.safetensors"
     prefix = ""
+    mismatch = "weights {name!r} do not match the model at model.path"
 
     def __init__(self, transformer: nn.Module, *, compute_dtype: torch.dtype, sharder: Sharder | None = None) -> None:
         """compute_dtype: for forward passes; the weights must be float32. sharder: shards weights and copies."""
@@ -54,26 +54,15 @@ class FullPolicy(Policy):
         finally:
             self._exchange(name)
 
-    @torch.no_grad()
-    def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
-        """Gathered parameter by parameter; see Policy.state."""
-        state = {}
-        for key, tensor in zip(self._parameters, self._tensors(name), strict=True):
-            gathered = whole(tensor)
-            if keep:
-                state[key] = gathered.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return state
-
-    @torch.no_grad()
-    def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
-        """See Policy.load_state."""
-        if state.keys() != self._parameters.keys() or any(
-            state[k].shape != p.shape for k, p in self._parameters.items()
-        ):
-            raise CheckpointError(f"weights {name!r} do not match the model at model.path")
-        for (key, parameter), tensor in zip(self._parameters.items(), self._tensors(name), strict=True):
-            local(tensor).copy_(local(spread(state[key], parameter)))
-        reshard(self._transformer)
+    def tensors(self, name: CopyName) -> dict[str, Tensor]:
+        """See Policy.tensors."""
+        reshard(self._transformer)  # weights that are still gathered would hide what is written to shards
+        if name == "default":
+            return {key: parameter.detach() for key, parameter in self._parameters.items()}
+        return {
+            key: rejoined(copy, parameter)
+            for (key, parameter), copy in zip(self._parameters.items(), self._copies[name], strict=True)
+        }
 
     def metadata(self) -> dict[str, str]:
         """Empty: full weights need no metadata."""
@@ -87,13 +76,6 @@ class FullPolicy(Policy):
     def _follow(self, name: CopyName, decay: float) -> None:
         for copy, parameter in zip(self._copies[name], self._parameters.values(), strict=True):
             copy.lerp_(local(parameter), 1.0 - decay)
-
-    def _tensors(self, name: CopyName) -> list[Tensor]:
-        """A copy as tensors of the parameters' kind, sharing its memory."""
-        parameters = list(self._parameters.values())
-        if name == "default":
-            return list(parameters)
-        return [rejoined(copy, parameter) for copy, parameter in zip(self._copies[name], parameters, strict=True)]
 
     @torch.no_grad()
     def _exchange(self, name: PolicyName) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from edit_r1.shared.errors import CheckpointError, ConfigError
+from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.machine.sharding import Sharder
 from edit_r1.trainer.policy.base import COPIES, CopyName, Policy, PolicyName
 
@@ -25,6 +25,7 @@ class LoraPolicy(Policy):
 
     weights_name = "pytorch_lora_weights.safetensors"
     prefix = "transformer."  # diffusers' name of the component an adapter belongs to
+    mismatch = "adapter {name!r} does not match: was it trained with a different lora.rank or lora.targets?"
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class LoraPolicy(Policy):
     ) -> None:
         """Add the adapters; `seed` initialises the Gaussian A matrices. Raises ConfigError when no target matches.
 
-        sharder: shards the frozen weights; every process keeps all adapters. merges: whether the frozen weights are
+        sharder: shards the frozen weights; every process has whole adapters. merges: whether the frozen weights are
         plain tensors into which an adapter can be merged (not quantized).
         """
         self.lora_config = LoraConfig(
             r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian"
         )
+        if sharder is not None:
+            sharder(transformer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for name in COPIES:
@@ -66,8 +69,6 @@ class LoraPolicy(Policy):
         self._follow("ema", 0.0)
         for layer in self._layers:
             layer.set_adapter("default")
-        if sharder is not None:
-            sharder(transformer, whole={one for parameters in self._parameters.values() for one in parameters.values()})
         self.sharded = sharder is not None
         self.gradients_are_sums = False
 
@@ -85,13 +86,9 @@ class LoraPolicy(Policy):
         finally:
             self._enable(True)
 
-    def state(self, name: CopyName, *, keep: bool = True) -> dict[str, Tensor]:
-        """A copy of an adapter's weights under PEFT's names, on the CPU."""
-        # Call it even if discarded: it frees a sharded module's gathered weights, which all processes must do or none.
-        state = get_peft_model_state_dict(self._transformer, adapter_name=name)
-        if not keep:
-            return {}
-        return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    def tensors(self, name: CopyName) -> dict[str, Tensor]:
+        """An adapter's weights under PEFT's names; see Policy.tensors."""
+        return {key: parameter.detach() for key, parameter in self._parameters[name].items()}
 
     def metadata(self) -> dict[str, str]:
         """The adapter's configuration in the form diffusers expects, so that it loads at full strength."""
@@ -100,17 +97,6 @@ class LoraPolicy(Policy):
 
     def write_config(self, directory: Path) -> None:
         """No-op: the configuration is stored in the weights' metadata."""
-
-    @torch.no_grad()
-    def load_state(self, name: CopyName, state: Mapping[str, Tensor]) -> None:
-        """Overwrite an adapter's weights. Raises CheckpointError when names or shapes do not match."""
-        own = get_peft_model_state_dict(self._transformer, adapter_name=name)
-        if own.keys() != state.keys() or any(own[key].shape != state[key].shape for key in own):
-            raise CheckpointError(
-                f"adapter {name!r} does not match: was it trained with a different lora.rank or lora.targets?"
-            )
-        for key, value in own.items():
-            value.copy_(state[key])
 
     def _in_place(self, name: PolicyName) -> AbstractContextManager[None]:
         if name == "reference":

@@ -116,7 +116,8 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         parts = group_parts(config, processes.count)
         torch.manual_seed(derived_seed(config.seed, "process", processes.rank))
         display.say(processes.describe() + (f"; each group is divided into {parts} parts" if parts > 1 else ""))
-        start = find_start(config, display.say)
+        # Only one process hashes the checkpoints' files, which may have hundreds of gigabytes.
+        start = processes.all_or_none(lambda: find_start(config, display.say) if processes.is_main else None)[0]
         evaluated = records.evaluated_epochs(config.run_dir) if start is not None else set()
         processes.wait()  # no process writes before all have read
         family = load_family(config, processes.device, num_processes=processes.count)
@@ -176,9 +177,8 @@ def save_checkpoint(run: Run) -> None:
         random_states=checkpoint.RandomStates(dict(states)),
         config_yaml=dump_config(run.config),
         keep=run.config.checkpoint.keep,
-        write=run.processes.is_main,
+        processes=run.processes,
     )
-    run.processes.wait()
     run.saved_epoch, run.saved_at = run.epoch, time.monotonic()
 
 

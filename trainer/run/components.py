@@ -50,7 +50,7 @@ def load_family(
         without_weights=without_weights,
     )
     family = family_class(model.family).load(model.location, options)
-    family.vae_pixels = model.vae_pixels
+    family.vae_pixels, family.unread = model.vae_pixels, options.unread
     if options.offload_text_encoders:
         family.offloaded = Offloaded(family.text_encoders, device)
     return family
@@ -60,7 +60,7 @@ def build_sharder(config: TrainConfig, family: ModelFamily, processes: Processes
     """Create the sharder and shard the text encoders; None when every process holds the whole model."""
     if config.model.sharding == "none" or processes.count == 1:
         return None
-    sharder = Sharder(processes.device, processes.count, family.dtype)
+    sharder = Sharder(processes.device, processes.count, family.dtype, family.unread)
     if family.offloaded is None:
         for module in family.text_encoders:
             sharder(module)

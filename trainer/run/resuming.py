@@ -62,7 +62,8 @@ def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
     Raises CheckpointError when the named checkpoint is missing, damaged, or from a run with different fixed keys, and
     ConfigError for `resume=none` in a directory that contains a run.
     """
-    from edit_r1.trainer.policy.checkpoint import damage, newest_whole  # noqa: PLC0415 - imports torch
+    from edit_r1.trainer.policy.checkpoint import newest_whole  # noqa: PLC0415 - imports torch
+    from edit_r1.trainer.policy.manifest import damage  # noqa: PLC0415
 
     if config.resume == "none":
         _check_unused(config.run_dir)

@@ -6,7 +6,6 @@ trained weights merged in.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +13,16 @@ from typing import Any, Literal
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
-from safetensors.torch import load_file
-from torch import nn
 
 from edit_r1.shared.config import load_config
 from edit_r1.shared.errors import CheckpointError
 from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
 from edit_r1.trainer.held_out.evaluation import edit_by_euler
 from edit_r1.trainer.models.base import ModelFamily
-from edit_r1.trainer.policy import checkpoint
+from edit_r1.trainer.policy.checkpoint import newest_whole
 from edit_r1.trainer.policy.export import PREFIX, WEIGHTS_NAME, read_adapter, read_folded, write_folded
-from edit_r1.trainer.policy.full import FullPolicy
+from edit_r1.trainer.policy.manifest import damage
+from edit_r1.trainer.policy.transformer_files import consolidate, load_weights, weights_in
 from edit_r1.trainer.run.components import cut_instructions, load_family, whole_image_size
 from edit_r1.trainer.run.true_cfg import evaluation_true_cfg
 from edit_r1.trainer.tasks.task_list import resized
@@ -40,19 +38,20 @@ def find_weights(run_dir: Path, weights: WeightsName, step: int | None) -> Path:
     directory = run_dir / CHECKPOINTS_NAME
     if step is not None:
         found = directory / f"step-{step}"
-        if fault := checkpoint.damage(found):
+        if fault := damage(found):
             raise CheckpointError(f"{found}: {fault}")
         return found / weights
-    newest = checkpoint.newest_whole(directory, lambda _: None)
+    newest = newest_whole(directory, lambda _: None)
     if newest is None:
         raise CheckpointError(f"no complete checkpoint in {directory}")
     return newest / weights
 
 
 def export(run_dir: Path, weights: Path, out: Path) -> Path:
-    """Write an adapter as one file of full strength at scale 1, or a fully tuned transformer; returns its path."""
+    """Write an adapter as one file of full strength at scale 1, or a fully tuned transformer in diffusers' format."""
     if run_config(run_dir).tuning == "full":
-        return Path(shutil.copytree(weights, out, dirs_exist_ok=True))
+        consolidate(weights, out)
+        return out
     return write_folded(read_folded(weights / WEIGHTS_NAME), out)
 
 
@@ -64,7 +63,7 @@ def export_merged(run_dir: Path, weights: Path, out: Path) -> Path:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--merged needs a diffusers pipeline at {config.model.path}: {error}") from error
     if config.tuning == "full":
-        _load_all(pipeline.transformer, weights)
+        load_weights(pipeline.transformer, weights_in(weights))
     else:
         pipeline.load_lora_weights(weights)
         pipeline.fuse_lora()
@@ -85,8 +84,8 @@ class Editor:
         self.family: ModelFamily = load_family(self._config, device)
         self._choose_size = whole_image_size(self._config, self.family)
         transformer: Any = self.family.transformer  # diffusers ships no types
-        if weights is not None and (weights / FullPolicy.weights_name).is_file():
-            _load_all(transformer, weights)
+        if weights is not None and (files := weights_in(weights)):
+            load_weights(transformer, files)
         elif weights is not None:
             transformer.load_lora_adapter(read_adapter(weights / WEIGHTS_NAME), prefix=PREFIX.removesuffix("."))
 
@@ -109,10 +108,6 @@ class Editor:
             true_cfg=evaluation_true_cfg(self._config),
         )
         return edits[0]
-
-
-def _load_all(transformer: nn.Module, weights: Path) -> None:
-    transformer.load_state_dict(load_file(weights / FullPolicy.weights_name))
 
 
 def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -20,9 +20,10 @@ from edit_r1.shared.errors import CheckpointError, ConfigError
 from edit_r1.trainer.config import CHECKPOINTS_NAME, CONFIG_NAME, TrainConfig
 from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.models import family_of_pipeline
-from edit_r1.trainer.policy import checkpoint
 from edit_r1.trainer.policy.export import WEIGHTS_NAME
 from edit_r1.trainer.policy.full import FullPolicy
+from edit_r1.trainer.policy.manifest import damage
+from edit_r1.trainer.policy.transformer_files import weights_in
 from edit_r1.trainer.run.true_cfg import check_true_cfg, evaluation_true_cfg
 from edit_r1.workbench.editing.editor import WeightsName, find_weights
 from edit_r1.workbench.editing.sampling import sampling_overrides
@@ -69,14 +70,14 @@ def find_subject(
     trained = _trained(path, weights, step) if is_run and not base and adapter is None else None
     if adapter is not None:
         trained = adapter
-        _weights_file(adapter)
+        _weights_files(adapter)
     return Subject(config, trained, _identity(config, trained))
 
 
 def _trained(path: Path, weights: WeightsName, step: int | None) -> Path:
     if (path / CHECKPOINTS_NAME).is_dir() or not (path / "manifest.json").is_file():
         return find_weights(path, weights, step)
-    if fault := checkpoint.damage(path):
+    if fault := damage(path):
         raise CheckpointError(f"{path}: {fault}")
     return path / weights
 
@@ -122,17 +123,19 @@ def _identity(config: TrainConfig, weights: Path | None) -> dict[str, Any]:
     # Without guidance the identity is the same as before there was any, so that earlier images are reused.
     if true_cfg := evaluation_true_cfg(config):
         settings["true_cfg"] = asdict(true_cfg)
-    adapter = None if weights is None else _digest([_weights_file(weights)], whole=True)
+    adapter = None if weights is None else _digest(_weights_files(weights), whole=True)
     digest = _model_digest(model.location)
     name = model.path if digest is None else Path(model.location).resolve().name
     return {"model": name, "model_digest": digest, "adapter": adapter, "settings": settings}
 
 
-def _weights_file(directory: Path) -> Path:
-    names = (WEIGHTS_NAME, FullPolicy.weights_name)
-    found = next((directory / name for name in names if (directory / name).is_file()), None)
-    if found is None:
-        raise CheckpointError(f"{directory} contains no trained weights: no {' or '.join(names)}")
+def _weights_files(directory: Path) -> list[Path]:
+    adapter = directory / WEIGHTS_NAME
+    found = [adapter] if adapter.is_file() else weights_in(directory)
+    if not found:
+        raise CheckpointError(
+            f"{directory} contains no trained weights: no {WEIGHTS_NAME} or {FullPolicy.weights_name}"
+        )
     return found
 
 

@@ -138,6 +138,19 @@ def test_main_memory_counts_every_process_of_a_node(tiny, url, kontext):
     assert loading("--gpus", "12")[0] == "8"
 
 
+def test_main_memory_of_a_sharded_run_grows_with_the_shards_not_with_the_processes(tiny, url, kontext):
+    def stages(gpus):
+        settings = ("tuning=full", "model.sharding=fsdp", f"model.path={kontext}", "groups_per_epoch=24")
+        output = doctor(tiny, url, *settings, "--gpus", gpus)[1]
+        (found,) = re.findall(r"up to (\d+) GB while loading, (\d+) GB later", output)
+        return [int(one) for one in found]
+
+    # 4 GB per process; one set of float32 weights and one of text encoders on the node, a third of it on each of three.
+    assert stages("8")[0] == pytest.approx(8 * 4 + 48 + 10 + 3, abs=2)
+    assert stages("8")[0] - stages("24")[0] == pytest.approx(48 * 2 / 3, abs=2)
+    assert stages("8")[1] == stages("24")[1] == 8 * 5
+
+
 def test_checkpoints_that_do_not_fit_on_the_disk_are_told(tiny, url, kontext):
     settings = ("tuning=full", f"model.path={kontext}", "--gpus", "1", "--gpu-memory", "1000")
     _, output = doctor(tiny, url, *settings, "checkpoint.keep=3")

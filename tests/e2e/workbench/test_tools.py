@@ -13,6 +13,7 @@ from edit_r1.shared.errors import CheckpointError, ConfigError, DataError
 from edit_r1.workbench.editing.editor import Editor, run_config
 from edit_r1.worlds.shapes.training.editor_model import MAX_TEXT_TOKENS
 from tests.support.color_judge import ColorJudge, redness, serving
+from tests.support.tiny_run import train_on_two
 
 INSTRUCTION = "make it red"
 SAMPLE = "worlds/shapes/samples/00/source.png"
@@ -132,10 +133,12 @@ def test_the_best_of_several_is_the_one_the_judge_likes(run_dir, source, tmp_pat
     assert "seed 1: no score" in told.splitlines()[2]
 
 
-def test_a_fully_tuned_run_has_the_same_tools(tiny, source, tmp_path):
+def test_a_fully_tuned_sharded_run_has_the_same_tools(tiny, source, tmp_path):
     run_dir = tmp_path / "run"
+    settings = ("epochs=1", "tuning=full", "optimizer.learning_rate=0.003", "model.sharding=fsdp")
     with serving(ColorJudge()) as url:
-        tiny.train(url, run_dir, "epochs=1", "tuning=full", "optimizer.learning_rate=0.003")
+        status, output = train_on_two(tiny.arguments(url, run_dir, *settings))
+    assert status == 0, output
     trained = edit(run_dir, source, tmp_path / "trained.png")
     assert np.abs(trained - edit(run_dir, source, tmp_path / "before.png", "--base")).max() > 5
     call("export", run_dir, "--out", tmp_path / "merged", "--merged")

@@ -5,6 +5,7 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 
 from edit_r1.shared.errors import CheckpointError
+from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.mathematics.solvers import euler
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.models.flux_kontext import FluxKontext
@@ -51,6 +52,7 @@ def save(directory, policy, optimizer, state=STATE, keep=2):
         random_states=RandomStates({0: torch.get_rng_state()}),
         config_yaml="seed: 0\n",
         keep=keep,
+        processes=Processes(60),
     )
 
 
@@ -122,10 +124,10 @@ def test_a_torn_checkpoint_is_passed_over_with_a_message(editor, tmp_path, harm,
 def test_a_writer_that_dies_leaves_no_checkpoint(editor, tmp_path, monkeypatch):
     _, policy, optimizer = trained(editor)
 
-    def die(directory):
+    def die(directory, entries):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "_write_manifest", die)
+    monkeypatch.setattr(checkpoint, "write_manifest", die)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, policy, optimizer)
     assert checkpoint.newest_whole(tmp_path, print) is None

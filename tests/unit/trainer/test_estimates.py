@@ -13,6 +13,7 @@ from edit_r1.shared.config import load_config
 from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.doctor.estimates import checkpoint_bytes, epoch_flops, forward_flops, kept_for_backward, memory
 from edit_r1.trainer.doctor.planning import Gpus, plan_of, shape_of
+from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.models import FAMILIES, family_class
 from edit_r1.trainer.models.base import LoadOptions
 from edit_r1.trainer.policy.checkpoint import RandomStates, RunState, save
@@ -140,7 +141,16 @@ def test_a_checkpoint_has_the_size_that_was_estimated(case, tmp_path):
     optimizer.step()
     state = RunState(epoch=1, optimizer_steps=1, sampler=SamplerState(0, 0, ()), seconds=0.0)
     random_states = RandomStates({})
-    saved = save(tmp_path, case.policy, optimizer, state, random_states=random_states, config_yaml="", keep=1)
+    saved = save(
+        tmp_path,
+        case.policy,
+        optimizer,
+        state,
+        random_states=random_states,
+        config_yaml="",
+        keep=1,
+        processes=Processes(60),
+    )
     weights = [tensor for file in saved.rglob("*.safetensors") for tensor in load_file(file).values()]
     assert sum(tensor.nbytes for tensor in weights) == pytest.approx(checkpoint_bytes(case.shape, case.plan), rel=0.02)
 

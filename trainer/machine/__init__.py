@@ -1,6 +1,7 @@
 """Where and how a run executes. Independent of training; imports nothing else from Edit-R1.
 
 processes      ranks, collectives, and which process gets which groups
+turns          one process of each node goes first
 stopping       signals that end a run in order
 sharding       FSDP2
 offloading     frozen modules in main memory until they are needed

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.geometry import Size
 from edit_r1.workbench.data_prep.input_lists import Line

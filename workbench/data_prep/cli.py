@@ -16,7 +16,7 @@ from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.shared.files import whole_file
 from edit_r1.shared.images import content_hash
 from edit_r1.trainer.machine.progress import Display
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
 from edit_r1.workbench.data_prep import boxes as box_filter
 from edit_r1.workbench.data_prep import check as checking

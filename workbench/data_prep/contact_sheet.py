@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from edit_r1.shared.images import content_hash
 from edit_r1.trainer.report.grids import CELL, put
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.mix import task_name
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.tasks.task_list import describe_faults
+from edit_r1.trainer.tasks.task_line import describe_faults
 
 _FAULTS_SHOWN = 10
 T = TypeVar("T")

@@ -27,7 +27,8 @@ def load(path: Path) -> Image.Image:
 def upright_size(path: Path) -> Size:
     """Size of the upright image, read from its header. Raises DataError like `load`."""
     try:
-        return images.upright_size(path)
+        with path.open("rb") as file:
+            return images.upright_size(file)
     except OSError as error:
         raise DataError(MISSING) from error
     except ImageError as error:

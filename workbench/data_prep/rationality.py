@@ -18,7 +18,7 @@ from PIL import Image
 
 from edit_r1.shared import images
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import renamed

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import whole_file
 from edit_r1.shared.images import content_hash
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, to_text
 from edit_r1.workbench.data_prep.geometry import PixelBox, clip, line_width, outline

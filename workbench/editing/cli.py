@@ -76,11 +76,11 @@ def edit(
     The whole image is edited, at about the run's number of pixels in the nearest shape, also by runs that crop
     (model.aspect); runs with model.aspect=stretch edit at their one size.
     """
-    from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
+    from edit_r1.trainer.sources import FileSource  # noqa: PLC0415
     from edit_r1.workbench.clients.best_of_n import check_judge, rank  # noqa: PLC0415
     from edit_r1.workbench.editing.editor import Editor, find_weights, run_config  # noqa: PLC0415
 
-    sources = [open_picture(path) for path in image]
+    sources = [FileSource(path).open() for path in image]
     found = None if base else find_weights(run_dir, _weights(weights), step)
     if best_of > 1:
         check_judge(url, api_key, method)

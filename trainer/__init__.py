@@ -5,8 +5,6 @@ cli          `edit-r1 train`, `doctor` and `report`
 config       every configuration key
 doctor       will this configuration run, fit and keep up?
 train        the training loop; start reading here
-columns      which columns of a data set make its tasks
-sources      source images: files, or pictures in a data set
 types        the values that pass from one step to the next
 run          puts a run together, starts and resumes it, begins and logs its epochs
 tasks        task lists, and which tasks an epoch gets

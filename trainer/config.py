@@ -28,9 +28,9 @@ from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.fields import Names
 from edit_r1.shared.images import Codec
 from edit_r1.shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
-from edit_r1.trainer.columns import Columns
 from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.models import FAMILIES
+from edit_r1.trainer.tasks.columns import Columns
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
 CONFIG_NAME = "config.yaml"

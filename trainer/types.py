@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edit_r1.shared.sources import Source
 from edit_r1.trainer.mathematics.sizes import Layout, layout_of
-from edit_r1.trainer.sources import Source
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,5 +1,6 @@
 """Turns task lists into each epoch's groups, the same on every process.
 
+columns        which columns of a data set make its tasks
 list_names     what the name of a task list means
 task_line      one line of a list, as it is written
 row_reading    columns of any data set -> task line and embedded pictures

@@ -18,8 +18,8 @@ import pyarrow as pa
 from braceexpand import braceexpand
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.columns import Columns
-from edit_r1.trainer.sources import EmbeddedSource
+from edit_r1.shared.sources import EmbeddedSource
+from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.trainer.tasks.list_names import BUILDERS, HUB, directory_and_split, hub_name
 from edit_r1.trainer.tasks.row_reading import Picture, reader_for
 from edit_r1.trainer.tasks.rows import TaskRow, TaskRows

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from edit_r1.shared.errors import ConfigError, DataError, suggest
 from edit_r1.shared.images import content_hash
-from edit_r1.trainer.columns import Columns
+from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.trainer.tasks.task_line import TaskLine, describe_faults
 
 _MEMBERS = ("png", "jpg", "jpeg", "webp")

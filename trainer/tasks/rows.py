@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.columns import Columns
-from edit_r1.trainer.sources import EmbeddedSource, FileSource, Source
+from edit_r1.shared.sources import EmbeddedSource, FileSource, Source
+from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.trainer.tasks.row_reading import RowReader, check_columns, nested_names
 from edit_r1.trainer.tasks.task_line import TaskLine, parse_line
 

@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import write_json
-from edit_r1.trainer.columns import Columns
+from edit_r1.shared.sources import FileSource, Source
 from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.machine.turns import local_main_first
 from edit_r1.trainer.mathematics.sizes import ChooseSize
-from edit_r1.trainer.sources import FileSource, Source
+from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.trainer.tasks.list_names import is_data_set
 from edit_r1.trainer.tasks.rows import JsonLines, TaskRows
 from edit_r1.trainer.tasks.task_summary import TaskSummary, summarise

@@ -18,8 +18,8 @@ from PIL import Image
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import write_bytes
 from edit_r1.shared.images import content_hash, encode_png
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.machine.seeding import derived_seed
-from edit_r1.trainer.sources import FileSource
 from edit_r1.workbench.evaluation.benchmarks import Item
 from edit_r1.workbench.evaluation.process_share import Share
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from edit_r1.shared.errors import EndpointFailed, EndpointRefused
 from edit_r1.shared.images import content_hash, encode_png
 from edit_r1.shared.jsonl import append_rows, cut_torn_end, read_objects
-from edit_r1.trainer.sources import FileSource
+from edit_r1.shared.sources import FileSource
 from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.trainer.columns import Columns
 from edit_r1.trainer.mathematics.sizes import one_size
+from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list
 
 LINES = [
@@ -178,8 +178,8 @@ def test_several_sources_come_from_lists_and_from_columns(folder):
     [
         (
             {"prompt": "instructions", "image": "source_img"},
-            r"data\.columns\.prompt = 'instructions': .*set\.parquet has no such column; it has edited_img, instruction, "
-            r".*; did you mean 'instruction'",
+            r"data\.columns\.prompt = 'instructions': .*set\.parquet has no such column; it has edited_img, .*; "
+            r"did you mean 'instruction'",
         ),
         ({"prompt": "instruction", "image": ["source_img", "x"]}, r"data\.columns\.image = 'x': .* no such column"),
         ({"prompt": "instruction", "image": "rule"}, r"row 0: no source image in rule\n"),

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edit_r1.shared.errors import DataError
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.machine.processes import share
-from edit_r1.trainer.sources import FileSource
 from edit_r1.trainer.tasks.group_sampler import GroupSampler
 from edit_r1.trainer.types import EditTask
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceUnavailable
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.rewards.reward_queue import RewardQueue
-from edit_r1.trainer.sources import FileSource
 from edit_r1.trainer.types import EditTask
 from tests.support.color_judge import ColorJudge, serving
 

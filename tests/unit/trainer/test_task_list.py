@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw
 
 from edit_r1.shared.errors import DataError
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.mathematics.sizes import buckets, one_size
-from edit_r1.trainer.sources import FileSource
 from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list, resized
 
 SIDES = st.integers(100, 900)

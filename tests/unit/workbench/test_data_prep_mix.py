@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
 from edit_r1.shared.errors import ConfigError
-from edit_r1.trainer.sources import FileSource
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.trainer.tasks.task_list import read_task_list
 from edit_r1.workbench.data_prep import mix

@@ -16,7 +16,6 @@ from PIL import Image
 
 from edit_r1.shared import images
 from edit_r1.shared.errors import DataError, ImageError
-from edit_r1.trainer.mathematics.sizes import ImageSize
 
 
 class Source(ABC):
@@ -43,8 +42,8 @@ class Source(ABC):
         except (OSError, ImageError) as error:
             raise DataError(f"image {self.name}: {error}") from error
 
-    def size(self) -> ImageSize:
-        """Size of the upright image, read from its header. Raises DataError naming the source."""
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright image, read from its header. Raises DataError naming the source."""
         try:
             with self.stream() as file:
                 return images.upright_size(file)

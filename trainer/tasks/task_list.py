@@ -53,6 +53,8 @@ class TaskList(Sequence[EditTask]):
             return self._task(self._table.row(places))
         if places.step != 1:
             raise IndexError("a slice of a task list must have step 1")
+        if len(places) == len(self):
+            return self
         return TaskList(self._table.part(places.start, places.stop), self._rows)
 
     def instructions(self) -> Iterator[str]:
@@ -63,12 +65,13 @@ class TaskList(Sequence[EditTask]):
     def summary(self) -> TaskSummary:
         """What the list has: counts, sizes, lengths. Raises DataError for an unreadable image."""
         path = self._summary_path
-        if path is not None and path.is_file():
-            return TaskSummary.model_validate_json(path.read_bytes())
-        found = summarise(self._table, self)
-        if path is not None:
-            write_json(path, found.model_dump(mode="json"))
-        return found
+        if path is None:
+            return summarise(self._table, self)
+        if not path.is_file():
+            with local_main_first(path.with_suffix(".lock")):
+                if not path.is_file():
+                    write_json(path, summarise(self._table, self).model_dump(mode="json"))
+        return TaskSummary.model_validate_json(path.read_bytes())
 
     def _task(self, row: dict[str, Any]) -> EditTask:
         return EditTask(

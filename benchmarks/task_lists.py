@@ -21,11 +21,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 from PIL import Image
 
 from edit_r1.trainer.config import TrainConfig
+from edit_r1.trainer.tasks.group_sampler import GroupSampler
+from edit_r1.trainer.tasks.task_line import parse_line
 from edit_r1.workbench.markdown import table
 
 HEADINGS = ("read", "seconds", "MB added per process: resident", "private", "files looked at per process")
@@ -47,8 +50,6 @@ class OldTask:
 
 def read_once(path: Path) -> Sequence[Any]:
     """The list as it was once read."""
-    from edit_r1.trainer.tasks.task_line import parse_line
-
     tasks = []
     for line in path.read_text(encoding="utf-8").split("\n"):
         if line.strip():
@@ -61,7 +62,7 @@ def read_once(path: Path) -> Sequence[Any]:
 
 def read_now(path: Path) -> Sequence[Any]:
     """The list as it is read now, with its summary."""
-    from edit_r1.trainer.tasks.task_list import read_task_list
+    from edit_r1.trainer.tasks.task_list import read_task_list  # noqa: PLC0415 - its libraries are measured too
 
     tasks = read_task_list(path)
     assert tasks.summary.num_tasks == len(tasks)
@@ -70,8 +71,6 @@ def read_now(path: Path) -> Sequence[Any]:
 
 def measure(way: str, path: Path) -> None:
     """Read the list in this process and print what it took; the process ends when stdin does."""
-    from edit_r1.trainer.tasks.group_sampler import GroupSampler
-
     assert TrainConfig.model_fields  # imported before the measurement, as in a run
     files = 0
 
@@ -87,10 +86,10 @@ def measure(way: str, path: Path) -> None:
         files += str(name).endswith(".png")
         return stat(name, *arguments, **options)
 
-    os.stat = counted
     process = psutil.Process()
     before, started = process.memory_full_info(), time.perf_counter()
-    tasks = {"once": read_once, "now": read_now}[way](path)
+    with patch.object(os, "stat", counted):
+        tasks = {"once": read_once, "now": read_now}[way](path)
     seconds = time.perf_counter() - started
     sampler = GroupSampler(tasks, seed=0)
     drawn = [group.task.id for epoch in range(EPOCHS) for group in sampler.next_groups(epoch, GROUPS)]

@@ -17,9 +17,8 @@ import datasets
 import pyarrow as pa
 
 from edit_r1.shared.errors import DataError, EditR1Error
-from edit_r1.trainer.tasks.rows import TaskRow, TaskRows
+from edit_r1.trainer.tasks.rows import TaskRow, TaskRows, valid_rows
 
-FAULTS_SHOWN = 10
 _BATCH_ROWS = 10_000
 _SOURCE = datasets.Features({"name": datasets.Value("string"), "embedded": datasets.Value("bool")})
 FEATURES = datasets.Features(
@@ -47,7 +46,7 @@ class _Builder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return [datasets.SplitGenerator(name="tasks")]
 
     def _generate_tables(self) -> Iterator[tuple[datasets.builder.Key, pa.Table]]:
-        values = map(_values, _checked(self.task_rows))
+        values = map(_values, valid_rows(self.task_rows, _missing_file))
         for number in itertools.count():
             if not (batch := list(itertools.islice(values, _BATCH_ROWS))):
                 return
@@ -72,27 +71,8 @@ def build_table(rows: TaskRows, directory: Path) -> None:
         raise DataError(f"cannot keep task list {rows.name} in {directory}: {error}") from error
 
 
-def _checked(rows: TaskRows) -> Iterator[TaskRow]:
-    """The rows up to the first invalid one. Raises DataError at the end when any was invalid, or there are none."""
-    faults: list[str] = []
-    num_faults, is_empty = 0, True
-    for row in rows.rows():
-        is_empty = False
-        number, fault = (row.number, _missing_file(row, rows.root)) if isinstance(row, TaskRow) else row
-        if fault is not None:
-            num_faults += 1
-            if num_faults <= FAULTS_SHOWN:
-                faults.append(f"  {rows.unit} {number}: {fault}")
-        elif isinstance(row, TaskRow) and not num_faults:
-            yield row
-    if num_faults:
-        more = [f"  and {num_faults - FAULTS_SHOWN} more"] if num_faults > FAULTS_SHOWN else []
-        raise DataError("\n".join([f"task list {rows.name} is not valid:", *faults, *more]))
-    if is_empty:
-        raise DataError(f"task list {rows.name} is empty")
-
-
 def _missing_file(row: TaskRow, root: Path) -> DataError | None:
+    """What is wrong with a row: a path that is not a file."""
     for name, embedded in zip(row.line.names, row.embedded, strict=True):
         if embedded is None and not os.path.isfile(path := os.path.join(root, name)):  # Path is slower
             return DataError(f"image file {path} does not exist")

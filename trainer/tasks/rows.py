@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.trainer.tasks.row_reading import RowReader, check_columns, nested_names
 from edit_r1.trainer.tasks.task_line import TaskLine, parse_line
 
+FAULTS_SHOWN = 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -115,3 +116,28 @@ class JsonLines(TaskRows):
 
     def _unreadable(self, error: OSError) -> DataError:
         return DataError(f"cannot read task list {self.name}: {error}")
+
+
+def valid_rows(
+    rows: TaskRows, fault_of: Callable[[TaskRow, Path], DataError | None] = lambda _row, _root: None
+) -> Iterator[TaskRow]:
+    """The rows up to the first invalid one. `fault_of` may find more that is wrong with a row, given the root.
+
+    Raises DataError at the end when any was invalid, listing the first ten with their numbers, or when there are none.
+    """
+    faults: list[str] = []
+    num_faults, is_empty = 0, True
+    for row in rows.rows():
+        is_empty = False
+        number, fault = (row.number, fault_of(row, rows.root)) if isinstance(row, TaskRow) else row
+        if fault is not None:
+            num_faults += 1
+            if num_faults <= FAULTS_SHOWN:
+                faults.append(f"  {rows.unit} {number}: {fault}")
+        elif isinstance(row, TaskRow) and not num_faults:
+            yield row
+    if num_faults:
+        more = [f"  and {num_faults - FAULTS_SHOWN} more"] if num_faults > FAULTS_SHOWN else []
+        raise DataError("\n".join([f"task list {rows.name} is not valid:", *faults, *more]))
+    if is_empty:
+        raise DataError(f"task list {rows.name} is empty")

@@ -74,8 +74,8 @@ def build_table(rows: TaskRows, directory: Path) -> None:
 def _missing_file(row: TaskRow, root: Path) -> DataError | None:
     """What is wrong with a row: a path that is not a file."""
     for name, embedded in zip(row.line.names, row.embedded, strict=True):
-        if embedded is None and not os.path.isfile(path := os.path.join(root, name)):  # Path is slower
-            return DataError(f"image file {path} does not exist")
+        if embedded is None and not os.path.isfile(os.path.join(root, name)):  # Path is slower
+            return DataError(f"image file {root / name} does not exist")
     return None
 
 

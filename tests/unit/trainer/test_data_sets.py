@@ -34,7 +34,8 @@ COLUMNS = Columns(prompt="instruction", image="source_img", requirement="rule", 
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for index in range(len(LINES)):
         pixels = np.random.default_rng(index).integers(0, 256, (20, 30 + index, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
@@ -105,6 +106,15 @@ def web_data_set(folder):
     return folder / "set-*.tar", None
 
 
+def hub(folder):
+    """A data set as the library keeps it after a download; the tests are offline."""
+    repository(folder)
+    (folder / "set").rename(folder / "edits")
+    datasets.load_dataset(str(folder / "edits"))
+    (folder / "cache/edits").rename(folder / "cache/somebody___edits")
+    return "hub:somebody/edits:train[:3]", COLUMNS
+
+
 def other_json_lines(folder):
     rows = [
         {"instruction": one["prompt"], "input_images": [one["image"]], "rule": one.get("requirement"), "more": {"a": 1}}
@@ -123,6 +133,7 @@ SOURCES = (
     repository,
     paths_in_parquet,
     web_data_set,
+    hub,
     other_json_lines,
 )
 

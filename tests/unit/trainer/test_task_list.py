@@ -201,3 +201,15 @@ def test_every_source_of_a_task_is_cut(folder):
     (task,) = read_task_list(write(folder, {"prompt": "x", "images": ["images/a.png", "images/b.png"]}))
     for image in load_sources(task, one_size((64, 64))):
         assert extent(image) == pytest.approx((51.2, 51.2), abs=1)
+
+
+def test_a_list_is_checked_once_until_it_changes(folder):
+    path = write(folder, {"prompt": "x", "image": "images/a.png"}, {"prompt": "y", "image": "images/b.png"})
+    before = list(read_task_list(path))
+    (folder / "images/b.png").unlink()
+    assert list(read_task_list(path)) == before  # no file is looked for again
+    assert list(read_task_list(path)[1:]) == before[1:]
+    with path.open("a") as file:
+        file.write("\n\n")
+    with pytest.raises(DataError, match=r"line 2: image file .*images/b\.png does not exist"):
+        read_task_list(path)

@@ -70,6 +70,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ("benchmarks.replicas", "--cases", "vllm-pinned", "transformers", "--groups", "8", "--rounds", "3")
     ),
     "codecs": Benchmark(("benchmarks.codecs",)),
+    "task-lists": Benchmark(("benchmarks.task_lists",)),
     "scale": Benchmark(("benchmarks.scale", "--epochs", "3")),
     "floor": Benchmark(("benchmarks.floor",)),
     "alignment": Benchmark(("benchmarks.alignment",), pages=(BENCHMARKS_PAGE, METHODS_PAGE)),

@@ -109,7 +109,7 @@ def align(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def data(context: typer.Context) -> None:
-    """Prepare training data. Usage: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|shapes`."""
+    """Prepare training data. Usage: `edit-r1 data boxes|redbox|text-edit|rationality|mix|check|convert|shapes`."""
     _need("numpy", extra="`trainer` (or `cpu`)")
     from edit_r1.workbench.data_prep.cli import run  # noqa: PLC0415
     from edit_r1.worlds.shapes.data_set import shapes  # noqa: PLC0415

@@ -5,6 +5,7 @@ client            sends groups of candidate edits to a reward service; returns s
 replicas          which replica a group is sent to
 http_failures     which HTTP failures are worth retrying, and when
 images            image bytes <-> RGB images, with limits; the only place that names a codec
+sources           references to images: files, or pictures embedded in a data set
 golden_edits      edits of known quality: does a judge order them correctly?
 preferences       human preferences over edits, as read by `align` and `train-judge`
 annotators        one label from several annotators

@@ -12,8 +12,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -106,21 +105,17 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
         raise _unreadable(data, error) from error
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image that `decode` would return for a file, read from its header alone.
+def upright_size(file: IO[bytes]) -> tuple[int, int]:
+    """(width, height) of the image that `decode` would return for an open file, read from its header alone.
 
-    Raises:
-        OSError: the file cannot be opened.
-        ImageError: it is not an accepted image.
-
+    Raises ImageError if it is not an accepted image.
     """
-    with path.open("rb") as file:
-        try:
-            with Image.open(file, formats=ACCEPTED_FORMATS) as image:
-                width, height = image.size
-                turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-            raise ImageError("invalid_image", f"not a readable image: {error}") from error
+    try:
+        with Image.open(file, formats=ACCEPTED_FORMATS) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+        raise ImageError("invalid_image", f"not a readable image: {error}") from error
     return (height, width) if turned else (width, height)
 
 

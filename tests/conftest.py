@@ -1,10 +1,12 @@
 """Settings and fixtures for all tests: one thread per process, no Hugging Face Hub, the embedded default world."""
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_DATASETS_CACHE"] = (_cache := tempfile.TemporaryDirectory(prefix="edit-r1-data-")).name
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -30,6 +31,7 @@ from edit_r1.shared.schemas import DEFAULT_METHOD, Combination, CompositeRecipe
 from edit_r1.trainer.machine import bundled_files
 from edit_r1.trainer.mathematics.dealing import num_parts
 from edit_r1.trainer.models import FAMILIES
+from edit_r1.trainer.tasks.columns import Columns
 
 API_KEY_VARIABLE = "REWARD_API_KEY"
 CONFIG_NAME = "config.yaml"
@@ -74,15 +76,27 @@ class RewardConfig(ConfigModel):
         return value if value is not None else os.environ.get(API_KEY_VARIABLE)
 
 
+def _as_path(value: object) -> object:
+    """A path as text in its shortest form, as saved configurations have it; leaves anything else to pydantic."""
+    return str(Path(value)) if isinstance(value, str | Path) else value
+
+
+ListName = Annotated[str, BeforeValidator(_as_path)]
+"""Path or name of a task list."""
+
+
 class DataConfig(ConfigModel):
     """The task lists."""
 
-    train: Path
-    """Task list (JSON lines) to train on."""
+    train: ListName
+    """Task list to train on: a file of JSON lines, or any data set that the `datasets` library reads
+    (docs/data.md): parquet files, WebDataset shards, a directory, `hub:OWNER/NAME:SPLIT`."""
     root: Path | None = None
     """Directory that image paths are relative to; None means the directory of each list."""
-    held_out: Path | None = None
+    held_out: ListName | None = None
     """Task list to evaluate on; None disables evaluation."""
+    columns: Columns | None = None
+    """Columns that make tasks, for data sets with other names than ours; None means our own names."""
 
 
 class ModelConfig(ConfigModel):

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edit_r1.shared.sources import Source
 from edit_r1.trainer.mathematics.sizes import Layout, layout_of
 
 if TYPE_CHECKING:
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditTask:
-    """One line of a task list: one or more source images and an instruction."""
+    """One task of a task list: one or more source images and an instruction."""
 
     id: str
-    """Digest of source paths, instruction and requirement; equal tasks have equal ids regardless of list order."""
+    """Digest of sources, instruction and requirement; equal tasks have equal ids regardless of list order. A file
+    counts by its name in the list, an embedded picture by its bytes."""
     instruction: str
-    source_paths: tuple[Path, ...]
+    sources: tuple[Source, ...]
     requirement: str | None
     """Text that replaces the judge's task prompt; None leaves the choice to `task`."""
     task: str | None
     """Task type, such as `remove`; None when the list has none."""
     metadata: Mapping[str, Any]
-    """All other keys of the line, for evaluation metrics; empty when there are none."""
+    """Anything else that the list says, for evaluation metrics; empty when there are none."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from edit_r1.trainer.records.metrics_log import read_metrics
 from edit_r1.trainer.run.components import build_queue, choose_size, cut_instructions, load_family
 from edit_r1.trainer.run.preflight import Inputs, check_data, check_service, check_trackers
 from edit_r1.trainer.run.resuming import find_start
-from edit_r1.trainer.tasks.task_list import image_size, load_sources
+from edit_r1.trainer.tasks.task_list import TaskList, load_sources, longest_instructions
 from edit_r1.trainer.types import EditTask
 
 _TASKS_LOOKED_AT = 100
@@ -78,7 +78,8 @@ class Doctor:
             self._say("ok", f"{self._gpus.count} processes{divided}; {config.run_dir} {resumes}")
         with self._check("packages"):
             check_trackers(config)
-        tasks: Sequence[EditTask] = ()
+        tasks: TaskList | None = None
+        held_out: Sequence[EditTask] = ()
         self._show(driver())
         with self._check("data"):
             tasks, held_out, _ = check_data(config, lambda line: self._say("ok", line))
@@ -88,13 +89,12 @@ class Doctor:
             self._say("ok", f"{config.model.family} at {config.model.path}: {_parameters(family)}")
             choose = choose_size(config, family)
             if tasks:
-                self._instructions(family, (*tasks, *held_out))
-                seen = tasks[:_TASKS_LOOKED_AT]
-                own = {image_size(path) for task in seen for path in task.source_paths}
+                self._instructions(family, tasks, held_out)
+                own = {source.size() for task in tasks[:_TASKS_LOOKED_AT] for source in task.sources}
                 cut = max(map(choose.cut_fraction, own))
                 told = f"edit sizes: {', '.join(f'{w}x{h}' for w, h in sorted(set(map(choose, own))))}"
                 self._say("ok", told + (f"; up to {cut:.0%} of an image is cut off (model.aspect)" if cut else ""))
-        num_sources = max((len(task.source_paths) for task in tasks), default=1)
+        num_sources = tasks.summary.num_sources[1] if tasks else 1
         needs = None if family is None else Needs(family, config, self._gpus, num_sources)
         if needs is not None:
             for findings in (needs.gpu_memory(), needs.main_memory(), needs.disk(), needs.time()):
@@ -144,8 +144,8 @@ class Doctor:
         for mark, line in findings:
             self._say(mark, line)
 
-    def _instructions(self, family: ModelFamily, tasks: Sequence[EditTask]) -> None:
-        warning = cut_instructions(family, {task.instruction for task in tasks})
+    def _instructions(self, family: ModelFamily, tasks: TaskList, held_out: Sequence[EditTask]) -> None:
+        warning = cut_instructions(family, longest_instructions(tasks, held_out))
         self._say("warn" if warning else "ok", warning or "every instruction fits the text encoder")
 
     def _rehearse_scoring(self, tasks: Sequence[EditTask], family: ModelFamily) -> None:

@@ -32,7 +32,7 @@ def _measure(name: str, metric: Metric, task: EditTask, edited: Image.Image) -> 
     except Exception as error:
         # Metrics are third-party code: whatever one raises, the user needs to know for which task.
         raise DataError(
-            f"evaluation metric {name!r} failed on the task {task.instruction!r} of {task.source_paths[0]}: "
+            f"evaluation metric {name!r} failed on the task {task.instruction!r} of {task.sources[0].name}: "
             f"{type(error).__name__}: {error}"
         ) from error
 

@@ -2,6 +2,7 @@
 only errors.
 
 processes      ranks, collectives, and which process gets which units of work
+turns          one process of each node goes first
 stopping       signals that end a run in order
 sharding       FSDP2
 shard_files    named tensors in safetensors files, of which each process writes and reads its shards

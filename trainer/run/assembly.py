@@ -44,6 +44,7 @@ from edit_r1.trainer.run.components import (
 from edit_r1.trainer.run.preflight import Inputs
 from edit_r1.trainer.run.resuming import find_start, flatten
 from edit_r1.trainer.tasks.group_sampler import GroupSampler, SamplerState
+from edit_r1.trainer.tasks.task_list import longest_instructions
 from edit_r1.trainer.update.losses import Loss
 
 _COMPANY_SECONDS = 1800.0
@@ -122,7 +123,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         processes.wait()  # no process writes before all have read
         family = load_family(config, processes.device, num_processes=processes.count)
         if processes.is_main:
-            texts = {task.instruction for task in (*inputs.train, *inputs.held_out)}
+            texts = longest_instructions(inputs.train, inputs.held_out)
             if warning := cut_instructions(family, texts):
                 display.say(warning)
         policy = build_policy(config, family, build_sharder(config, family, processes))

@@ -20,7 +20,7 @@ from edit_r1.trainer.held_out.metrics import Metric, load_metrics, measure
 from edit_r1.trainer.mathematics.sizes import one_size
 from edit_r1.trainer.models import max_sources
 from edit_r1.trainer.run.true_cfg import check_true_cfg
-from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list
+from edit_r1.trainer.tasks.task_list import TaskList, describe_tasks, load_sources, read_task_list
 from edit_r1.trainer.types import EditTask
 
 
@@ -28,8 +28,8 @@ from edit_r1.trainer.types import EditTask
 class Inputs:
     """The checked inputs of a run."""
 
-    train: tuple[EditTask, ...]
-    held_out: tuple[EditTask, ...]
+    train: TaskList
+    held_out: Sequence[EditTask]
     """Empty when evaluation is off."""
     metrics: Mapping[str, Metric]
     service: ServiceInfo
@@ -56,14 +56,17 @@ def check_trackers(config: TrainConfig) -> None:
 
 def check_data(
     config: TrainConfig, tell: Callable[[str], None]
-) -> tuple[tuple[EditTask, ...], tuple[EditTask, ...], Mapping[str, Metric]]:
+) -> tuple[TaskList, Sequence[EditTask], Mapping[str, Metric]]:
     """Return the training tasks, the held-out tasks and the metrics. Raises DataError or ConfigError."""
     data = config.data
-    train = read_task_list(data.train, data.root)
-    held_out = read_task_list(data.held_out, data.root)[: config.evaluation.tasks] if data.held_out else ()
-    _check_sources(config, (*train, *held_out))
+    train = read_task_list(data.train, data.root, data.columns)
+    _check_sources(config, train)
+    held_out: Sequence[EditTask] = ()
+    if data.held_out:
+        held_out = read_task_list(data.held_out, data.root, data.columns)[: config.evaluation.tasks]
+        _check_sources(config, held_out)
     tell(f"training on {describe_tasks(train)}")
-    if held_out:
+    if isinstance(held_out, TaskList):
         tell(f"evaluating on {describe_tasks(held_out)}")
     metrics = load_metrics(config.evaluation.metrics)
     if held_out:  # a broken metric fails now, not after an hour
@@ -86,14 +89,14 @@ async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) ->
         return await client.wait_ready(reward.wait_seconds, on_wait=tell)
 
 
-def _check_sources(config: TrainConfig, tasks: Sequence[EditTask]) -> None:
+def _check_sources(config: TrainConfig, tasks: TaskList) -> None:
     limit = max_sources(config.model.family)
-    for task in tasks:
-        if len(task.source_paths) > limit:
-            raise DataError(
-                f"the task {task.instruction!r} has {len(task.source_paths)} source images; "
-                f"model.family = {config.model.family} takes at most {limit}"
-            )
+    if tasks.summary.num_sources[1] > limit:
+        task = next(task for task in tasks if len(task.sources) > limit)
+        raise DataError(
+            f"the task {task.instruction!r} has {len(task.sources)} source images; "
+            f"model.family = {config.model.family} takes at most {limit}"
+        )
 
 
 def _check_service(config: TrainConfig, service: ServiceInfo) -> None:

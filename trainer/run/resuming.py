@@ -24,6 +24,7 @@ from edit_r1.trainer.config import (
 _FIXED = (
     "seed",
     "data.train",
+    "data.columns",
     "model.family",
     "model.width",
     "model.height",

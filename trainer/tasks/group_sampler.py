@@ -6,7 +6,8 @@ From a task list and a seed it draws each epoch's groups, identical on every pro
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, MutableSequence, Sequence
 from dataclasses import dataclass
 
 from edit_r1.shared.errors import DataError
@@ -32,10 +33,10 @@ class GroupSampler:
     """
 
     def __init__(self, tasks: Sequence[EditTask], seed: int) -> None:
-        self._tasks = tuple(tasks)
+        self._tasks = tasks
         self._seed = seed
         self._state = SamplerState(0, 0, ())
-        self._shuffled: tuple[int, list[int]] | None = None
+        self._shuffled: tuple[int, MutableSequence[int]] | None = None
 
     @property
     def state(self) -> SamplerState:
@@ -57,10 +58,8 @@ class GroupSampler:
 
     def _next_task(self) -> EditTask:
         state, banned = self._state, set(self._state.banned)
-        if all(task.id in banned for task in self._tasks):
-            raise DataError(f"all {len(self._tasks)} tasks are banned by the group filter; none is left to train on")
         num_passes, position = state.num_passes, state.position
-        while True:
+        for _ in range(2 * len(self._tasks)):  # contains a whole pass, wherever it starts
             if position == len(self._tasks):
                 num_passes, position = num_passes + 1, 0
             task = self._tasks[self._order(num_passes)[position]]
@@ -68,11 +67,12 @@ class GroupSampler:
             if task.id not in banned:
                 self._state = SamplerState(num_passes, position, state.banned)
                 return task
+        raise DataError(f"all {len(self._tasks)} tasks are banned by the group filter; none is left to train on")
 
-    def _order(self, num_pass: int) -> list[int]:
+    def _order(self, num_pass: int) -> Sequence[int]:
         """Positions in the list, shuffled for one pass; cached, since lists are long and draws frequent."""
         if self._shuffled is None or self._shuffled[0] != num_pass:
-            order = list(range(len(self._tasks)))
+            order = array("q", range(len(self._tasks)))  # eight bytes a task
             random.Random(f"{self._seed}/{num_pass}").shuffle(order)  # noqa: S311 - no secret
             self._shuffled = num_pass, order
         return self._shuffled[1]

@@ -1,135 +1,160 @@
-"""Task lists and the images they refer to.
+"""Task lists: EditTasks of a file of JSON lines or of a data set, all checked before any model is loaded.
 
-A task list is a JSON-lines file with one task per line; image paths are relative to the data root (by default the
-file's directory):
-    {"prompt": "make the car red", "image": "images/car.png", "requirement": ..., "task": ..., "metadata": {...}}
-    {"prompt": "put the hat on the dog", "images": ["dog.png", "hats/7.png"]}
-It becomes EditTasks, all checked before any model is loaded; sources are loaded at the size of the edit. Does not
-import torch.
+A list is read and checked once a node and kept as an Arrow table in a cache (`task_table`); each process maps it and
+builds a task when it is asked for. Image paths are relative to the data root, by default the list's directory.
+Does not import torch.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edit_r1.shared import images
-from edit_r1.shared.errors import DataError, ImageError
+from edit_r1.shared.errors import DataError
+from edit_r1.shared.files import write_json
+from edit_r1.shared.sources import FileSource, Source
 from edit_r1.trainer.machine import bundled_files
-from edit_r1.trainer.mathematics.sizes import ChooseSize, ImageSize
+from edit_r1.trainer.machine.turns import local_main_first
+from edit_r1.trainer.mathematics.sizes import ChooseSize
+from edit_r1.trainer.tasks.columns import Columns
+from edit_r1.trainer.tasks.list_names import is_data_set
+from edit_r1.trainer.tasks.rows import JsonLines, TaskRows
+from edit_r1.trainer.tasks.task_summary import TaskSummary, summarise
+from edit_r1.trainer.tasks.task_table import TaskTable, is_built, lock_of, open_table, table_directory
 from edit_r1.trainer.types import EditTask
 
-_FAULTS_SHOWN = 10
-_SIZES_LOOKED_AT = 1000
+_SUMMARY = "summary.json"
+_KEPT = 4
+"""How many times as many instructions as asked for are kept in memory."""
 
 
-class TaskLine(BaseModel):
-    """One line of a task list."""
+class TaskList(Sequence[EditTask]):
+    """The tasks of a list, each built when it is asked for; a slice is a list too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    def __init__(self, table: TaskTable, rows: TaskRows, summary_path: Path | None = None) -> None:
+        """summary_path: where the summary of the whole table is kept."""
+        self._table, self._rows, self._summary_path = table, rows, summary_path
 
-    prompt: str = Field(min_length=1)
-    image: str | list[str] | None = Field(default=None, min_length=1)
-    images: list[str] | None = Field(default=None, min_length=1)
-    requirement: str | None = Field(default=None, min_length=1)
-    task: str | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    def __len__(self) -> int:
+        return len(self._table)
 
-    @property
-    def names(self) -> list[str]:
-        """Paths of the source images as given in the line."""
-        given = self.image if self.images is None else self.images
-        return [given] if isinstance(given, str) else list(given or ())
+    @overload
+    def __getitem__(self, index: int) -> EditTask: ...
+    @overload
+    def __getitem__(self, index: slice) -> TaskList: ...
+    def __getitem__(self, index: int | slice) -> EditTask | TaskList:
+        places = range(len(self))[index]  # raises IndexError, and makes negative places positive
+        if isinstance(places, int):
+            return self._task(self._table.row(places))
+        if places.step != 1:
+            raise IndexError("a slice of a task list must have step 1")
+        if len(places) == len(self):
+            return self
+        return TaskList(self._table.part(places.start, places.stop), self._rows)
 
-    @model_validator(mode="after")
-    def _check_images(self) -> TaskLine:
-        if (self.image is None) == (self.images is None):
-            raise ValueError("give one of image and images")
-        return self
+    def instructions(self) -> Iterator[str]:
+        """The instructions in order, without building tasks."""
+        return (text for part in self._table.column("prompt") for text in part.to_pylist())
+
+    @cached_property
+    def summary(self) -> TaskSummary:
+        """What the list has: counts, sizes, lengths. Raises DataError for an unreadable image."""
+        path = self._summary_path
+        if path is None:
+            return summarise(self._table, self)
+        if not path.is_file():
+            with local_main_first(path.with_suffix(".lock")):
+                if not path.is_file():
+                    write_json(path, summarise(self._table, self).model_dump(mode="json"))
+        return TaskSummary.model_validate_json(path.read_bytes())
+
+    def _task(self, row: dict[str, Any]) -> EditTask:
+        return EditTask(
+            id=row["id"],
+            instruction=row["prompt"],
+            sources=tuple(self._source(row["row"], index, **one) for index, one in enumerate(row["sources"])),
+            requirement=row["requirement"],
+            task=row["task"],
+            metadata=json.loads(row["metadata"] or "{}"),
+        )
+
+    def _source(self, row: int, index: int, *, name: str, embedded: bool) -> Source:
+        return self._rows.embedded(row, index) if embedded else FileSource(self._rows.root / name)
 
 
-def read_task_list(path: Path, root: Path | None = None) -> tuple[EditTask, ...]:
-    """Read and check a whole task list; image paths are relative to `root`, by default to the list's directory.
+def read_task_list(
+    name: str | Path, root: Path | None = None, columns: Columns | None = None, *, key: str = "data.columns"
+) -> TaskList:
+    """Read and check a whole task list, or find it checked in the cache.
 
-    Raises DataError for an unreadable or empty list, an invalid line or a missing image file; the message lists up to
-    ten errors with their line numbers.
+    Args:
+        name: a file of JSON lines, or a data set (`trainer.tasks.list_names`).
+        root: what image paths are relative to; by default the list's directory.
+        columns: the columns that make tasks; None means our own names.
+        key: what the user calls `columns`, for messages.
+
+    Raises:
+        DataError: an unreadable or empty list, invalid rows or missing image files; the message lists up to ten, with
+            the numbers of their lines or rows.
+        ConfigError: a column does not exist.
+
     """
-    path = bundled_files.find_path(path)
+    name = bundled_files.find(str(name))
+    if not is_data_set(name):  # known by its bytes alone: nobody has to go first when it is in the cache
+        rows = open_rows(name, root, columns, key=key)
+        if is_built(directory := table_directory(rows)):
+            return TaskList(open_table(directory), rows, directory / _SUMMARY)
+    with local_main_first(lock_of(name, root, columns)):
+        rows = open_rows(name, root, columns, key=key)
+        directory = table_directory(rows)
+        if not is_built(directory):
+            from edit_r1.trainer.tasks.index_builder import build_table  # noqa: PLC0415 - imports `datasets`
+
+            build_table(rows, directory)
+        return TaskList(open_table(directory), rows, directory / _SUMMARY)
+
+
+def open_rows(name: str, root: Path | None = None, columns: Columns | None = None, *, key: str) -> TaskRows:
+    """The unchecked rows of a list; see `read_task_list`. Raises DataError or ConfigError."""
+    if not is_data_set(name):
+        return JsonLines(Path(name), root, columns, key)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 in a prompt is not a line end
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read task list {path}: {error}") from error
-    tasks: list[EditTask] = []
-    faults: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            tasks.append(_parse_line(line, root or path.parent))
-        except DataError as error:
-            faults.append(f"  line {number}: {error}")
-    if faults:
-        more = [f"  and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
-        raise DataError("\n".join([f"task list {path} is not valid:", *faults[:_FAULTS_SHOWN], *more]))
-    if not tasks:
-        raise DataError(f"task list {path} is empty")
-    return tuple(tasks)
+        from edit_r1.trainer.tasks.data_sets import DataSetRows  # noqa: PLC0415 - imports `datasets`
+    except ModuleNotFoundError as error:
+        raise DataError(f"reading {name} needs {error.name}; install the extra `trainer` (or `cpu`)") from error
+    return DataSetRows(name, root, columns, key)
 
 
-def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
-    """One-line description of why a line is not a valid `model`: every invalid field."""
-    return "; ".join(_describe(model, fault["loc"], fault["msg"]) for fault in error.errors())
-
-
-def describe_tasks(tasks: Sequence[EditTask]) -> str:
+def describe_tasks(tasks: TaskList) -> str:
     """One-line summary: number of tasks by type, number and sizes of images, length of the texts."""
-    paths = sorted({path for task in tasks for path in task.source_paths})
-    sizes = sorted({image_size(path) for path in paths[:_SIZES_LOOKED_AT]}, key=lambda size: size[0] * size[1])
-    types = Counter(task.task for task in tasks if task.task is not None).most_common()
-    num_sources = sorted({len(task.source_paths) for task in tasks})
-    words = sorted(len(task.instruction.split()) for task in tasks)
-    parts = [
-        f"{len(tasks)} tasks" + (f" ({', '.join(f'{name} {count}' for name, count in types)})" if types else ""),
-        f"{len(paths)} images of {_span([f'{width}x{height}' for width, height in sizes])}",
-        f"sources per task: {_span([str(count) for count in num_sources])}",
-        f"words per instruction: {_span([str(words[0]), str(words[-1])])}",
-    ]
-    if num_repeated := len(tasks) - len({task.id for task in tasks}):
-        parts.append(f"repeated lines: {num_repeated}")
-    if num_own := sum(task.requirement is not None for task in tasks):
-        parts.append(f"with own requirement: {num_own}")
-    return ", ".join(parts)
+    return tasks.summary.describe()
 
 
-def _span(ordered: Sequence[str]) -> str:
-    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+def longest_instructions(tasks: TaskList, more: Sequence[EditTask], count: int = 10_000) -> list[str]:
+    """The longest instructions of a list and of `more` tasks, without repeats, longest first.
+
+    By default enough to find any that a text encoder would truncate, without tokenizing a million.
+    """
+    found = {task.instruction for task in more}
+    for text in tasks.instructions():
+        found.add(text)
+        if len(found) >= _KEPT * count:
+            found = set(_longest(found, count))
+    return _longest(found, count)
 
 
-def image_size(path: Path) -> ImageSize:
-    """Size of an upright image, read from its header. Raises DataError naming the file."""
-    try:
-        return images.upright_size(path)
-    except (OSError, ImageError) as error:
-        raise DataError(f"image {path}: {error}") from error
+def _longest(texts: Iterable[str], count: int) -> list[str]:
+    return sorted(texts, key=lambda text: (-len(text), text))[:count]
 
 
 def load_sources(task: EditTask, choose_size: ChooseSize) -> tuple[Image.Image, ...]:
-    """Load the task's source images as RGB, each `resized`. Raises DataError naming the file."""
-    return tuple(resized(open_picture(path), choose_size) for path in task.source_paths)
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Open an image upright as RGB. Raises DataError naming the file."""
-    try:
-        return images.decode(path.read_bytes())
-    except (OSError, ImageError) as error:
-        raise DataError(f"image {path}: {error}") from error
+    """Load the task's source images as RGB, each `resized`. Raises DataError naming the source."""
+    return tuple(resized(source.open(), choose_size) for source in task.sources)
 
 
 def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
@@ -140,36 +165,3 @@ def resized(image: Image.Image, choose_size: ChooseSize) -> Image.Image:
     if choose_size.crops:
         return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def _parse_line(line: str, directory: Path) -> EditTask:
-    try:
-        parsed = TaskLine.model_validate_json(line)
-    except ValidationError as error:
-        raise DataError(describe_faults(TaskLine, error)) from error
-    names = parsed.names
-    for name in names:
-        if not (directory / name).is_file():
-            raise DataError(f"image file {directory / name} does not exist")
-    return EditTask(
-        id=_task_id(parsed, names),
-        instruction=parsed.prompt,
-        source_paths=tuple(directory / name for name in names),
-        requirement=parsed.requirement,
-        task=parsed.task,
-        metadata=parsed.metadata,
-    )
-
-
-def _describe(model: type[BaseModel], location: tuple[int | str, ...], message: str) -> str:
-    name = ".".join(map(str, location))
-    message = message.removeprefix("Value error, ")
-    if message == "Extra inputs are not permitted":
-        known = ", ".join(model.model_fields)
-        return f"unknown key {name!r}; known: {known} (put anything else under metadata)"
-    return f"{name}: {message}" if name else message
-
-
-def _task_id(parsed: TaskLine, names: Sequence[str]) -> str:
-    key = "\0".join([*names, parsed.prompt, parsed.requirement or ""])
-    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()

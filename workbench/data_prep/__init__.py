@@ -13,5 +13,6 @@ text_edit       `data text-edit`: change a word in an image
 rationality     `data rationality`: does the instruction make sense for its image?
 mix             `data mix`: several lists into one
 check           `data check`: is a list fit to train on?
+task_writers    tasks -> JSON lines or parquet
 contact_sheet   a contact sheet of a list
 """

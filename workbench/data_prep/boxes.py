@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.trainer.tasks.task_list import TaskLine, describe_faults
+from edit_r1.trainer.tasks.task_line import TaskLine, describe_faults
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, renamed, to_text
 from edit_r1.workbench.data_prep.geometry import Box, Size, area_fraction, clip
 from edit_r1.workbench.data_prep.input_lists import Line, as_model

@@ -10,16 +10,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.shared.sources import Source
+from edit_r1.trainer.tasks.rows import TaskRow, TaskRows, valid_rows
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.geometry import Size
-from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.mix import task_name
 
-DUPLICATE = "same image and prompt as line "
+DUPLICATE = "same image and prompt as "
 _LOOKED_AT = 1024
 
 
@@ -46,39 +45,40 @@ class Summary:
 
 @dataclass(frozen=True)
 class Finding:
-    """A line and its error, if any."""
+    """A task and its error, if any."""
 
-    line: Line[TaskLine]
+    row: TaskRow
     fault: str | None
-    """None for a valid line."""
+    """None for a valid task."""
 
 
-def examine(lines: Iterator[Line[TaskLine]], directory: Path, summary: Summary) -> Iterator[Finding]:
-    """Check every line, keeping a hash of each but no images. Updates `summary` as findings are consumed."""
+def examine(rows: TaskRows, summary: Summary) -> Iterator[Finding]:
+    """Check every task, keeping a hash of each but no images. Updates `summary` as findings are consumed."""
     seen: dict[bytes, int] = {}
     look = lru_cache(maxsize=_LOOKED_AT)(_look)
-    for line in lines:
+    for row in valid_rows(rows):
         summary.num_read += 1
         try:
-            looks = [look(directory / name) for name in line.value.names]
+            looks = [look(source) for source in row.sources(rows.root)]
         except DataError as error:
             summary.faults[str(error)] += 1
-            yield Finding(line, f"{error}: {error.__cause__} ({', '.join(line.value.names)})")
+            paths = [name for name, embedded in zip(row.line.names, row.embedded, strict=True) if embedded is None]
+            yield Finding(row, f"{error}: {error.__cause__}" + (f" ({', '.join(paths)})" if paths else ""))
             continue
-        key = hashlib.blake2b(line.value.prompt.encode(), digest_size=16)
+        key = hashlib.blake2b(row.line.prompt.encode(), digest_size=16)
         for one in looks:
             key.update(one.digest)
-        first = seen.setdefault(key.digest(), line.number)
-        if first != line.number:
+        first = seen.setdefault(key.digest(), row.number)
+        if first != row.number:
             summary.faults["duplicate"] += 1
-            yield Finding(line, f"{DUPLICATE}{first}")
+            yield Finding(row, f"{DUPLICATE}{rows.unit} {first}")
             continue
-        summary.by_task[task_name(line.value)] += 1
+        summary.by_task[task_name(row.line)] += 1
         summary.by_size.update(one.size for one in looks)
-        yield Finding(line, None)
+        yield Finding(row, None)
 
 
-def _look(path: Path) -> Look:
-    picture = pictures.load(path)
+def _look(source: Source) -> Look:
+    picture = pictures.load(source)
     size = f"{picture.width}x{picture.height}/".encode()
     return Look(hashlib.blake2b(size + picture.tobytes(), digest_size=16).digest(), picture.size)

@@ -13,10 +13,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.shared.files import whole_file
 from edit_r1.shared.images import content_hash
 from edit_r1.trainer.machine.progress import Display
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.rows import TaskRows, valid_rows
+from edit_r1.trainer.tasks.task_line import TaskLine
+from edit_r1.trainer.tasks.task_list import open_rows
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
 from edit_r1.workbench.data_prep import boxes as box_filter
 from edit_r1.workbench.data_prep import check as checking
@@ -25,11 +26,24 @@ from edit_r1.workbench.data_prep import rationality as judging
 from edit_r1.workbench.data_prep import redbox as red_boxes
 from edit_r1.workbench.data_prep import text_edit as text_edits
 from edit_r1.workbench.data_prep.contact_sheet import SheetSample
-from edit_r1.workbench.data_prep.formats import ObjectsLine, WordsLine, renamed
+from edit_r1.workbench.data_prep.formats import ObjectsLine, WordsLine
 from edit_r1.workbench.data_prep.input_lists import Examined, InputList, as_model
 from edit_r1.workbench.data_prep.pictures import Renaming
 from edit_r1.workbench.data_prep.resumable_jobs import Counts, Job, Outcome, process_in_order
-from edit_r1.workbench.data_prep.terminal import Input, Out, Restart, Seed, run_job, show_counts, show_summary
+from edit_r1.workbench.data_prep.task_writers import task_writer
+from edit_r1.workbench.data_prep.terminal import (
+    ColumnNames,
+    Input,
+    Out,
+    Restart,
+    Root,
+    Seed,
+    TaskInput,
+    read_columns,
+    run_job,
+    show_counts,
+    show_summary,
+)
 
 T = TypeVar("T")
 L = TypeVar("L", bound=str)
@@ -239,43 +253,76 @@ def mix(
 
 @app.command()
 def check(
-    source: Input,
+    source: TaskInput,
     *,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="OUTPUT.jsonl", help="Output list of the valid lines; by default none is written."),
+        typer.Option(
+            metavar="OUTPUT.jsonl|.parquet", help="Output list of the valid tasks; by default none is written."
+        ),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="SHEET.png", help="Output contact sheet; by default none is drawn.")
     ] = None,
     sheet_count: Annotated[int, typer.Option(min=1, help="Number of tasks on the contact sheet.")] = 48,
+    column: ColumnNames = None,
+    root: Root = None,
     restart: Restart = False,
 ) -> None:
     """Check a task list. Decodes every image, finds invalid and duplicate lines; exits with status 1 on errors."""
-    records = InputList(source, as_model(TaskLine))
-    examined = _examine(records, out)
-    if out is not None and out.exists() and not restart:
-        raise DataError(f"{out} exists; choose another --out, or pass --restart to replace it")
+    rows = open_rows(source, root, read_columns(column or []), key="--column")
+    num_rows = _count(rows, out, restart)
     display, summary, sample = Display(visible=True), checking.Summary(), SheetSample(sheet_count)
-    rename = Renaming(source.parent, source.parent if out is None else out.parent)
     num_told = 0
     with ExitStack() as stack:
         stack.enter_context(display.live())
-        advance = stack.enter_context(display.bar("check", examined.num_lines))
-        file = stack.enter_context(whole_file(out)) if out else None
-        for finding in checking.examine(records.lines(), source.parent, summary):
+        advance = stack.enter_context(display.bar("check", num_rows))
+        writer = stack.enter_context(task_writer(out, rows.root)) if out else None
+        for finding in checking.examine(rows, summary):
             advance(1)
+            row, sources = finding.row, finding.row.sources(rows.root)
             if finding.fault is None:
-                sample.add(finding.line.value)
-                if file:
-                    file.write(f"{renamed(finding.line.value, rename)}\n".encode())
+                sample.add(row.line, sources[0])
+                if writer:
+                    writer.add(row.line, sources)
             elif (num_told := num_told + 1) <= _FAULTS_SHOWN:
-                display.say(f"{source}:{finding.line.number}: {finding.fault}")
+                display.say(f"{source}{':' if rows.unit == 'line' else ' row '}{row.number}: {finding.fault}")
     if sheet is not None:
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        sample.draw(source.parent).save(sheet)
+        sample.draw().save(sheet)
     show_summary(source, summary)
     raise typer.Exit(code=int(bool(summary.faults)))
+
+
+@app.command()
+def convert(
+    source: TaskInput,
+    *,
+    out: Annotated[
+        Path, typer.Option(metavar="OUTPUT.jsonl|.parquet", help="Output list; its ending says the format.")
+    ],
+    column: ColumnNames = None,
+    root: Root = None,
+    restart: Restart = False,
+) -> None:
+    """Convert a task list. To parquet with the images inside, or to JSON lines with embedded images as files."""
+    rows = open_rows(source, root, read_columns(column or []), key="--column")
+    num_rows = _count(rows, out, restart)
+    display = Display(visible=True)
+    with display.live(), display.bar("convert", num_rows) as advance, task_writer(out, rows.root) as writer:
+        for row in valid_rows(rows):
+            writer.add(row.line, row.sources(rows.root))
+            advance(1)
+    typer.echo(f"{num_rows:,} tasks: {out}")
+
+
+def _count(rows: TaskRows, out: Path | None, restart: bool) -> int:
+    """The number of tasks of a whole, valid list. Raises DataError, also for an output that cannot be written."""
+    if out is not None and out.resolve() == Path(rows.name).resolve():
+        raise DataError(f"--out {out} is the input list; choose another")
+    if out is not None and out.exists() and not restart:
+        raise DataError(f"{out} exists; choose another --out, or pass --restart to replace it")
+    return sum(1 for _ in valid_rows(rows))
 
 
 def _examine(records: InputList[Any], out: Path | None) -> Examined:

@@ -6,14 +6,14 @@ import heapq
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw
 
 from edit_r1.shared.images import content_hash
+from edit_r1.shared.sources import Source
 from edit_r1.trainer.report.grids import CELL, put
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.mix import task_name
 
@@ -29,6 +29,7 @@ class Entry:
     name: str
     task: str
     prompt: str
+    source: Source = field(compare=False)
 
 
 class SheetSample:
@@ -38,11 +39,11 @@ class SheetSample:
         self._count = count
         self._by_task: dict[str, list[Entry]] = {}
 
-    def add(self, task: TaskLine) -> None:
-        """Consider one task, represented by its first image."""
+    def add(self, task: TaskLine, source: Source) -> None:
+        """Consider one task, represented by its first image, `source`."""
         name, kind = task.names[0], task_name(task)
         kept = self._by_task.setdefault(kind, [])
-        kept.append(Entry(content_hash(f"{name}\0{task.prompt}".encode()), name, kind, task.prompt))
+        kept.append(Entry(content_hash(f"{name}\0{task.prompt}".encode()), name, kind, task.prompt, source))
         if len(kept) > 2 * self._count:
             kept[:] = heapq.nsmallest(self._count, kept)
 
@@ -56,8 +57,8 @@ class SheetSample:
             shares[task] += 1
         return [entry for task, queue in queues.items() for entry in queue[: shares[task]]]
 
-    def draw(self, directory: Path) -> Image.Image:
-        """Draw the sheet; image names are relative to `directory`. Raises DataError when an image has disappeared."""
+    def draw(self) -> Image.Image:
+        """Draw the sheet. Raises DataError when an image has disappeared."""
         entries = self.chosen()
         cell = (CELL + _GAP, CELL + (2 + _LINES) * _LINE_PIXELS + _GAP)
         columns = max(1, min(_COLUMNS, len(entries)))
@@ -65,7 +66,7 @@ class SheetSample:
         sheet = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
         for index, entry in enumerate(entries):
             corner = (index % columns * cell[0], index // columns * cell[1])
-            put(sheet, pictures.load(directory / entry.name), entry.task, corner)
+            put(sheet, pictures.load(entry.source), entry.task, corner)
             _write(sheet, entry.prompt, (corner[0] + 2, corner[1] + CELL + _LINE_PIXELS + 2))
         return sheet
 

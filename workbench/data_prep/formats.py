@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]

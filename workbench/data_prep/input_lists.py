@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.tasks.task_list import describe_faults
+from edit_r1.trainer.tasks.task_line import describe_faults
 
 _FAULTS_SHOWN = 10
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class InputList(Generic[T]):
         """The line at this byte offset."""
         with self.path.open("rb") as file:
             file.seek(offset)
-            return self._parse(file.readline().decode().strip())
+            return self._parse(file.readline().decode("utf-8-sig").strip())
 
     def _raw(self) -> Iterator[tuple[int, int, bytes]]:
         offset = 0
@@ -96,7 +96,7 @@ class InputList(Generic[T]):
     def _read(self, number: int, offset: int, data: bytes) -> Line[T] | None:
         """None for a blank line."""
         try:
-            text = data.decode().strip()
+            text = data.decode("utf-8-sig").strip()  # a byte order mark, as Windows writes it
         except UnicodeDecodeError as error:
             raise DataError(f"not UTF-8: {error}") from error
         return Line(number, text, self._parse(text), offset) if text else None

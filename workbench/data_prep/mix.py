@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.schemas import task_key
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep.formats import renamed
 from edit_r1.workbench.data_prep.input_lists import InputList
 from edit_r1.workbench.data_prep.pictures import Renaming

@@ -9,15 +9,16 @@ from PIL import Image
 
 from edit_r1.shared import images
 from edit_r1.shared.errors import DataError, ImageError
+from edit_r1.shared.sources import Source
 from edit_r1.workbench.data_prep.geometry import Size
 
 MISSING, UNREADABLE = "image missing", "image unreadable"
 
 
-def load(path: Path) -> Image.Image:
+def load(source: Source) -> Image.Image:
     """Load an upright RGB image. Raises DataError with the counted reason as message: MISSING or UNREADABLE."""
     try:
-        return images.decode(path.read_bytes())
+        return images.decode(source.read())
     except OSError as error:
         raise DataError(MISSING) from error
     except ImageError as error:
@@ -27,7 +28,8 @@ def load(path: Path) -> Image.Image:
 def upright_size(path: Path) -> Size:
     """Size of the upright image, read from its header. Raises DataError like `load`."""
     try:
-        return images.upright_size(path)
+        with path.open("rb") as file:
+            return images.upright_size(file)
     except OSError as error:
         raise DataError(MISSING) from error
     except ImageError as error:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from edit_r1.shared import images
 from edit_r1.shared.errors import DataError
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.shared.sources import FileSource
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import renamed
@@ -45,7 +46,9 @@ class Question:
 
     def parts(self, sources: Iterable[Path], instruction: str) -> list[Part]:
         """The message about one task. Raises DataError for an unreadable image."""
-        shown = [picture_part(images.encode(_shrunk(pictures.load(path), self.max_pixels))) for path in sources]
+        shown = [
+            picture_part(images.encode(_shrunk(pictures.load(FileSource(path)), self.max_pixels))) for path in sources
+        ]
         return [*shown, text_part(self.text.replace(_PLACEHOLDER, instruction))]
 
 

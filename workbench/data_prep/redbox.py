@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import whole_file
 from edit_r1.shared.images import content_hash
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.shared.sources import FileSource
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import LabelledBox, ObjectsLine, to_text
 from edit_r1.workbench.data_prep.geometry import PixelBox, clip, line_width, outline
@@ -71,7 +72,7 @@ class Places:
 def draw(line: Line[ObjectsLine], choices: Choices, places: Places) -> Outcome:
     """Make the tasks for one image; their images are on disk when it returns."""
     try:
-        picture = pictures.load(places.source / line.value.image)
+        picture = pictures.load(FileSource(places.source / line.value.image))
     except DataError as error:
         return Outcome(dropped=(str(error),))
     if line.value.size not in (None, picture.size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.machine.progress import Display
+from edit_r1.trainer.tasks.columns import Columns
 from edit_r1.workbench.data_prep.check import Summary
 from edit_r1.workbench.data_prep.formats import TASK_TYPES
 from edit_r1.workbench.data_prep.mix import NO_TASK
@@ -18,11 +20,40 @@ from edit_r1.workbench.data_prep.resumable_jobs import Counts, Job, Outcome, pro
 
 T = TypeVar("T")
 _SIZES_SHOWN = 8
+_SEVERAL = ("image", "metadata")
+"""Keys that several columns may have."""
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="Input list.")]
 Out = Annotated[Path, typer.Option(metavar="OUTPUT.jsonl", help="Output list.")]
+TaskInput = Annotated[
+    str,
+    typer.Argument(metavar="LIST", help="Task list: JSON lines, parquet, .tar shards, a directory, hub:OWNER/NAME."),
+]
+ColumnNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=COLUMN",
+        help="Column that a task is read from: prompt, image, requirement, task or metadata; repeat for several.",
+    ),
+]
+Root = Annotated[
+    Path | None, typer.Option(help="Directory that image paths are relative to; by default that of the list.")
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Start over and replace existing output.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+
+
+def read_columns(given: Sequence[str]) -> Columns | None:
+    """The columns of `KEY=COLUMN` options; None when there are none. Raises ConfigError."""
+    if not given:
+        return None
+    values: dict[str, list[str]] = {}
+    for text in given:
+        key, equals, column = text.partition("=")
+        if not equals or not column or key not in Columns.model_fields:
+            raise ConfigError(f"--column {text!r} must be KEY=COLUMN with KEY one of {', '.join(Columns.model_fields)}")
+        values.setdefault(key, []).append(column)
+    return Columns.model_validate({key: one if key in _SEVERAL else one[-1] for key, one in values.items()})
 
 
 def run_job(
@@ -47,7 +78,7 @@ def show_counts(job: Job, counts: Counts) -> None:
     _print(f"{job.command}: {job.out}", table)
 
 
-def show_summary(source: Path, summary: Summary) -> None:
+def show_summary(source: str, summary: Summary) -> None:
     """Print the findings of `data check`: tasks by type, image sizes, faults."""
     table = _table()
     table.add_row("read", f"{summary.num_read:,}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edit_r1.trainer.tasks.task_list import TaskLine
+from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.data_prep.formats import Word, WordsLine, to_text
 from edit_r1.workbench.data_prep.input_lists import Line
 from edit_r1.workbench.data_prep.pictures import Renaming

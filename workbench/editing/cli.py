@@ -94,12 +94,12 @@ def edit(
     The whole image is edited, at about the run's number of pixels in the nearest shape, also by runs that crop
     (model.aspect); runs with model.aspect=stretch edit at their one size.
     """
-    from edit_r1.trainer.tasks.task_list import open_picture  # noqa: PLC0415
+    from edit_r1.shared.sources import FileSource  # noqa: PLC0415
     from edit_r1.workbench.clients.best_of_n import check_judge, rank  # noqa: PLC0415
     from edit_r1.workbench.editing.editor import Editor, find_weights, run_config  # noqa: PLC0415
     from edit_r1.workbench.editing.sampling import sampling_overrides  # noqa: PLC0415
 
-    sources = [open_picture(path) for path in image]
+    sources = [FileSource(path).open() for path in image]
     overrides = sampling_overrides(
         run_config(run_dir),
         sampling,

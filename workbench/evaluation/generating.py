@@ -18,8 +18,8 @@ from PIL import Image
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.files import write_bytes
 from edit_r1.shared.images import content_hash, encode_png
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.machine.seeding import derived_seed
-from edit_r1.trainer.tasks.task_list import open_picture
 from edit_r1.workbench.evaluation.benchmarks import Item
 from edit_r1.workbench.evaluation.process_share import Share
 
@@ -64,7 +64,7 @@ def generate(
         return
     editor = load()
     for number, item in enumerate(mine, start=1):
-        edited = editor.edit([open_picture(item.source)], item.instruction, seed=item_seed(seed, item))
+        edited = editor.edit([FileSource(item.source).open()], item.instruction, seed=item_seed(seed, item))
         write_bytes(paths[item.key], encode_png(edited))
         if number % max(1, len(mine) // 20) == 0:
             tell(f"process {share.rank}: generated {number} of {len(mine)} images")

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from edit_r1.shared.errors import EndpointFailed, EndpointRefused
 from edit_r1.shared.images import content_hash, encode_png
 from edit_r1.shared.jsonl import append_rows, cut_torn_end, read_objects
-from edit_r1.trainer.tasks.task_list import open_picture
+from edit_r1.shared.sources import FileSource
 from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
 
 
@@ -37,8 +37,8 @@ class Shown:
 
     def png(self) -> bytes:
         """The PNG to send. Raises DataError naming an unreadable file."""
-        image = open_picture(self.path)
-        if self.like is not None and image.size != (size := open_picture(self.like).size):
+        image = FileSource(self.path).open()
+        if self.like is not None and image.size != (size := FileSource(self.like).open().size):
             image = image.resize(size)  # Pillow's default filter, like the authors' script
         return encode_png(image)
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 CONFIGS = [ROOT / "worlds" / "shapes" / "nft.yaml", *EXAMPLES]
 PAPER = ("flux_kontext_nft.yaml", "flux_kontext_nft_8x80gb.yaml", "qwen_image_edit_2509_nft_48x80gb.yaml")
-NAME = re.compile(r"(flux_kontext|qwen_image_edit_\d{4})_(nft|grpo)(_local_std)?_(\d+)x80gb\.yaml")
+NAME = re.compile(r"(flux_kontext|qwen_image_edit_\d{4})_(nft|grpo)(_local_std|_editscore_rl)?_(\d+)x80gb\.yaml")
 GPUS_PER_NODE = 8
 
 

@@ -42,4 +42,4 @@ def test_a_configuration_keeps_the_short_name_and_leads_to_the_files(elsewhere):
     model = ModelConfig(path=EDITOR)
     assert model.path == EDITOR
     assert Path(model.location, "model_index.json").is_file()
-    assert read_task_list(HELD_OUT)[0].source_paths[0].is_file()
+    assert read_task_list(HELD_OUT)[0].sources[0].open().size == (32, 32)

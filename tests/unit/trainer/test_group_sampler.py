@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edit_r1.shared.errors import DataError
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.machine.processes import share
 from edit_r1.trainer.tasks.group_sampler import GroupSampler
 from edit_r1.trainer.types import EditTask
 
 
 def tasks(count):
-    return [EditTask(f"id{i}", "x", (Path(f"{i}.png"),), None, None, {}) for i in range(count)]
+    return [EditTask(f"id{i}", "x", (FileSource(Path(f"{i}.png")),), None, None, {}) for i in range(count)]
 
 
 def ids(groups):

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceUnavailable
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.rewards.reward_queue import RewardQueue
 from edit_r1.trainer.types import EditTask
 from tests.support.color_judge import ColorJudge, serving
 
-TASK = EditTask("id", "make it red", (Path("x.png"),), None, "adjust", {})
+TASK = EditTask("id", "make it red", (FileSource(Path("x.png")),), None, "adjust", {})
 SOURCE = [Image.new("RGB", (16, 16), "white")]
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw
 
 from edit_r1.shared.errors import DataError
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.mathematics.sizes import buckets, one_size
 from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list, resized
 
@@ -39,7 +40,7 @@ def test_every_field_of_a_line_arrives(folder):
     }
     (task,) = read_task_list(write(folder, "", json.dumps(line, ensure_ascii=False), ""))
     assert task.instruction == "make\u2028it red"  # a separator to Unicode, not to JSON
-    assert task.source_paths == (folder / "images/a.png", folder / "images/b.png")
+    assert task.sources == (FileSource(folder / "images/a.png"), FileSource(folder / "images/b.png"))
     assert (task.requirement, task.task, task.metadata) == ("only the car", "adjust", {"n": 1})
 
 
@@ -49,8 +50,8 @@ def test_several_images_anywhere_under_a_root(folder, tmp_path_factory):
         lists, {"prompt": "x", "images": ["images/b.png", "images/a.png"]}, {"prompt": "y", "image": "images/a.png"}
     )
     several, one = read_task_list(path, folder)
-    assert several.source_paths == (folder / "images/b.png", folder / "images/a.png")
-    assert one.source_paths == (folder / "images/a.png",)
+    assert several.sources == (FileSource(folder / "images/b.png"), FileSource(folder / "images/a.png"))
+    assert one.sources == (FileSource(folder / "images/a.png"),)
 
 
 def test_a_list_is_described_in_a_line(folder):
@@ -200,3 +201,15 @@ def test_every_source_of_a_task_is_cut(folder):
     (task,) = read_task_list(write(folder, {"prompt": "x", "images": ["images/a.png", "images/b.png"]}))
     for image in load_sources(task, one_size((64, 64))):
         assert extent(image) == pytest.approx((51.2, 51.2), abs=1)
+
+
+def test_a_list_is_checked_once_until_it_changes(folder):
+    path = write(folder, {"prompt": "x", "image": "images/a.png"}, {"prompt": "y", "image": "images/b.png"})
+    before = list(read_task_list(path))
+    (folder / "images/b.png").unlink()
+    assert list(read_task_list(path)) == before  # no file is looked for again
+    assert list(read_task_list(path)[1:]) == before[1:]
+    with path.open("a") as file:
+        file.write("\n\n")
+    with pytest.raises(DataError, match=r"line 2: image file .*images/b\.png does not exist"):
+        read_task_list(path)

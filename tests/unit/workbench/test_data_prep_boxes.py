@@ -124,7 +124,7 @@ def test_a_redbox_task_has_its_own_picture_and_says_what_it_is_about(tmp_path):
         assert "red box" in task.instruction
         other = {"dog": "cat", "cat": "dog"}[task.metadata["label"]]
         assert (f"a {other}" in task.instruction) == (task.metadata["kind"] == "replace")
-        after = np.asarray(Image.open(task.source_paths[0]))
+        after = np.asarray(task.sources[0].open())
         changed = (before != after).any(-1)
         assert (after[changed] == RED).all()
         x0, y0, x1, y1 = map(int, task.metadata["box"])

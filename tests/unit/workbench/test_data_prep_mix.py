@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from edit_r1.reward_service.methods.templates import TASKS_DIRECTORY, load_task_prompts
 from edit_r1.shared.errors import ConfigError
-from edit_r1.trainer.tasks.task_list import TaskLine, read_task_list
+from edit_r1.shared.sources import FileSource
+from edit_r1.trainer.tasks.task_line import TaskLine
+from edit_r1.trainer.tasks.task_list import read_task_list
 from edit_r1.workbench.data_prep import mix
 from edit_r1.workbench.data_prep.formats import TASK_TYPES
 from tests.support.data_commands import data, read, row, save, write
@@ -71,8 +74,8 @@ def test_a_mixture_of_lists_in_other_folders_finds_its_pictures(tmp_path):
     more = write(tmp_path / "more.jsonl", absolute)
     data("mix", tmp_path / "a/list.jsonl", tmp_path / "b/list.jsonl", more, "--out", tmp_path / "m/out.jsonl")
     tasks = {task.instruction: task for task in read_task_list(tmp_path / "m/out.jsonl")}
-    assert [path.resolve().parent.parent.name for path in tasks["do a"].source_paths] == ["a", "a"]
-    assert tasks["here"].source_paths == (tmp_path / "a/images/1.png",)
+    assert [os.path.realpath(one.name) for one in tasks["do a"].sources] == 2 * [str(tmp_path / "a/images/1.png")]
+    assert tasks["here"].sources == (FileSource(tmp_path / "a/images/1.png"),)
 
 
 def test_task_names_are_those_of_the_service():

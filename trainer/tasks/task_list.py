@@ -8,6 +8,7 @@ Does not import torch.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from edit_r1.trainer.tasks.task_table import TaskTable, is_built, lock_of, open_
 from edit_r1.trainer.types import EditTask
 
 _SUMMARY = "summary.json"
+_LOOKED_FOR = 1000
+"""Tasks of a checked list, at most, whose image files are looked for again."""
 _KEPT = 4
 """How many times as many instructions as asked for are kept in memory."""
 
@@ -107,16 +110,34 @@ def read_task_list(
     name = bundled_files.find(str(name))
     if not is_data_set(name):  # known by its bytes alone: nobody has to go first when it is in the cache
         rows = open_rows(name, root, columns, key=key)
-        if is_built(directory := table_directory(rows)):
-            return TaskList(open_table(directory), rows, directory / _SUMMARY)
+        if (found := _find_checked(rows)) is not None:
+            return found
     with local_main_first(lock_of(name, root, columns)):
         rows = open_rows(name, root, columns, key=key)
-        directory = table_directory(rows)
-        if not is_built(directory):
-            from edit_r1.trainer.tasks.index_builder import build_table  # noqa: PLC0415 - imports `datasets`
+        if (found := _find_checked(rows)) is not None:
+            return found
+        from edit_r1.trainer.tasks.index_builder import build_table  # noqa: PLC0415 - imports `datasets`
 
-            build_table(rows, directory)
+        directory = table_directory(rows)
+        shutil.rmtree(directory, ignore_errors=True)
+        build_table(rows, directory)
         return TaskList(open_table(directory), rows, directory / _SUMMARY)
+
+
+def _find_checked(rows: TaskRows) -> TaskList | None:
+    """The list from the cache; None when it is not there, or when files that it refers to have gone.
+
+    Of a long list, only some files are looked for, which takes no time and finds a directory that was moved.
+    """
+    directory = table_directory(rows)
+    if not is_built(directory):
+        return None
+    table = open_table(directory)
+    some = range(0, len(table), 1 + len(table) // _LOOKED_FOR)
+    named = (source for index in some for source in table.row(index)["sources"] if not source["embedded"])
+    if not all((rows.root / source["name"]).is_file() for source in named):
+        return None
+    return TaskList(table, rows, directory / _SUMMARY)
 
 
 def open_rows(name: str, root: Path | None = None, columns: Columns | None = None, *, key: str) -> TaskRows:

@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, ImageDraw
 from edit_r1.shared.errors import DataError
 from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.mathematics.sizes import buckets, one_size
+from edit_r1.trainer.tasks import index_builder
 from edit_r1.trainer.tasks.task_list import describe_tasks, load_sources, read_task_list, resized
 
 SIDES = st.integers(100, 900)
@@ -203,13 +204,27 @@ def test_every_source_of_a_task_is_cut(folder):
         assert extent(image) == pytest.approx((51.2, 51.2), abs=1)
 
 
-def test_a_list_is_checked_once_until_it_changes(folder):
+def test_a_list_is_checked_once_until_it_or_its_files_change(folder, monkeypatch):
     path = write(folder, {"prompt": "x", "image": "images/a.png"}, {"prompt": "y", "image": "images/b.png"})
     before = list(read_task_list(path))
+    with monkeypatch.context() as patched:
+        patched.setattr(index_builder, "build_table", None)
+        assert list(read_task_list(path)) == before
+        assert list(read_task_list(path)[1:]) == before[1:]
     (folder / "images/b.png").unlink()
-    assert list(read_task_list(path)) == before  # no file is looked for again
-    assert list(read_task_list(path)[1:]) == before[1:]
-    with path.open("a") as file:
-        file.write("\n\n")
-    with pytest.raises(DataError, match=r"line 2: image file .*images/b\.png does not exist"):
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"line 2: image file .*images/b\.png does not exist"):
+            read_task_list(path)
+    Image.new("RGB", (40, 20), "red").save(folder / "images/b.png")
+    assert list(read_task_list(path)) == before
+
+
+def test_of_a_long_list_only_some_files_are_looked_for_again(folder):
+    lines = [{"prompt": str(index), "image": f"images/{'ab'[index == 1]}.png"} for index in range(1500)]
+    path = write(folder, *lines)
+    before = list(read_task_list(path))
+    (folder / "images/b.png").unlink()
+    assert list(read_task_list(path)) == before
+    (folder / "images").rename(folder / "moved")
+    with pytest.raises(DataError, match=r"and 1490 more"):
         read_task_list(path)

@@ -32,8 +32,9 @@ class Policy(ABC):
     """Error message for saved weights with other names or shapes; `{name}` is the copy's."""
     sharded: bool
     """Whether a forward pass is a collective, so that all processes must run the same number of them."""
-    gradients_are_sums: bool
-    """Whether the trained parameters are sharded; their gradients are then already summed over the processes."""
+    holds_shards: bool
+    """Whether a process holds only shards of the trained weights. Their gradients are then already summed over the
+    processes, and checkpoints are written in shards."""
 
     @abstractmethod
     def named_parameters(self) -> Mapping[str, nn.Parameter]:

@@ -83,7 +83,7 @@ def save(
     target, draft = directory / f"step-{state.epoch}", directory / f"{_DRAFT}step-{state.epoch}"
 
     def write() -> dict[str, Entry]:
-        if policy.gradients_are_sums:
+        if policy.holds_shards:
             _write_shards(draft, policy, optimizer, configs=processes.is_main)
         elif processes.is_main:
             _write_whole(draft, policy, optimizer)

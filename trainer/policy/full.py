@@ -33,7 +33,7 @@ class FullPolicy(Policy):
         elif compute_dtype != torch.float32:
             device = next(transformer.parameters()).device
             transformer.forward = torch.autocast(device.type, compute_dtype)(transformer.forward)
-        self.sharded = self.gradients_are_sums = sharder is not None
+        self.sharded = self.holds_shards = sharder is not None
         self._transformer: Any = transformer  # diffusers ships no types
         # Listed once: while gathered, a module exposes different parameters.
         self._parameters = dict(transformer.named_parameters())

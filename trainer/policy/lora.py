@@ -70,7 +70,7 @@ class LoraPolicy(Policy):
         for layer in self._layers:
             layer.set_adapter("default")
         self.sharded = sharder is not None
-        self.gradients_are_sums = False
+        self.holds_shards = False
 
     def named_parameters(self) -> Mapping[str, nn.Parameter]:
         """Parameters of adapter `default`."""

@@ -72,7 +72,7 @@ def update(
             company=lambda: loss.rows(batch.rollouts[0], 0, batch.worth.new_zeros(()))[:1],
             on_rows=on_rows,
         )
-        if not policy.gradients_are_sums:
+        if not policy.holds_shards:
             processes.sum_gradients(policy.parameters())
         grad_norms.append(float(whole(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))))
         optimizer.step()

@@ -13,10 +13,11 @@ from tests.support.forked import Forked
 
 
 @pytest.fixture(autouse=True)
-def compiler():
+def compiler(monkeypatch):
     """A compiler without a past. Tests of vLLM switch it off for their process."""
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
     torch._dynamo.reset()
-    with torch._dynamo.config.patch(disable=False, recompile_limit=8):
+    with torch._dynamo.config.patch(recompile_limit=8):
         yield
     torch._dynamo.reset()
 

@@ -3,6 +3,7 @@
 import torch
 from PIL import Image
 
+from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.machine.processes import Processes
 from edit_r1.trainer.mathematics.sizes import one_size
 from edit_r1.trainer.models.base import LoadOptions
@@ -22,7 +23,7 @@ def test_guidance_changes_the_candidates_and_nothing_that_the_loss_gets(tmp_path
     policy = LoraPolicy(family.transformer, rank=4, alpha=8, targets=family.lora_targets, seed=0)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "source.png")
     texts = ("make the circle red", "remove the square")
-    tasks = [EditTask(text, text, (tmp_path / "source.png",), None, None, {}) for text in texts]
+    tasks = [EditTask(text, text, (FileSource(tmp_path / "source.png"),), None, None, {}) for text in texts]
     units = units_of(
         [TaskGroup(1, index, task) for index, task in enumerate(tasks)], group_size=3, batch_groups=2, parts=1
     )

@@ -103,7 +103,8 @@ from edit_r1.trainer.machine.processes import Processes
 processes = Processes(60)
 for number, shares in enumerate(((3, 1), (0, 1), (0, 0))):
     mine = [f"{processes.rank}{index}" for index in range(shares[processes.rank])]
-    print(f"{processes.rank} {number} {processes.gather_on_main(mine)}", flush=True)
+    line = f"{processes.rank} {number} {processes.gather_on_main(mine)}\\n"
+    print(line, end="", flush=True)  # in one piece: both processes write to the same file
 processes.close()
 """
     status, output = Forked("python", "-c", code, num_processes=2, CUDA_VISIBLE_DEVICES="").finish(60)

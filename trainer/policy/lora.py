@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -99,35 +99,18 @@ class LoraPolicy(Policy):
         """No-op: the configuration is stored in the weights' metadata."""
 
     def _in_place(self, name: PolicyName) -> AbstractContextManager[None]:
+        """Put a copy where forward passes use it.
+
+        Merged, W becomes W + (alpha / rank) B A, which makes them a third faster. Otherwise adapter `default` is lent
+        the copy's weights: activating the copy would need compiled variants of its own.
+        """
         if name == "reference":
             return nullcontext()
-        return self._merged(name) if self.merges else self._lent(name)
-
-    @contextmanager
-    def _merged(self, name: PolicyName) -> Iterator[None]:
-        """Replace W by W + (alpha / rank) B A and restore W afterwards; makes a forward pass a third faster."""
-        linears = [layer.get_base_layer() for layer in self._layers]
-        originals = [linear.weight.data for linear in linears]
-        try:
-            for layer, linear, original in zip(self._layers, linears, originals, strict=True):
-                linear.weight.data = original + layer.get_delta_weight(name)
-            yield
-        finally:
-            for linear, original in zip(linears, originals, strict=True):
-                linear.weight.data = original
-
-    @contextmanager
-    def _lent(self, name: CopyName) -> Iterator[None]:
-        """Let adapter `default` use a copy's weights. Activating the copy would need compiled variants of its own."""
-        parameters = self.parameters()
-        originals = [parameter.data for parameter in parameters]
-        try:
-            for parameter, copy in zip(parameters, self._parameters[name].values(), strict=True):
-                parameter.data = copy.data
-            yield
-        finally:
-            for parameter, original in zip(parameters, originals, strict=True):
-                parameter.data = original
+        if not self.merges:
+            return _replaced(self.parameters(), (copy.data for copy in self._parameters[name].values()))
+        weights = [layer.get_base_layer().weight for layer in self._layers]
+        merged = (w.data + one.get_delta_weight(name) for w, one in zip(weights, self._layers, strict=True))
+        return _replaced(weights, merged)
 
     def _enable(self, enabled: bool) -> None:
         for layer in self._layers:
@@ -137,6 +120,19 @@ class LoraPolicy(Policy):
     def _follow(self, name: CopyName, decay: float) -> None:
         for copy, parameter in zip(self._parameters[name].values(), self._parameters["default"].values(), strict=True):
             copy.lerp_(parameter, 1.0 - decay)
+
+
+@contextmanager
+def _replaced(tensors: Sequence[Tensor], contents: Iterable[Tensor]) -> Iterator[None]:
+    """Inside the block, the tensors have these contents."""
+    originals = [tensor.data for tensor in tensors]
+    try:
+        for tensor, content in zip(tensors, contents, strict=True):
+            tensor.data = content
+        yield
+    finally:
+        for tensor, original in zip(tensors, originals, strict=True):
+            tensor.data = original
 
 
 def _add_adapter(transformer: Any, config: LoraConfig, name: str) -> None:

@@ -110,26 +110,25 @@ def read_task_list(
     name = bundled_files.find(str(name))
     if not is_data_set(name):  # known by its bytes alone: nobody has to go first when it is in the cache
         rows = open_rows(name, root, columns, key=key)
-        if (found := _find_checked(rows)) is not None:
+        if (found := _find_checked(rows, table_directory(rows))) is not None:
             return found
     with local_main_first(lock_of(name, root, columns)):
         rows = open_rows(name, root, columns, key=key)
-        if (found := _find_checked(rows)) is not None:
+        directory = table_directory(rows)
+        if (found := _find_checked(rows, directory)) is not None:
             return found
         from edit_r1.trainer.tasks.index_builder import build_table  # noqa: PLC0415 - imports `datasets`
 
-        directory = table_directory(rows)
         shutil.rmtree(directory, ignore_errors=True)
         build_table(rows, directory)
         return TaskList(open_table(directory), rows, directory / _SUMMARY)
 
 
-def _find_checked(rows: TaskRows) -> TaskList | None:
+def _find_checked(rows: TaskRows, directory: Path) -> TaskList | None:
     """The list from the cache; None when it is not there, or when files that it refers to have gone.
 
     Of a long list, only some files are looked for, which takes no time and finds a directory that was moved.
     """
-    directory = table_directory(rows)
     if not is_built(directory):
         return None
     table = open_table(directory)

@@ -22,12 +22,12 @@ from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
 from edit_r1.reward_service.metrics import Metrics
 from edit_r1.reward_service.problems import ProblemError
+from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.principles import JudgedPrinciples, Principles, WrittenPrinciples
 from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
-from edit_r1.reward_service.scoring.selftest import check_labels, check_order
+from edit_r1.reward_service.scoring.selftest import check_golden, check_labels
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.errors import ConfigError, EditR1Error
-from edit_r1.shared.golden_edits import read_calibration
 from edit_r1.shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
 from edit_r1.shared.versions import installed_versions
 
@@ -62,10 +62,10 @@ class Service:
         self._task_prompts = load_task_prompts(settings.task_prompts_directory)
         directory = settings.principles_directory
         self._written_principles = WrittenPrinciples(directory) if directory else None
-        directory = settings.calibration_directory
-        self._calibration = read_calibration(directory) if directory else []
+        self._calibration = settings.golden_edits
         self._engine: Engine | None = None
         self._scorer: Scorer | None = None
+        self._labels: dict[str, dict[str, int]] = {}
         self._phase = "the model is loading"
         self._life: asyncio.Task[None] | None = None
 
@@ -132,6 +132,7 @@ class Service:
             methods=tuple(self.methods),
             adapters=tuple(self.settings.adapter_directories),
             tasks=tuple(self._task_prompts),
+            labels=self._labels,
         )
 
     async def _live(self) -> None:
@@ -153,20 +154,26 @@ class Service:
         log.info("loading", model=settings.model, engine=settings.engine)
         # Assigned first, so that it is closed even if the self-test fails.
         self._engine = await _in_background(build_engine, settings.engine, settings.engine_options)
-        check_labels(self._engine, self.methods)
+        self._labels = check_labels(self._engine, self.methods)
+        thinking_tokens = settings.thinking_tokens(thoughts_end(self._engine) is not None)
         options = ScorerOptions(
             model_name=settings.display_name,
             image_limits=settings.image_limits,
             max_reasoning_tokens=settings.max_reasoning_tokens,
             min_score_mass=settings.min_score_mass,
+            max_thinking_tokens=thinking_tokens,
             max_in_engine=2 * settings.max_batch,
         )
-        principles: Principles = self._written_principles or JudgedPrinciples(self._engine, self._prompts("principles"))
+        principles: Principles = self._written_principles or JudgedPrinciples(
+            self._engine, self._prompts("principles"), thinking_tokens
+        )
         scorer = Scorer(self._engine, self.methods, self._task_prompts, principles, options)
+        if scorer.begins_thinking:  # offered no more; the scorer says why
+            self.methods = {name: one for name, one in self.methods.items() if not one.at_first_token}
         if self._calibration:
             self._phase = "the self-test is running"
-            share = await check_order(scorer, self._calibration)
-            log.info("self-test passed", ordered_share=share)
+            found = await check_golden(scorer, self._calibration, settings.min_score_mass)
+            log.info("self-test passed", **found)
         log.info("ready", model=settings.display_name, engine=self._engine.name)
         return scorer
 

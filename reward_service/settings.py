@@ -15,11 +15,14 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
 from edit_r1.shared.errors import ConfigError, fault_line
+from edit_r1.shared.golden_edits import MIN_SCORE_MASS, Golden, read_calibration
+from edit_r1.shared.golden_scenes import SCENES, golden_scenes
 from edit_r1.shared.images import DEFAULT_LIMITS, ImageLimits
 from edit_r1.shared.schemas import Limits
 
 _SHAPES = Path(__file__).resolve().parents[1] / "worlds" / "shapes"
 EMBEDDED_JUDGE = _SHAPES / "judge"
+_THINKING_TOKENS = 2048
 
 
 class Settings(BaseSettings):
@@ -61,17 +64,32 @@ class Settings(BaseSettings):
         description="Principles for verifiers: `judge` (the judge writes them for each edit), `texts` (the built-in "
         "ones), or a directory of <task>.txt; by default the judge's own directory, else `judge`.",
     )
-    calibration: Path | None = Field(
+    calibration: Literal["scenes", "none"] | Path | None = Field(
         None,
-        description="Directory of golden edits for the start-up self-test: NN/{source,done,untouched,wrong}.png and "
-        "NN/instruction.txt; by default those of the demo world if its judge is used.",
+        description="Golden edits for the start-up self-test: a directory of NN/{source,done,untouched,wrong}.png and "
+        "NN/instruction.txt, `scenes` (built in), or `none` (no self-test); by default those in the judge's own "
+        "directory `calibration`, those of the demo world for its judge, else `scenes`.",
     )
     max_reasoning_tokens: int | None = Field(
         None,
         ge=1,
         description="Maximum number of tokens per answer in methods that reason; by default the method's, 256 to 1024.",
     )
-    min_score_mass: float = Field(0.5, ge=0, le=1, description="Score mass below which a score is flagged and counted.")
+    max_thinking_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Additional tokens per written answer for a thinking judge's thoughts; by default 2048 if its "
+        "prompt begins them, else 0.",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description='Variables of the judge\'s chat template, as JSON, e.g. {"enable_thinking": false}.'
+    )
+    min_score_mass: float = Field(
+        MIN_SCORE_MASS,
+        ge=0,
+        le=1,
+        description="Score mass below which a score is flagged and counted, and the self-test fails.",
+    )
 
     max_batch: int = Field(32, ge=1, description="Maximum number of candidates per forward pass.")
     max_model_len: int | None = Field(
@@ -116,6 +134,11 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(60.0, ge=0, description="Time limit for running requests after SIGTERM, in seconds.")
     keep_alive_seconds: int = Field(120, ge=1, description="Seconds after which an idle connection is closed.")
 
+    def thinking_tokens(self, judge_thinks: bool) -> int:
+        """Tokens for thoughts, given whether the judge's prompt begins them."""
+        default = _THINKING_TOKENS if judge_thinks else 0
+        return default if self.max_thinking_tokens is None else self.max_thinking_tokens
+
     @property
     def limits(self) -> Limits:
         """The limits shown by GET /v1/info."""
@@ -131,6 +154,7 @@ class Settings(BaseSettings):
         """The engine's options."""
         return EngineOptions(
             model=self.model,
+            chat_template_kwargs=self.chat_template_kwargs,
             dtype=self.dtype,
             max_batch=self.max_batch,
             max_images=self.max_sources + 1,
@@ -184,11 +208,14 @@ class Settings(BaseSettings):
         return own if own.is_dir() else None
 
     @property
-    def calibration_directory(self) -> Path | None:
-        """Directory of golden edits: as set, else the demo world's if its judge is used, else None."""
-        is_embedded = Path(self.model).resolve() == EMBEDDED_JUDGE.resolve()
+    def golden_edits(self) -> Sequence[Golden]:
+        """Golden edits for the self-test; empty: none wanted. Raises ConfigError."""
+        if self.calibration == "none":
+            return ()
         samples = _SHAPES / "samples"
-        return self.calibration or (samples if is_embedded and samples.is_dir() else None)
+        is_embedded = Path(self.model).resolve() == EMBEDDED_JUDGE.resolve() and samples.is_dir()
+        chosen = self.calibration or self._own("calibration") or (samples if is_embedded else SCENES)
+        return golden_scenes() if chosen == SCENES else read_calibration(Path(chosen))
 
 
 def settings_from(arguments: Sequence[str]) -> Settings:

@@ -94,6 +94,8 @@ class Question:
 
     messages: Messages
     spec: SamplingSpec
+    answer_prefix: str = ""
+    """Text that the answer is forced to begin with, so that the judge's first own token is the score."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Answer:
     """True: the service appended the score marker, and the last position is the score."""
     queue_seconds: float = 0.0
     """Time waited before the engine took it."""
+    thought_ids: tuple[int, ...] = ()
+    """The judge's thoughts, which precede `token_ids`."""
 
 
 @dataclass(frozen=True)

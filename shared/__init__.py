@@ -7,6 +7,7 @@ http_failures     which HTTP failures are worth retrying, and when
 images            image bytes <-> RGB images, with limits; the only place that names a codec
 sources           references to images: files, or pictures embedded in a data set
 golden_edits      edits of known quality: does a judge order them correctly?
+golden_scenes     golden edits made by code, for judges that bring none
 preferences       human preferences over edits, as read by `align` and `train-judge`
 annotators        one label from several annotators
 errors            the hierarchy of all our errors

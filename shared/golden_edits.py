@@ -20,6 +20,11 @@ QUALITIES = ("done", "half", "untouched", "wrong")
 MIN_ORDERED_SHARE = 0.75
 """Minimum share of (done, untouched) and (done, wrong) pairs in the right order; below it the scores would mislead."""
 
+MIN_SCORE_MASS = 0.5
+"""Default of the minimum score mass."""
+_DIRECT = "_direct"
+"""Ending of the names of methods with our wording."""
+
 Pair = tuple[str, str]
 """(better, worse) of two qualities."""
 PAIRS: tuple[Pair, ...] = tuple(itertools.combinations(QUALITIES, 2))
@@ -79,6 +84,23 @@ def required_share(scores: Sequence[Mapping[str, float]]) -> float:
         one["done"] > one[worse] for one in scores for worse in ("untouched", "wrong") if {"done", worse} <= set(one)
     ]
     return fmean(wins) if wins else 0.0
+
+
+def mean_mass(answers: Sequence[ScoreResponse]) -> float | None:
+    """Mean score mass of all scored candidates; None for methods that read no probabilities."""
+    results = [result for answer in answers for result in answer.results if not isinstance(result, CandidateError)]
+    masses = [result.score_mass for result in results if result.score_mass is not None]
+    return fmean(masses) if masses else None
+
+
+def low_mass(method: str, mass: float, limit: float) -> str:
+    """A message about a score mass below its limit, with the remedies."""
+    other = method.removesuffix(_DIRECT) if method.endswith(_DIRECT) else f"{method}{_DIRECT}"
+    return (
+        f"{method}: the judge puts a probability of only {mass:.3f} on its labels, and at least {limit:g} is needed "
+        f"for their distribution to mean something; try the other wording ({other}), a prompt of your own with an "
+        f"answer prefix (--prompts), or a method that reasons first (score_logit_cot)"
+    )
 
 
 def _golden(folder: Path) -> Golden:

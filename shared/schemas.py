@@ -294,6 +294,10 @@ class ServiceInfo(WireModel):
     methods: tuple[str, ...] = Field(description="Names of the scoring methods.")
     adapters: tuple[str, ...] = Field((), description="Methods answered by the LoRA adapter of the same name.")
     tasks: tuple[str, ...] = Field(description="Task types that have a task prompt.")
+    labels: dict[str, dict[str, int]] = Field(
+        default_factory=dict,
+        description="Label -> the judge's tokens that count for it (text -> id); empty until the judge is loaded.",
+    )
 
 
 class Problem(BaseModel):

@@ -4,6 +4,7 @@ Prompts are not their concern.
 factory       builds the engine that the settings name
 base          the interface of an engine, and its options
 chat          a model's chat template, tokenizer and label ids
+labels        the tokens that spell a label
 transformers  the transformers engine, for CPUs and GPUs
 checkpoint    a checkpoint in memory
 batches       conversations -> padded model inputs

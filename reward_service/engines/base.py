@@ -26,6 +26,8 @@ class EngineOptions:
 
     model: str
     """A checkpoint directory, or a model name on the Hugging Face Hub."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template, e.g. {"enable_thinking": False}."""
     dtype: DtypeName = "auto"
     """`auto`: float32 on CPU, the checkpoint's dtype on GPU."""
     max_batch: int = 32

@@ -6,10 +6,11 @@ engines expand the placeholders themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from edit_r1.reward_service.engines.labels import LabelTokens, spellings
 from edit_r1.reward_service.types import JudgeImage, Messages
 from edit_r1.shared.errors import UnsuitableModelError
 
@@ -26,7 +27,8 @@ class Chat:
 
     """
 
-    def __init__(self, processor: Any, model: str) -> None:
+    def __init__(self, processor: Any, model: str, template_arguments: Mapping[str, Any] | None = None) -> None:
+        """template_arguments: variables of the chat template."""
         if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
             raise UnsuitableModelError(f"model {model} has no processor for both text and images, which a judge needs")
         if not getattr(processor, "chat_template", None):
@@ -34,12 +36,13 @@ class Chat:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.model = model
+        self._template_arguments = dict(template_arguments or {})
         special = {i: token.content for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         self.control_ids = frozenset(special) | {processor.image_token_id}
         self.control_tokens = frozenset(special.values()) | {processor.image_token}
         self._render = lru_cache(maxsize=1024)(self._render_uncached)
         self._tokenise = lru_cache(maxsize=1024)(self._tokenise_uncached)
-        self._labels = lru_cache(maxsize=64)(self._label_ids_uncached)
+        self._labels = lru_cache(maxsize=64)(self._label_tokens_uncached)
 
     def text(self, messages: Messages) -> str:
         """The prompt up to the start of the judge's answer, with one placeholder per image."""
@@ -65,12 +68,16 @@ class Chat:
         return tuple(self.tokenizer.batch_decode([[i] for i in token_ids], clean_up_tokenization_spaces=False))
 
     def label_ids(self, labels: tuple[str, ...]) -> tuple[int, ...]:
-        """The id of each label.
+        """The id of each label, spelled exactly so.
 
         Raises:
             UnsuitableModelError: a label is not exactly one token, so its probability cannot be read.
 
         """
+        return tuple(ids[0] for ids in self.label_tokens(labels).spellings)
+
+    def label_tokens(self, labels: tuple[str, ...]) -> LabelTokens:
+        """All single tokens that spell the labels. Raises UnsuitableModelError, like `label_ids`."""
         return self._labels(labels)
 
     def image_size(self, max_pixels: int | None) -> dict[str, int]:
@@ -81,7 +88,7 @@ class Chat:
             size["shortest_edge"] = min(size["shortest_edge"], max_pixels)
         return size
 
-    def _label_ids_uncached(self, labels: tuple[str, ...]) -> tuple[int, ...]:
+    def _label_tokens_uncached(self, labels: tuple[str, ...]) -> LabelTokens:
         encoded = {label: self.encode(label) for label in labels}
         wrong = [label for label, ids in encoded.items() if len(ids) != 1 or self.decode(ids) != label]
         if wrong:
@@ -89,11 +96,19 @@ class Chat:
             raise UnsuitableModelError(
                 f"model {self.model} cannot be a judge: each score label must be one token of its own, but {found}"
             )
-        return tuple(ids[0] for ids in encoded.values())
+        vocabulary = self.tokenizer.get_vocab() if labels else {}
+        return LabelTokens(
+            tuple(
+                spellings(label, ids[0], vocabulary, lambda token: self.pieces([token])[0])
+                for label, ids in encoded.items()
+            )
+        )
 
     def _render_uncached(self, skeleton: _Skeleton) -> str:
         conversation = [{"role": role, "content": [_part(part) for part in parts]} for role, parts in skeleton]
-        text: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        text: str = self.processor.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True, **self._template_arguments
+        )
         return text
 
     def _tokenise_uncached(self, skeleton: _Skeleton) -> tuple[int, ...]:

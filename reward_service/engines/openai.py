@@ -88,7 +88,7 @@ class OpenAIEngine:
         ]
         if continued:
             wire.append({"role": "assistant", "content": self.chat.decode(spec.prefix_ids)})
-        labels = self.chat.label_ids(spec.labels)
+        labels = self.chat.label_tokens(spec.labels).ids
         return {
             "model": model,
             "messages": wire,
@@ -120,13 +120,13 @@ class OpenAIEngine:
         choice = answer["choices"][0]
         self._check_prompt(answer.get("prompt_token_ids"), messages, spec.prefix_ids)
         token_ids = tuple(choice["token_ids"])
-        labels = self.chat.label_ids(spec.labels)
-        rows = choice["logprobs"]["content"] if labels else []
+        labels = self.chat.label_tokens(spec.labels)
+        rows = choice["logprobs"]["content"] if spec.labels else []
         return Answer(
             text=self.chat.decode(token_ids),
             token_ids=token_ids,
             pieces=self.chat.pieces(token_ids),
-            label_logprobs=tuple(_label_logprobs(row, labels, spec.labels) for row in rows),
+            label_logprobs=tuple(labels.sums(_logprobs(row, labels.ids)) for row in rows),
             finished=choice["finish_reason"] == "stop",
         )
 
@@ -171,13 +171,13 @@ class OpenAIEngine:
         return wanted
 
 
-def _label_logprobs(row: dict[str, Any], ids: Sequence[int], labels: Sequence[str]) -> tuple[float, ...]:
-    """Log-probabilities of the labels at one position. Raises EngineError if the server left one out."""
+def _logprobs(row: dict[str, Any], ids: Sequence[int]) -> list[float]:
+    """Log-probabilities of token ids at one position. Raises EngineError if the server left one out."""
     found = {one["token"]: float(one["logprob"]) for one in (row, *row["top_logprobs"])}
-    missing = [label for label, i in zip(labels, ids, strict=True) if f"token_id:{i}" not in found]
+    missing = [i for i in ids if f"token_id:{i}" not in found]
     if missing:
-        raise EngineError(f"the server returned no log-probability for the label {missing[0]!r}")
-    return tuple(found[f"token_id:{i}"] for i in ids)
+        raise EngineError(f"the server returned no log-probability for the label token {missing[0]}")
+    return [found[f"token_id:{i}"] for i in ids]
 
 
 def _passing(error: Exception) -> bool:

@@ -207,7 +207,7 @@ class TransformersEngine:
     def _answer(self, batch: _Batch) -> list[Answer]:
         specs = [job.spec for job in batch.jobs]
         labels = tuple(dict.fromkeys(label for spec in specs for label in spec.labels))
-        label_ids = torch.tensor(self.chat.label_ids(labels), dtype=torch.long, device=self._model.device)
+        label_ids = torch.tensor(self.chat.label_tokens(labels).ids, dtype=torch.long, device=self._model.device)
         sampler = SeededSampler(specs, label_ids)
         adapter = specs[0].adapter
         # An adapter may change the vision encoder, too, so features are cached per adapter.
@@ -256,7 +256,9 @@ class TransformersEngine:
         job = batch.jobs[row]
         kept, finished = self._checkpoint.until_end(tokens)
         wanted = [labels.index(label) for label in job.spec.labels]
-        found = () if logprobs is None or not wanted else tuple(map(tuple, logprobs[: len(kept), wanted].tolist()))
+        rows = [] if logprobs is None or not wanted else logprobs[: len(kept)].tolist()
+        sums = map(self.chat.label_tokens(labels).sums, rows)
+        found = tuple(tuple(row[i] for i in wanted) for row in sums)
         return Answer(
             text=self.chat.decode(kept),
             token_ids=tuple(kept),

@@ -129,7 +129,7 @@ class VllmEngine:
             top_k=spec.top_k,
             max_tokens=spec.max_tokens,
             seed=spec.seed % 2**63 if spec.temperature > 0 else None,
-            logprob_token_ids=list(self.chat.label_ids(spec.labels)) or None,
+            logprob_token_ids=list(self.chat.label_tokens(spec.labels).ids) or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=False,
         )
@@ -137,13 +137,13 @@ class VllmEngine:
     def _read(self, output: Any, spec: SamplingSpec) -> Answer:
         completion = output.outputs[0]
         token_ids = tuple(completion.token_ids)
-        label_ids = self.chat.label_ids(spec.labels)
-        rows = completion.logprobs if label_ids else ()
+        labels = self.chat.label_tokens(spec.labels)
+        rows = completion.logprobs if spec.labels else ()
         return Answer(
             text=self.chat.decode(token_ids),
             token_ids=token_ids,
             pieces=self.chat.pieces(token_ids),
-            label_logprobs=tuple(tuple(row[i].logprob for i in label_ids) for row in rows),
+            label_logprobs=tuple(labels.sums([row[i].logprob for i in labels.ids]) for row in rows),
             finished=completion.finish_reason == "stop",
             queue_seconds=_queue_seconds(output.metrics),
         )

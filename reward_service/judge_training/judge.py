@@ -98,7 +98,8 @@ class LearningJudge:
         (directory / "README.md").unlink(missing_ok=True)
 
     def _logprobs(self, asked: Sequence[Asked]) -> Tensor:
-        logits = self._logits([one.question.messages for one in asked], [one.answer[:-1] for one in asked])
+        begun = [(*self._prefix(one.question), *one.answer[:-1]) for one in asked]
+        logits = self._logits([one.question.messages for one in asked], begun)
         lengths = [len(one.answer) for one in asked]
         longest = max(lengths)
         rows = []
@@ -116,7 +117,8 @@ class LearningJudge:
     def _sample(self, questions: Sequence[Question], num_samples: int, max_tokens: int) -> list[list[Tokens]]:
         labels = self._label_ids(questions[0])
         if labels is not None:
-            logits = self._logits([question.messages for question in questions], [()] * len(questions))[:, -1, labels]
+            messages, begun = [question.messages for question in questions], list(map(self._prefix, questions))
+            logits = self._logits(messages, begun)[:, -1, labels]
             drawn = torch.multinomial(logits.float().softmax(-1), num_samples, replacement=True)
             return [[(int(labels[i]),) for i in row] for row in drawn]
         rows = self._builder.rows([question.messages for question in questions], [()] * len(questions))
@@ -135,6 +137,10 @@ class LearningJudge:
         new = output[:, inputs.arguments["input_ids"].shape[1] :].tolist()
         written = [tuple(self._checkpoint.until_end(row)[0]) for row in new]
         return [written[i : i + num_samples] for i in range(0, len(written), num_samples)]
+
+    def _prefix(self, question: Question) -> Tokens:
+        """The tokens that the question's answer is forced to begin with."""
+        return self.chat.encode(question.answer_prefix)
 
     def _label_ids(self, question: Question) -> Tensor | None:
         """Label ids of a question with a one-token answer; None for written answers."""

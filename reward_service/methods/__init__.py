@@ -2,9 +2,10 @@
 
 base                what a method is
 templates           prompt texts, and conversations made from them
+thinking            where the thoughts of a thinking judge end; pure
 answers             numbers and reasoning in a text, the position of a score among tokens; pure
-score_logit         expected score at the first token: the paper, and the default
-yes_no_logit        p(Yes) relative to No at the first token
+score_logit         expected score at one token: the paper, and the default; and a wording of our own
+yes_no_logit        p(Yes) relative to No at one token, in both wordings
 score_sampling      a written number
 score_sampling_cot  a written number after reasoning
 score_logit_cot     expected score at the number that follows the reasoning
@@ -37,16 +38,18 @@ from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.methods.templates import base_prompts
 from edit_r1.reward_service.types import Edit, Question
 
-_MODULES = (
-    score_logit,
-    yes_no_logit,
-    score_sampling,
-    score_sampling_cot,
-    score_logit_cot,
-    editscore,
-    unified_reward,
-    verifier,
-    verifier_cot,
+_CONSTRUCTORS = (
+    score_logit.method,
+    score_logit.direct,
+    yes_no_logit.method,
+    yes_no_logit.direct,
+    score_sampling.method,
+    score_sampling_cot.method,
+    score_logit_cot.method,
+    editscore.method,
+    unified_reward.method,
+    verifier.method,
+    verifier_cot.method,
 )
 
 
@@ -62,7 +65,7 @@ def load_methods(prompts: Path | None = None, adapters: Collection[str] = ()) ->
 
     """
     template = base_prompts(prompts)
-    loaded = [module.method(template) for module in _MODULES]
+    loaded = [construct(template) for construct in _CONSTRUCTORS]
     methods = {method.name: _adapted(method) if method.name in adapters else method for method in loaded}
     return {**methods, composite.NAME: composite.compose(composite.DEFAULT_RECIPE, methods)}
 

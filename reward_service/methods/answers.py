@@ -60,7 +60,7 @@ def score_position(pieces: Sequence[str], marker: str, labels: Sequence[str]) ->
     for match in re.finditer(re.escape(marker.rstrip()), text):
         following = (i for i, end in enumerate(ends) if end > match.end())
         for index in following:
-            if pieces[index] in labels and ends[index] - len(pieces[index]) >= match.end():
+            if pieces[index].strip() in labels and ends[index] - len(pieces[index]) >= match.end():
                 return index
             begins = max(match.end(), ends[index] - len(pieces[index]))
             if not _BETWEEN_MARKER_AND_SCORE.fullmatch(text, begins, ends[index]):

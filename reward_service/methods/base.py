@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 
@@ -12,8 +13,18 @@ SCORE_VALUES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 
 Ask = Callable[[Edit], tuple[Question, ...]]
 Read = Callable[[Edit, Sequence[Answer]], Score]
-Templates = Callable[[str], str]
-"""Name of a base prompt -> its text."""
+
+
+class Templates(Protocol):
+    """Base prompts by name, each with the place where its answer is read."""
+
+    def __call__(self, name: str) -> str:
+        """The text of a base prompt."""
+        ...
+
+    def answer_prefix(self, name: str) -> str:
+        """The text that answers to this base prompt are forced to begin with; empty: none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class Method:
     contains no score; never guesses one."""
     raw_score_min: float
     raw_score_max: float
+    at_first_token: bool = False
+    """Whether it reads the judge's first token, which thinking judges use for a thought."""
     labels: tuple[str, ...] = ()
     """Labels whose distribution is read; each must be a single token of the judge. Empty: text is parsed."""
     parts: tuple[str, ...] = ()

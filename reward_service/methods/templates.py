@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from edit_r1.reward_service.methods.base import Ask, Templates
+from edit_r1.reward_service.methods.base import Ask
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Message, Messages, Question, SamplingSpec
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.schemas import DEFAULT_TASK, task_key
@@ -19,6 +20,9 @@ PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"
 PRINCIPLES_DIRECTORY = PROMPTS_DIRECTORY / "principles"
 SYSTEM_PROMPT = "You are a helpful assistant."
+READ_AT_FIRST_TOKEN = ("principle", "score", "score_direct", "yes_no", "yes_no_direct")
+"""Base prompts whose answer is the probability of a label, so that they may have an answer prefix."""
+_ANSWER = ".answer"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -27,24 +31,49 @@ def load_template(name: str) -> str:
     return read_text(PROMPTS_DIRECTORY / f"{name}.txt")
 
 
-def base_prompts(directory: Path | None) -> Templates:
+@dataclass(frozen=True)
+class BasePrompts:
+    """The base prompts: a user's or a judge's own, and the built-in ones for names that these do not have."""
+
+    own: Mapping[str, str]
+
+    def __call__(self, name: str) -> str:
+        """The text of a base prompt."""
+        return self.own[name] if name in self.own else load_template(name)
+
+    def answer_prefix(self, name: str) -> str:
+        """The text that answers are forced to begin with; empty: none.
+
+        It belongs to the prompt that announces it: a replaced prompt has the prefix that comes with it, or none.
+        """
+        prefix = f"{name}{_ANSWER}"
+        if name in self.own or prefix in self.own:
+            return self.own.get(prefix, "")
+        built_in = PROMPTS_DIRECTORY / f"{prefix}.txt"
+        return read_text(built_in) if built_in.exists() else ""
+
+
+def base_prompts(directory: Path | None) -> BasePrompts:
     """The base prompts by name: those in a directory, and the built-in ones for names it does not have.
+
+    `<name>.answer.txt` is the text that answers to `<name>.txt` are forced to begin with.
 
     Raises:
         ConfigError: a file replaces no built-in prompt, or has a placeholder that the built-in one does not have.
 
     """
     own = {} if directory is None else {path.stem: read_text(path) for path in sorted(directory.glob("*.txt"))}
-    known = [path.stem for path in sorted(PROMPTS_DIRECTORY.glob("*.txt"))]
+    names = [path.stem for path in sorted(PROMPTS_DIRECTORY.glob("*.txt")) if not path.stem.endswith(_ANSWER)]
+    known = [*names, *(f"{name}{_ANSWER}" for name in names if name in READ_AT_FIRST_TOKEN)]
     for name, text in own.items():
         if name not in known:
             raise ConfigError(f"base prompts in {directory}: {name}.txt is not one of {', '.join(known)}")
-        strange = placeholders(text) - placeholders(load_template(name))
+        strange = placeholders(text) - (set() if name.endswith(_ANSWER) else placeholders(load_template(name)))
         if strange:
             raise ConfigError(f"base prompts in {directory}: {name}.txt has an unknown placeholder {{{min(strange)}}}")
     if directory is not None and not own:
         raise ConfigError(f"base prompts in {directory}: no *.txt (known: {', '.join(known)})")
-    return lambda name: own[name] if name in own else load_template(name)
+    return BasePrompts(own)
 
 
 def load_task_prompts(directory: Path) -> dict[str, str]:
@@ -90,11 +119,12 @@ def before_and_after(edit: Edit) -> tuple[JudgeImage, ...]:
     return (*edit.brief.sources, edit.candidate)
 
 
-def asking(template: str, spec: SamplingSpec) -> Ask:
+def asking(template: str, spec: SamplingSpec, answer_prefix: str = "") -> Ask:
     """An `ask` function with one question about originals and edit, as most methods need."""
 
     def ask(edit: Edit) -> tuple[Question, ...]:
-        return (Question(conversation(before_and_after(edit), fill_brief(template, edit.brief)), spec),)
+        messages = conversation(before_and_after(edit), fill_brief(template, edit.brief))
+        return (Question(messages, spec, answer_prefix),)
 
     return ask
 

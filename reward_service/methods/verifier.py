@@ -50,12 +50,12 @@ def read(edit: Edit, answers: Sequence[Answer]) -> Score:
 
 def method(template: Templates) -> Method:
     """The method, with these base prompts."""
-    text = template("principle")
+    text, answer_prefix = template("principle"), template.answer_prefix("principle")
 
     def ask(edit: Edit) -> tuple[Question, ...]:
         images = before_and_after(edit)
         texts = (fill_brief(text, edit.brief, question=principle.question) for principle in edit.principles)
-        return tuple(Question(conversation(images, filled), SPEC) for filled in texts)
+        return tuple(Question(conversation(images, filled), SPEC, answer_prefix) for filled in texts)
 
     return Method(
         name="verifier",
@@ -65,6 +65,7 @@ def method(template: Templates) -> Method:
         raw_score_min=0.0,
         raw_score_max=1.0,
         parts=PARTS,
+        at_first_token=True,
         labels=LABELS,
         needs_principles=True,
     )

@@ -17,7 +17,8 @@ from typing import Protocol, get_args
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.methods.answers import parse_entries
 from edit_r1.reward_service.methods.templates import conversation, fill_brief, load_by_task, placeholders
-from edit_r1.reward_service.types import Brief, Principle, SamplingSpec
+from edit_r1.reward_service.scoring.answering import answer_to_the_end
+from edit_r1.reward_service.types import Brief, Principle, Question, SamplingSpec
 from edit_r1.shared.errors import ConfigError, UnparsableAnswerError
 from edit_r1.shared.schemas import DEFAULT_TASK, Category
 
@@ -60,8 +61,10 @@ class WrittenPrinciples:
 class JudgedPrinciples:
     """Principles that the judge writes for each (sources, instruction, requirement), cached for later groups."""
 
-    def __init__(self, engine: Engine, template: str) -> None:
+    def __init__(self, engine: Engine, template: str, max_thinking_tokens: int = 0) -> None:
+        """max_thinking_tokens: tokens for the judge's thoughts, in addition to its answer."""
         self._engine = engine
+        self._spec = replace(_SPEC, max_tokens=_SPEC.max_tokens + max_thinking_tokens)
         self._template = template
         self._written: OrderedDict[tuple[object, ...], asyncio.Task[tuple[Principle, ...]]] = OrderedDict()
 
@@ -82,9 +85,9 @@ class JudgedPrinciples:
         messages = conversation(brief.sources, fill_brief(self._template, brief))
         for attempt in range(_MAX_TRIES):
             # The first try is greedy; later tries need randomness.
-            spec = replace(_SPEC, temperature=0.7 if attempt else 0.0, seed=attempt)
-            answer = await self._engine.generate(messages, spec)
+            spec = replace(self._spec, temperature=0.7 if attempt else 0.0, seed=attempt)
             try:
+                answer = await answer_to_the_end(self._engine, Question(messages, spec))
                 return self._checked(parse_principles(answer.text))
             except UnparsableAnswerError as error:
                 reason = error

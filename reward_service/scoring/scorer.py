@@ -19,6 +19,7 @@ from edit_r1.reward_service.mathematics.expectation import normalise
 from edit_r1.reward_service.methods import composite
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.problems import ProblemError, engine_died
+from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.principles import Principles
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
@@ -54,6 +55,8 @@ class ScorerOptions:
     """Maximum number of tokens per answer in methods that reason."""
     min_score_mass: float
     """Score mass below which a score is flagged."""
+    max_thinking_tokens: int = 0
+    """Additional tokens per written answer, for the judge's thoughts."""
     max_in_engine: int = 64
     """Maximum number of candidates in the engine at once; the others wait their turn."""
 
@@ -63,7 +66,12 @@ _Principles = tuple[Principle, ...] | JudgeError
 
 
 class Scorer:
-    """Scores groups with one loaded judge."""
+    """Scores groups with one loaded judge.
+
+    Attributes:
+        begins_thinking: whether the judge's prompts end where it begins to think.
+
+    """
 
     def __init__(
         self,
@@ -82,6 +90,7 @@ class Scorer:
         # before they are needed, and its caches lose the source that a group shares (BENCHMARKS.md).
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
+        self.begins_thinking = thoughts_end(engine) is not None
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -129,10 +138,12 @@ class Scorer:
         principles = await self._principles_of(method, group, brief)
         if isinstance(principles, JudgeError):
             raise ProblemError(422, principles.code, f"principles: {principles}")
-        asked = [question.messages for question in method.ask(Edit(brief, candidate, principles))]
         questions = tuple(
-            PromptQuestion(messages=_wire_messages(messages, brief), text=self._engine.chat.text(messages))
-            for messages in asked
+            PromptQuestion(
+                messages=_wire_messages(asked.messages, brief),
+                text=self._engine.chat.text(asked.messages) + asked.answer_prefix,
+            )
+            for asked in method.ask(Edit(brief, candidate, principles))
         )
         return PromptResponse(
             model=self._options.model_name,
@@ -155,7 +166,13 @@ class Scorer:
             return candidate
         if isinstance(principles, JudgeError):
             return principles
-        options = PassOptions(group.num_passes, group.seed, group.temperature, self._options.max_reasoning_tokens)
+        options = PassOptions(
+            group.num_passes,
+            group.seed,
+            group.temperature,
+            self._options.max_reasoning_tokens,
+            self._options.max_thinking_tokens,
+        )
         arrived = time.perf_counter()
         async with self._turns:
             waited = time.perf_counter() - arrived
@@ -202,6 +219,9 @@ class Scorer:
             raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(self._methods)}")
         if group.composite is not None:
             method = self._composite(group)
+        if method.at_first_token and self.begins_thinking:
+            detail = first_token_is_a_thought(self._methods)
+            raise ProblemError(422, "thinking_judge", f"method {method.name}: {detail}")
         if not method.sampled and group.temperature is not None:
             raise ProblemError(422, "invalid_field", f"temperature: {method.name} does not sample")
         temperature = method.temperature if group.temperature is None else group.temperature
@@ -251,6 +271,15 @@ class Scorer:
         return await asyncio.gather(
             *(loop.run_in_executor(self._decoders, _decode_one, data, self._options.image_limits) for data in encoded)
         )
+
+
+def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:
+    """A message for methods that read the first token of a judge that begins with its thoughts."""
+    others = [method.name for method in methods.values() if not method.at_first_token]
+    return (
+        "the judge's prompt ends where it begins to think, so its first token is no score; switch thinking off, for "
+        f"many judges with --chat-template-kwargs '{{\"enable_thinking\": false}}', or use {', '.join(others)}"
+    )
 
 
 def _raise_if_dead(outcomes: Sequence[_Outcome]) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from edit_r1.reward_service.engines.base import Engine
-from edit_r1.reward_service.methods.answers import closing_text, score_position
 from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.scoring.answering import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 from edit_r1.shared.errors import UnparsableAnswerError
 
@@ -30,6 +29,8 @@ class PassOptions:
     """Temperature of written answers; None: the method's default. One-token questions are read, not sampled."""
     max_reasoning_tokens: int | None
     """Maximum number of tokens per answer in methods that reason; None: the method's default."""
+    max_thinking_tokens: int = 0
+    """Additional tokens per written answer, for the judge's thoughts."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
     written = 0
     for attempt in range(method.max_tries):
         planned = [
-            _planned(question, method, options, _seed(options.seed, edit, number, index, attempt))
+            _planned(_forced(engine, question), method, options, _seed(options.seed, edit, number, index, attempt))
             for index, question in enumerate(questions)
         ]
         answers = await asyncio.gather(*(answer_to_the_end(engine, question) for question in planned))
-        written += sum(len(answer.token_ids) for answer in answers)
+        written += sum(len(answer.thought_ids) + len(answer.token_ids) for answer in answers)
         try:
-            return Scored(method.read(edit, answers), fmean(answer.queue_seconds for answer in answers), written)
+            score = _with_thoughts(engine, method.read(edit, answers), answers)
+            return Scored(score, fmean(answer.queue_seconds for answer in answers), written)
         except UnparsableAnswerError as error:
             failure = error
             if not any(question.spec.temperature > 0 for question in planned):
@@ -77,34 +79,10 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
     raise failure
 
 
-async def answer_to_the_end(engine: Engine, question: Question) -> Answer:
-    """One answer; if it should have a score after a marker but does not, it is continued from the marker.
-
-    The continuation's prefix is token ids: those of the answer so far and of the marker; one more position is generated
-    after it. Returns the complete answer, marked `closed`, with that position as its last.
-    """
-    messages, spec = question.messages, question.spec
-    answer = await engine.generate(messages, spec)
-    if spec.score_marker is None or score_position(answer.pieces, spec.score_marker, spec.labels) is not None:
-        return answer
-    # Drop control tokens from what is fed back: an end of turn, or a placeholder without an image.
-    kept = [i for i, token in enumerate(answer.token_ids) if token not in engine.chat.control_ids]
-    closing = engine.chat.encode(closing_text(answer.text, spec.score_marker))
-    prefix = (*(answer.token_ids[i] for i in kept), *closing)
-    continuation = replace(spec, max_tokens=1, temperature=0.0, prefix_ids=prefix)
-    last = await engine.generate(messages, continuation)
-    token_ids = prefix + last.token_ids
-    # Tokens that were not generated have no probabilities.
-    unread = [(math.nan,) * len(spec.labels)] * len(closing)
-    return Answer(
-        text=engine.chat.decode(token_ids),
-        token_ids=token_ids,
-        pieces=engine.chat.pieces(token_ids),
-        label_logprobs=(*(answer.label_logprobs[i] for i in kept), *unread, *last.label_logprobs),
-        finished=False,
-        closed=True,
-        queue_seconds=answer.queue_seconds + last.queue_seconds,
-    )
+def _with_thoughts(engine: Engine, score: Score, answers: Sequence[Answer]) -> Score:
+    """The score with the judge's thoughts in front of its reasoning."""
+    thoughts = [engine.chat.decode(answer.thought_ids).strip() for answer in answers if answer.thought_ids]
+    return replace(score, reasoning="\n\n".join([*thoughts, score.reasoning or ""])) if thoughts else score
 
 
 def average(scores: Sequence[Score]) -> Score:
@@ -127,6 +105,13 @@ def _mean(tables: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: fmean(one[name] for one in tables) for name in tables[0]} if tables else {}
 
 
+def _forced(engine: Engine, question: Question) -> Question:
+    """The question with its answer prefix as token ids."""
+    if not question.answer_prefix:
+        return question
+    return replace(question, spec=replace(question.spec, prefix_ids=engine.chat.encode(question.answer_prefix)))
+
+
 def _planned(question: Question, method: Method, options: PassOptions, seed: int) -> Question:
     """A question with the request's and the settings' options for written answers applied."""
     spec = question.spec
@@ -134,6 +119,7 @@ def _planned(question: Question, method: Method, options: PassOptions, seed: int
         return question
     if method.reasoning and options.max_reasoning_tokens is not None:
         spec = replace(spec, max_tokens=options.max_reasoning_tokens)
+    spec = replace(spec, max_tokens=spec.max_tokens + options.max_thinking_tokens)
     if options.temperature is not None:
         spec = replace(spec, temperature=options.temperature)
     return replace(question, spec=replace(spec, seed=seed))

@@ -181,4 +181,4 @@ async def test_a_key_is_asked_for_and_taken(tiny_judge):
 
 
 def settings(checkpoint: Path) -> Settings:
-    return Settings(model=str(checkpoint), engine="transformers")
+    return Settings(model=str(checkpoint), engine="transformers", calibration="none")

@@ -127,11 +127,14 @@ def not_a_judge(place):
 
 
 @provokes
+def low_mass(place):
+    return said(place, "serve", "--model", place.judge, "--port", "0", "--engine", "transformers")
+
+
+@provokes
 def self_test(place):
-    samples = "worlds/shapes/samples"
-    return said(
-        place, "serve", "--model", place.judge, "--calibration", samples, "--port", "0", "--engine", "transformers"
-    )
+    options = ("--calibration", "worlds/shapes/samples", "--min-score-mass", "0")
+    return said(place, "serve", "--model", place.judge, *options, "--port", "0", "--engine", "transformers")
 
 
 @provokes

@@ -44,8 +44,8 @@ def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def reward_service(checkpoint: Path, **settings: object) -> Iterator[str]:
-    """Run a reward service with this judge; yields its URL once it is ready."""
-    values = {"model": str(checkpoint), "engine": "transformers", **settings}
+    """Run a reward service with this judge, without a self-test by default; yields its URL once it is ready."""
+    values = {"model": str(checkpoint), "engine": "transformers", "calibration": "none", **settings}
     with serving(create_app(Settings.model_validate(values))) as url:
         wait_until_ready(url)
         yield url

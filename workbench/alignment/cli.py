@@ -17,12 +17,13 @@ from rich.table import Table
 
 from edit_r1.shared.client import RewardClient
 from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.golden_edits import MIN_SCORE_MASS, low_mass
 from edit_r1.shared.preferences import PreferenceItem
 from edit_r1.shared.schemas import ServiceInfo
 from edit_r1.workbench.alignment import report
 from edit_r1.workbench.alignment.readers import FORMATS, read_preferences
 from edit_r1.workbench.alignment.results import ALL, Evidence, Scores, gather
-from edit_r1.workbench.alignment.scoring import Cost, ScoreStore, edit_keys, score_items
+from edit_r1.workbench.alignment.scoring import Cost, Found, ScoreStore, edit_keys, score_items
 from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 
 _ALL_METHODS = "all"
@@ -52,6 +53,9 @@ def _align(
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N rows.")] = None,
     api_key: ApiKey = None,
     in_flight: Annotated[int, typer.Option(min=1, help="Maximum number of groups in flight.")] = 16,
+    min_score_mass: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum mean probability of a method's labels; below it, exit 1.")
+    ] = MIN_SCORE_MASS,
 ) -> None:
     """Compare a judge's scores with human preferences: accuracy with intervals, tests, distributions and cost."""
     if form != "jsonl" and form not in FORMATS:
@@ -68,14 +72,19 @@ def _align(
     console = Console()
     connect = partial(RewardClient, url, api_key=api_key, max_in_flight=in_flight)
     info, names = asyncio.run(_score_all(read, store, connect, methods, num_edits))
-    evidence, prices = _gather(read(), store, names, info.model)
-    found = report.Alignment.of(data.name, info.model, evidence, prices)
+    evidence, answering = _gather(read(), store, names, info.model)
+    found = report.Alignment.of(data.name, info.model, evidence, answering)
     report.write(found, out)
     console.print(_table(found))
     console.print(f"{evidence.num_items} items, {len(evidence.human)} pairs, judge {info.model}", highlight=False)
     console.print(
         f"report: {out / report.HTML_NAME}   figures: {out / report.JSON_NAME}", soft_wrap=True, highlight=False
     )
+    weak = {name: one.mass for name, one in answering.items() if one.mass is not None and one.mass < min_score_mass}
+    for name, mass in weak.items():
+        console.print(f"FAILED: {low_mass(name, mass, min_score_mass)}", highlight=False)
+    if weak:
+        raise typer.Exit(1)
 
 
 async def _score_all(
@@ -117,35 +126,38 @@ def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
 
 def _gather(
     items: Iterable[PreferenceItem], store: ScoreStore, methods: Sequence[str], model: str
-) -> tuple[Evidence, dict[str, report.Price]]:
+) -> tuple[Evidence, dict[str, report.Answering]]:
     """Gather judgements with scores, and the cost of each method; the items are read once."""
-    tokens: dict[str, list[int]] = {method: [] for method in methods}
+    answers: dict[str, list[Found]] = {method: [] for method in methods}
 
     def scores_of(item: PreferenceItem) -> Scores:
         scores = {}
         for method in methods:
             found = [store.get(key) for key in edit_keys(item, method, model)]
-            tokens[method] += [one.tokens for one in found if one is not None]
+            answers[method] += [one for one in found if one is not None]
             scores[method] = [None if one is None else one.score for one in found]
         return scores
 
     evidence = gather(items, scores_of, methods)
-    return evidence, {method: _price(store.cost(method), tokens[method]) for method in methods}
+    return evidence, {method: _answering(store.cost(method), answers[method]) for method in methods}
 
 
-def _price(cost: Cost, tokens: Sequence[int]) -> report.Price:
-    return report.Price(
-        seconds=cost.seconds / cost.edits if cost.edits else None, tokens=fmean(tokens) if tokens else None
+def _answering(cost: Cost, answers: Sequence[Found]) -> report.Answering:
+    masses = [one.mass for one in answers if one.mass is not None]
+    return report.Answering(
+        seconds=cost.seconds / cost.edits if cost.edits else None,
+        tokens=fmean(one.tokens for one in answers) if answers else None,
+        mass=fmean(masses) if masses else None,
     )
 
 
 def _table(found: report.Alignment) -> Table:
     """The figures that fit a terminal; the report has the rest."""
     table = Table(title="pairwise agreement with humans")
-    for heading in ("method", "strict", "95 %", "half", "ties", "none", "s", "tokens"):
+    for heading in ("method", "strict", "95 %", "half", "ties", "none", "s", "tokens", "mass"):
         table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     for method in found.ranked:
-        overall, price = found.tasks[method][ALL], found.prices[method]
+        overall, answering = found.tasks[method][ALL], found.answering[method]
         table.add_row(
             method,
             report.figure(overall.strict.estimate),
@@ -153,8 +165,11 @@ def _table(found: report.Alignment) -> Table:
             report.figure(overall.half.estimate),
             report.figure(overall.tie_rate, 2),
             str(overall.num_missing),
-            report.figure(price.seconds),
-            report.figure(price.tokens, 0),
+            report.figure(answering.seconds),
+            report.figure(answering.tokens, 0),
+            report.figure(answering.mass),
         )
-    table.caption = "half: equal scores count half; ties, none: equal, missing; s, tokens: per edit"
+    table.caption = (
+        "half: equal scores count half; ties, none: equal, missing; s, tokens: per edit"
+    )
     return table

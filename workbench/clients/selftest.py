@@ -19,14 +19,18 @@ from rich.table import Table
 from edit_r1.shared.client import RewardClient
 from edit_r1.shared.golden_edits import (
     MIN_ORDERED_SHARE,
+    MIN_SCORE_MASS,
     QUALITIES,
     Golden,
+    low_mass,
+    mean_mass,
     ordered_shares,
     read_calibration,
     required_share,
     scores_by_quality,
 )
-from edit_r1.shared.schemas import DEFAULT_METHOD
+from edit_r1.shared.golden_scenes import SCENES, golden_scenes
+from edit_r1.shared.schemas import DEFAULT_METHOD, ScoreResponse
 from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 
 SAMPLES = Path(__file__).resolve().parents[2] / "worlds" / "shapes" / "samples"
@@ -52,21 +56,31 @@ def _selftest(
     url: Url = DEFAULT_URL,
     method: Annotated[list[str] | None, typer.Option(help="Scoring method; repeat for several.")] = None,
     calibration: Annotated[
-        Path,
+        str,
         typer.Option(
-            help="Directory of golden edits: NN/{source,done,half,untouched,wrong}.png and NN/instruction.txt."
+            help="Golden edits: a directory of NN/{source,done,half,untouched,wrong}.png and NN/instruction.txt, or "
+            "`scenes`: larger pictures made by code, for any judge. By default the demo world's."
         ),
-    ] = SAMPLES,
+    ] = str(SAMPLES),
+    min_score_mass: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum mean probability of a method's labels.")
+    ] = MIN_SCORE_MASS,
     api_key: ApiKey = None,
 ) -> None:
     """Check that a running judge ranks done > half > untouched > wrong; exits with status 1 if it often does not."""
-    golden = read_calibration(calibration)
+    golden = golden_scenes() if calibration == SCENES else read_calibration(Path(calibration))
     methods = method or [DEFAULT_METHOD]
-    scores = asyncio.run(_score_all(url, api_key, golden, methods))
+    answers = asyncio.run(_score_all(url, api_key, golden, methods))
+    scores = {name: [scores_by_quality(*pair) for pair in zip(golden, answers[name], strict=True)] for name in methods}
+    masses = {name: mean_mass(answers[name]) for name in methods}
     console = Console()
     for name in methods:
         console.print(_scores_table(name, golden, scores[name]))
-    console.print(_order_table(scores))
+    console.print(_order_table(scores, masses))
+    for name, mass in masses.items():
+        if mass is not None and mass < min_score_mass:
+            console.print(f"FAILED: {low_mass(name, mass, min_score_mass)}")
+            raise typer.Exit(1)
     weak = [name for name in methods if required_share(scores[name]) < MIN_ORDERED_SHARE]
     if weak:
         console.print(
@@ -78,15 +92,14 @@ def _selftest(
 
 async def _score_all(
     url: str, api_key: str | None, golden: Sequence[Golden], methods: Sequence[str]
-) -> dict[str, Scores]:
-    """Method -> one table per golden group; edits without a score are missing from it."""
+) -> dict[str, list[ScoreResponse]]:
+    """Method -> one answer per golden group."""
     async with RewardClient(url, api_key=api_key) as client:
         await client.wait_ready(_READY_SECONDS)
         found = {}
         for name in methods:
             groups = [one.group.model_copy(update={"method": name}) for one in golden]
-            answers = await asyncio.gather(*(client.score(group) for group in groups))
-            found[name] = [scores_by_quality(one, answer) for one, answer in zip(golden, answers, strict=True)]
+            found[name] = await asyncio.gather(*(client.score(group) for group in groups))
     return found
 
 
@@ -111,12 +124,13 @@ def _means(tables: Sequence[Mapping[str, float]]) -> list[str]:
     return [f"{fmean(column):.3f}" if column else "-" for column in columns]
 
 
-def _order_table(scores: Mapping[str, Scores]) -> Table:
-    """How often the better edit won: one row per pair, one column per method."""
+def _order_table(scores: Mapping[str, Scores], masses: Mapping[str, float | None]) -> Table:
+    """How often the better edit won: one row per pair, one column per method; and each method's score mass."""
     shares = {name: ordered_shares(tables) for name, tables in scores.items()}
     shown = Table(title="better edit scored higher")
     for heading in ("pair", *shares):
         shown.add_column(heading, justify="left" if heading == "pair" else "right")
     for pair in next(iter(shares.values())):
         shown.add_row(" > ".join(pair), *(f"{found[pair]:.0%}" for found in shares.values()))
+    shown.add_row("score mass", *("-" if masses[name] is None else f"{masses[name]:.3f}" for name in shares))
     return shown

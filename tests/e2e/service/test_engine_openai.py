@@ -13,7 +13,7 @@ import pytest
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
-from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end
+from edit_r1.reward_service.scoring.answering import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 from edit_r1.shared.errors import ConfigError, EngineError, UnsuitableModelError
 from tests.e2e.service.test_engines_exact import EDITS

@@ -16,7 +16,7 @@ from edit_r1.reward_service.engines.chat import Chat, images_of
 from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import SCORE_LABELS
-from edit_r1.reward_service.scoring.self_ensemble import answer_to_the_end
+from edit_r1.reward_service.scoring.answering import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Question, Score
 from edit_r1.shared.errors import UnparsableAnswerError
 from edit_r1.worlds.shapes.studies.edit_sets import corruption_set

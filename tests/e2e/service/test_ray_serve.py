@@ -31,7 +31,7 @@ def url(tiny_judge, tmp_path_factory) -> Iterator[str]:
     # Logical cores: two replicas, Ray's proxy and its controller share the machine's.
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    settings = Settings(model=str(tiny_judge), engine="transformers", drain_seconds=1)
+    settings = Settings(model=str(tiny_judge), engine="transformers", calibration="none", drain_seconds=1)
     serve.run(build(settings, ReplicaOptions(replicas=2)), name="judge")
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()

@@ -12,6 +12,9 @@ from tests.support.forked import Forked
 from tests.support.serving import answers, free_port, metric, png, wait_for
 from tests.support.tiny_judge import save_tiny_judge
 
+UNTESTED = ("--calibration", "none")
+"""For judges with random weights."""
+
 
 @contextmanager
 def process(*arguments: object) -> Iterator[tuple[Forked, str]]:
@@ -35,7 +38,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_sigterm_answers_what_is_being_scored_and_ends_cleanly(tiny_judge):
-    with process("--model", tiny_judge, "--max-reasoning-tokens", 200) as (running, url):
+    with process("--model", tiny_judge, *UNTESTED, "--max-reasoning-tokens", 200) as (running, url):
         running.wait_for(lambda: answers(f"{url}/readyz"))
         scored = []
 
@@ -67,9 +70,16 @@ def test_a_judge_whose_labels_are_not_single_tokens_is_refused(tmp_path):
 
 
 def test_a_judge_that_fails_the_self_test_is_refused(tiny_judge, shapes_dir):
-    status, output = run("--model", tiny_judge, "--calibration", shapes_dir / "samples")
+    status, output = run("--model", tiny_judge, "--calibration", shapes_dir / "samples", "--min-score-mass", 0)
     assert status == 1
     assert "self-test: a done edit beat an untouched or wrong one in" in output
+
+
+def test_a_judge_that_writes_something_else_than_scores_is_refused(tiny_judge):
+    status, output = run("--model", tiny_judge)  # with the built-in golden edits
+    assert status == 1
+    assert "self-test: score_logit: the judge puts a probability of only 0.0" in output
+    assert "try the other wording (score_logit_direct)" in output
 
 
 @pytest.mark.parametrize(
@@ -92,7 +102,7 @@ def test_wrong_settings_end_in_a_clear_message(arguments, words):
 def test_settings_come_from_the_environment_too(tiny_judge, monkeypatch):
     monkeypatch.setenv("REWARD_MODEL_NAME", "little judge")
     monkeypatch.setenv("REWARD_MAX_CANDIDATES", "2")
-    with process("--model", tiny_judge) as (running, url):
+    with process("--model", tiny_judge, *UNTESTED) as (running, url):
         running.wait_for(lambda: answers(f"{url}/healthz"))
         info = httpx.get(f"{url}/v1/info").json()
         assert (info["model"], info["limits"]["max_candidates"]) == ("little judge", 2)

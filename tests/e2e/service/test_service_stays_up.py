@@ -141,7 +141,20 @@ def test_metrics_show_every_stage(url):
 def on_vllm(judge: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A ready `edit-r1 serve` with vLLM in spawned (not forked) processes, and its address."""
     port = free_port()
-    line = [sys.executable, "-m", "edit_r1", "serve", "--model", judge, "--engine", "vllm", "--port", port]
+    line = [
+        sys.executable,
+        "-m",
+        "edit_r1",
+        "serve",
+        "--model",
+        judge,
+        "--engine",
+        "vllm",
+        "--port",
+        port,
+        "--calibration",
+        "none",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("w") as out:
         running = subprocess.Popen(
@@ -195,7 +208,9 @@ def test_a_killed_engine_ends_the_service_with_an_error(tiny_judge, tmp_path):
 
 
 def test_the_json_log_names_the_clients_request(tiny_judge):
-    with running_service("--model", tiny_judge, "--engine", "transformers", "--log-format", "json") as (running, url):
+    with running_service(
+        "--model", tiny_judge, "--calibration", "none", "--engine", "transformers", "--log-format", "json"
+    ) as (running, url):
         answer = post(url, body_of(2), **{"X-Request-ID": "my-step-7"})
         assert answer.headers["X-Request-ID"] == answer.json()["id"] == "my-step-7"
         refused = httpx.post(f"{url}/v1/score", content=b"{", headers={"Content-Type": "application/json"})

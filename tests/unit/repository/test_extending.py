@@ -46,7 +46,7 @@ def test_the_documented_method_asks_and_reads():
 
 
 def test_the_places_that_the_page_names_exist():
-    assert methods._MODULES
+    assert methods._CONSTRUCTORS
     root = Path(__file__).resolve().parents[3]
     for path in re.findall(r"(?:reward_service|tests|worlds|trainer)/[\w/]+(?:\.\w+)?", TEXT):
         new = path.endswith(("prompts/keep.txt", "keep_logit.py"))

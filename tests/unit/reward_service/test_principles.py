@@ -22,7 +22,7 @@ class Scribe:
     """An engine that slowly returns given answers and records its questions."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.chat = SimpleNamespace(control_tokens=frozenset({"<|image_pad|>"}))
+        self.chat = SimpleNamespace(control_tokens=frozenset({"<|image_pad|>"}), text=lambda _messages: "assistant\n")
         self.texts = list(texts)
         self.specs: list[SamplingSpec] = []
 

@@ -10,6 +10,7 @@ judge_data        examples to learn from
 judge_trainer     teacher forcing and auxiliary heads
 train_judge       trains it
 judge_vocabulary  makes words it never saw learnable
+train_wordings    teaches it answer prefixes and a second wording
 review_data       answers for the methods that review an edit point by point
 train_reviews     trains an adapter for each of these methods
 """

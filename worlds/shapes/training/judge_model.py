@@ -97,10 +97,15 @@ def fixed_sentences() -> list[str]:
     """The parts of the service's prompts that do not depend on the edit: lines of base prompts, and task prompts."""
     sentences = ["system\n", "user\n", "assistant\n", SYSTEM_PROMPT]
     for name in ("score", "score_cot", "yes_no"):
-        head, rest = load_template(name).split("{instruction}")
-        between, tail = rest.split("{requirement}")
-        sentences += [head, between, *(f"\n{line}" for line in tail.split("\n") if line)]
+        sentences += sentences_of(name)
     return list(dict.fromkeys([*sentences, *load_task_prompts(TASKS_DIRECTORY).values()]))
+
+
+def sentences_of(prompt: str) -> list[str]:
+    """The fixed parts of a built-in base prompt: before, between and after its placeholders, the last by lines."""
+    head, rest = load_template(prompt).split("{instruction}")
+    between, tail = rest.split("{requirement}")
+    return [head, between, *(f"\n{line}" for line in tail.split("\n") if line)]
 
 
 def build_model(

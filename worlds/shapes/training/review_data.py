@@ -18,7 +18,7 @@ from edit_r1.reward_service.types import Principle
 from edit_r1.shared.schemas import Category
 from edit_r1.worlds.shapes.training.judge_data import Example
 from edit_r1.worlds.shapes.training.judge_words import read_scene, reasoning
-from edit_r1.worlds.shapes.world.oracle import made_and_kept
+from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD, made_and_kept
 from edit_r1.worlds.shapes.world.scenes import CELL, CELL_ORIGINS, Pixels, render
 
 _FREE_ERROR, _FULL_ERROR = 0.015, 0.1  # mean absolute distance to a clean scene without penalty; with full penalty
@@ -32,6 +32,8 @@ class Facts:
     kept: float
     clean: float
     sentence: str
+    overall: float
+    """The oracle's score."""
 
     def of(self, category: Category) -> float:
         """The fact that principles of a category ask about."""
@@ -42,7 +44,7 @@ def facts(example: Example) -> Facts:
     """The facts about one edit, computed from its pixels."""
     task, shown = example.task, read_scene(example.edited)
     made, kept = made_and_kept(render(task.source), render(task.target), example.edited)
-    return Facts(made, kept, cleanness(example.edited), reasoning(task, shown))
+    return Facts(made, kept, cleanness(example.edited), reasoning(task, shown), example.oracle)
 
 
 def cleanness(edited: Pixels) -> float:
@@ -67,12 +69,23 @@ def answers(method: str, principles: Sequence[Principle]) -> tuple[Say, ...]:
         return (lambda facts, _draw: _rated(facts.sentence, facts.made, facts.kept), _rate_looks)
     if method == "unified_reward":
         return (lambda facts, _draw: _final(facts.made * facts.kept),)
+    if method == "score_logit_direct":
+        return (_say_score,)
+    if method == "yes_no_logit_direct":
+        return (lambda facts, _draw: "Yes" if facts.overall >= SUCCESS_THRESHOLD else "No",)
     raise ValueError(f"no answers for the method {method!r}")
 
 
 def _say_whether(category: Category) -> Say:
     """`Yes` with the probability of the fact, so that the judge learns this probability."""
     return lambda facts, draw: "Yes" if draw < facts.of(category) else "No"
+
+
+def _say_score(facts: Facts, draw: float) -> str:
+    """One of the two digits around 5 x the oracle's score, so that the judge learns this expectation."""
+    scaled = 5 * facts.overall
+    lower = min(int(scaled), 4)
+    return str(lower + (draw < scaled - lower))
 
 
 def _checked(facts: Facts, principles: Sequence[Principle]) -> str:

@@ -57,6 +57,8 @@ class Recipe:
 
 
 RECIPES = {
+    "score_logit_direct": Recipe(steps=2000, rank=8),
+    "yes_no_logit_direct": Recipe(steps=1200, rank=8),
     "verifier": Recipe(steps=2000, rank=8),
     "editscore": Recipe(steps=1500, closing_tokens=10, closing_weight=4.0),
     "unified_reward": Recipe(steps=600),

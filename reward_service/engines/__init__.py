@@ -6,7 +6,9 @@ base          the interface of an engine, and its options
 chat          a model's chat template, tokenizer and label ids
 transformers  the transformers engine, for CPUs and GPUs
 checkpoint    a checkpoint in memory
-batches       conversations -> padded model inputs
+batches       conversations -> padded model inputs, Qwen-VL
+processor_batches  the same for other families, by their own processor
+resolution    the resolution at which a judge sees images
 vision        encodes each image once per batch
 sampling      picks tokens, seeded per row
 vllm          vLLM, in process

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
-from transformers import AutoProcessor
 
 from edit_r1.reward_service.engines.base import EngineOptions
-from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.engines.chat import images_of
+from edit_r1.reward_service.engines.checkpoint import load_chat
+from edit_r1.reward_service.engines.resolution import choose_resolution
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
 from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError
 
@@ -30,6 +31,13 @@ _CPU_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "TORCHDYNAMO_DISABLE": "1",  # compiling takes longer than running a small model
 }
+
+_AS_MANY_AS_FIT = -1
+"""Value of `max_model_len` for which vLLM takes the model's limit, or fewer tokens if memory is short."""
+
+_GPU_BATCHED_TOKENS = 8192
+"""Tokens per step, as `vllm serve` chooses on large GPUs: prompts with two images of one megapixel fit in.
+In process, vLLM would choose 2,048."""
 
 
 class VllmEngine:
@@ -53,21 +61,26 @@ class VllmEngine:
         from vllm.lora.request import LoRARequest  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-        self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
         _check_arguments(options.vllm_arguments, [one.name for one in fields(AsyncEngineArgs)])
+        _check_quantization(options.quantization)
+        self.chat = load_chat(options.model, trust_remote_code=options.trust_remote_code)
+        self._resolution = choose_resolution(
+            self.chat.processor.image_processor, options.min_judge_pixels, options.max_judge_pixels
+        )
         settings: dict[str, Any] = dict(
             model=options.model,
             dtype="float32" if on_cpu and options.dtype == "auto" else options.dtype,
-            max_model_len=options.max_model_len,
+            trust_remote_code=options.trust_remote_code,
+            quantization=options.quantization,
+            max_model_len=options.max_model_len or _AS_MANY_AS_FIT,
+            max_num_batched_tokens=options.max_num_batched_tokens or (None if on_cpu else _GPU_BATCHED_TOKENS),
             max_num_seqs=options.max_batch,
             tensor_parallel_size=options.tensor_parallel_size,
             pipeline_parallel_size=options.pipeline_parallel_size,
             data_parallel_size=options.data_parallel_size,
             gpu_memory_utilization=options.gpu_memory_utilization,
             limit_mm_per_prompt={"image": options.max_images, "video": 0},
-            mm_processor_kwargs=(
-                {"size": self.chat.image_size(options.max_image_pixels)} if options.max_image_pixels else None
-            ),
+            mm_processor_kwargs=None if self._resolution.is_own else {"size": self._resolution.size},
             enforce_eager=on_cpu,
             # On a CPU, a seeded request prefilled in chunks crashes the engine (CPU generators have no offset).
             enable_chunked_prefill=not on_cpu,
@@ -90,7 +103,7 @@ class VllmEngine:
         images = images_of(messages)
         prompt = {
             "prompt_token_ids": [*self.chat.token_ids(messages), *spec.prefix_ids],
-            "multi_modal_data": {"image": [image.pixels for image in images]},
+            "multi_modal_data": {"image": [self._resolution.scaled(image.pixels) for image in images]},
             "multi_modal_uuids": {"image": [image.digest for image in images]},
         }
         request = f"edit-{next(self._request_numbers)}"
@@ -156,6 +169,15 @@ def _check_arguments(given: Mapping[str, Any], known: Sequence[str]) -> None:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ConfigError(f"vllm_arguments: the installed vLLM has no engine argument {name!r}{hint}")
+
+
+def _check_quantization(method: str | None) -> None:
+    """Raise ConfigError for a quantization method that the installed vLLM does not have."""
+    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415
+
+    if method is not None and method not in QUANTIZATION_METHODS:
+        known = ", ".join(sorted(QUANTIZATION_METHODS))
+        raise ConfigError(f"quantization: the installed vLLM has no method {method!r}; it has {known}")
 
 
 def _lora_arguments(adapters: Mapping[str, Path], on_cpu: bool) -> dict[str, Any]:

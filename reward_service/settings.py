@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     )
     trust_remote_code: bool = Field(False, description="Execute Python code that the checkpoint contains.")
     min_judge_pixels: int | None = Field(
-        None, ge=1, description="Images with fewer pixels are scaled up for the judge; by default the processor's limit."
+        None,
+        ge=1,
+        description="Images with fewer pixels are scaled up for the judge; by default the processor's limit.",
     )
     max_judge_pixels: int | None = Field(
         None,

@@ -12,5 +12,6 @@ resolution    the resolution at which a judge sees images
 vision        encodes each image once per batch
 sampling      picks tokens, seeded per row
 vllm          vLLM, in process
+vllm_config   engine options -> vLLM's configuration
 openai        a remote vLLM server, over its OpenAI-style API
 """

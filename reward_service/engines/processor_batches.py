@@ -83,7 +83,7 @@ class ProcessorBatchBuilder:
         )
 
     def _process(self, texts: list[str], images: list[list[Any]]) -> dict[str, Any]:
-        options = {"images": images} if images[0] else {}
+        options: dict[str, Any] = {"images": images} if images[0] else {}
         if images[0] and self._resolution.size is not None and not self._resolution.is_own:
             options["size"] = self._resolution.size
         with self._lock:
@@ -98,9 +98,7 @@ class ProcessorBatchBuilder:
                 )
             )
 
-    def _with_prefixes(
-        self, processed: dict[str, Any], prefixes: Sequence[tuple[int, ...]]
-    ) -> dict[str, torch.Tensor]:
+    def _with_prefixes(self, processed: dict[str, Any], prefixes: Sequence[tuple[int, ...]]) -> dict[str, torch.Tensor]:
         """[B, S] inputs with each row's answer begun by its prefix, padded on the left again."""
         kept = processed["attention_mask"].bool()
         ids = [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -79,17 +80,40 @@ def save_judge(family: str, directory: Path, *, seed: int = 0) -> Path:
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
+    _name_as_published(directory / "model.safetensors", family)
     return directory
 
 
+def _name_as_published(path: Path, family: str) -> None:
+    """Rewrite weights that transformers 5 names or turns otherwise than the published checkpoints, which vLLM reads."""
+    published = load_file(path)
+    if family in ("gemma3", "llava"):
+        published = {
+            name.replace("vision_tower.", "vision_tower.vision_model."): one for name, one in published.items()
+        }
+    if family == "qwen3_vl_moe":
+        experts = {name for name in published if ".experts." in name}
+        published |= {name: published[name].transpose(1, 2).contiguous() for name in experts}
+    save_file(published, path, metadata={"format": "pt"})
+
+
 def _gemma3() -> tuple[Any, Any]:
-    tokenizer = _tokenizer(image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>")
+    tokenizer = _tokenizer(
+        {"image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
+    )
+    tokenizer.add_tokens(["\n" * number for number in range(1, 5)])  # vLLM looks them up
     images = Gemma3ImageProcessor(size={"height": _SIDE, "width": _SIDE}, image_seq_length=4)
     processor = Gemma3Processor(images, tokenizer, _turns("<start_of_image>"), image_seq_length=4)
     config = AutoConfig.for_model(
         "gemma3",
         # Gemma normalises what layers add, so smaller weights are enough, and larger ones drown it in the embeddings.
-        text_config={**_TEXT, "num_hidden_layers": 3, "sliding_window": 64, "sliding_window_pattern": 3, "initializer_range": 0.03},
+        text_config={
+            **_TEXT,
+            "num_hidden_layers": 3,
+            "sliding_window": 64,
+            "sliding_window_pattern": 3,
+            "initializer_range": 0.03,
+        },
         vision_config=_VISION,
         mm_tokens_per_image=4,
         boi_token_index=tokenizer.boi_token_id,
@@ -101,10 +125,12 @@ def _gemma3() -> tuple[Any, Any]:
 
 def _internvl() -> tuple[Any, Any]:
     tokenizer = _tokenizer(
-        start_image_token="<img>",
-        end_image_token="</img>",
-        context_image_token="<IMG_CONTEXT>",
-        video_token="<video>",
+        {
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        }
     )
     images = GotOcr2ImageProcessor(size={"height": _SIDE, "width": _SIDE}, max_patches=4)
     videos = InternVLVideoProcessor(size={"height": _SIDE, "width": _SIDE})
@@ -130,7 +156,7 @@ def _glm4v() -> tuple[Any, Any]:
         "image_token_id": "<|image|>",
         "video_token_id": "<|video|>",
     }
-    tokenizer = _tokenizer(**{name.removesuffix("_id"): text for name, text in marks.items()})
+    tokenizer = _tokenizer({name.removesuffix("_id"): text for name, text in marks.items()})
     size = {"shortest_edge": _SIDE * _SIDE, "longest_edge": 2 * 64 * 64}
     images = Glm4vImageProcessor(patch_size=_PATCH, merge_size=2, temporal_patch_size=2, size=size)
     videos = Glm4vVideoProcessor(patch_size=_PATCH, merge_size=2, temporal_patch_size=2, size=size)
@@ -160,10 +186,12 @@ def _glm4v() -> tuple[Any, Any]:
 def _idefics3() -> tuple[Any, Any]:
     rows = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
     tokenizer = _tokenizer(
-        image_token="<image>",
-        fake_image_token="<fake_token_around_image>",
-        global_image_token="<global-img>",
-        end_of_utterance_token="<end_of_utterance>",
+        {
+            "image_token": "<image>",
+            "fake_image_token": "<fake_token_around_image>",
+            "global_image_token": "<global-img>",
+            "end_of_utterance_token": "<end_of_utterance>",
+        }
     )
     tokenizer.add_tokens(rows, special_tokens=True)
     images = Idefics3ImageProcessor(
@@ -182,7 +210,7 @@ def _idefics3() -> tuple[Any, Any]:
 
 
 def _llava() -> tuple[Any, Any]:
-    tokenizer = _tokenizer(image_token="<image>")
+    tokenizer = _tokenizer({"image_token": "<image>"})
     side = {"height": _SIDE, "width": _SIDE}
     processor = LlavaProcessor(
         CLIPImageProcessor(size={"shortest_edge": _SIDE}, crop_size=side),
@@ -206,15 +234,22 @@ def _llava() -> tuple[Any, Any]:
 def _qwen3_vl_moe() -> tuple[Any, Any]:
     return _qwen3(
         "qwen3_vl_moe",
-        text={"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "rope_parameters": _MROPE},
+        # norm_topk_prob: written in published checkpoints; transformers always does it, vLLM asks for it.
+        text={
+            "norm_topk_prob": True,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 96,
+            "rope_parameters": _MROPE,
+        },
         vision={"deepstack_visual_indexes": [0, 1]},
     )
 
 
 def _qwen3_5() -> tuple[Any, Any]:
     text = {
-        "linear_key_head_dim": 32,
-        "linear_value_head_dim": 32,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 4,
         "layer_types": ["linear_attention", "full_attention"],
@@ -266,15 +301,12 @@ def _turns(image: str) -> str:
     return _TURNS.replace("IMAGE", image)
 
 
-def _tokenizer(**marks: str) -> PreTrainedTokenizerFast:
+def _tokenizer(marks: dict[str, str]) -> PreTrainedTokenizerFast:
     """The judges' tokenizer with the family's special tokens, which are also its attributes."""
-    tokenizer = judge_tokenizer()
-    plain = tokenizer.backend_tokenizer
-    extended = PreTrainedTokenizerFast(
-        tokenizer_object=plain,
+    return PreTrainedTokenizerFast(
+        tokenizer_object=judge_tokenizer().backend_tokenizer,
         eos_token=END,
         pad_token="<|endoftext|>",  # noqa: S106 - no password
         padding_side="left",
         extra_special_tokens=marks,
     )
-    return extended

@@ -169,7 +169,5 @@ def _table(found: report.Alignment) -> Table:
             report.figure(answering.tokens, 0),
             report.figure(answering.mass),
         )
-    table.caption = (
-        "half: equal scores count half; ties, none: equal, missing; s, tokens: per edit"
-    )
+    table.caption = "half: equal scores count half; ties, none: equal, missing; s, tokens: per edit"
     return table

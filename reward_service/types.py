@@ -115,6 +115,18 @@ class Answer:
     """True: the service appended the score marker, and the last position is the score."""
     queue_seconds: float = 0.0
     """Time waited before the engine took it."""
+    uncovered: tuple[float, ...] = ()
+    """[T], probability of all tokens that an API did not return; a label among them has log-probability -inf here.
+    Empty: `label_logprobs` are exact."""
+    thinking: str | None = None
+    """Thinking that an API returns apart from the text."""
+    num_reported: int | None = None
+    """Number of tokens by an API's own count; its answers have no `token_ids`."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens written."""
+        return len(self.token_ids) if self.num_reported is None else self.num_reported
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
     │       └── EngineUnavailableError  the engine cannot answer anything at present
+    │           ├── EngineAccountError    the API that it uses refuses the account
     │           └── EngineDiedError       the engine failed permanently
     ├── EndpointError             client-side errors of a chat endpoint, in `edit-r1 evaluate` and `edit-r1 data`
     │   ├── EndpointUnavailable     unreachable or too busy until the time limit
@@ -99,6 +100,12 @@ class EngineUnavailableError(EngineError):
     """The engine cannot answer anything at present; the whole request should be repeated later."""
 
     code = "engine_unavailable"
+
+
+class EngineAccountError(EngineUnavailableError):
+    """The API that the engine uses refuses the account: key, credit or quota."""
+
+    code = "account_refused"
 
 
 class EngineDiedError(EngineUnavailableError):

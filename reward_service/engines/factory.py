@@ -33,9 +33,9 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
         raise ConfigError(f"model: directory {options.model} does not exist")
     _check_adapters(options.adapters)
     if name == "openai":
-        from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
+        from edit_r1.reward_service.engines.openai_mode import open_engine  # noqa: PLC0415
 
-        return OpenAIEngine(options)
+        return open_engine(options)
     if choose_engine(name) == "vllm":
         from edit_r1.reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
 

@@ -37,6 +37,8 @@ class OpenAIEngine:
     """A judge on another server. See `Engine` for the meaning of the methods."""
 
     name = "openai"
+    can_read_labels = can_continue = True
+    trouble = None
 
     def __init__(self, options: EngineOptions) -> None:
         if options.openai_url is None:

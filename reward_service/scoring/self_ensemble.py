@@ -67,11 +67,12 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
             for index, question in enumerate(questions)
         ]
         answers = await asyncio.gather(*(answer_to_the_end(engine, question) for question in planned))
-        written += sum(len(answer.token_ids) for answer in answers)
+        written += sum(answer.num_tokens for answer in answers)
         try:
-            return Scored(method.read(edit, answers), fmean(answer.queue_seconds for answer in answers), written)
+            score = _with_thinking(method.read(edit, answers), answers)
+            return Scored(score, fmean(answer.queue_seconds for answer in answers), written)
         except UnparsableAnswerError as error:
-            failure = error
+            failure = _explained(error, planned, answers)
             if not any(question.spec.temperature > 0 for question in planned):
                 break  # the same question gets the same answer
     raise failure
@@ -87,6 +88,10 @@ async def answer_to_the_end(engine: Engine, question: Question) -> Answer:
     answer = await engine.generate(messages, spec)
     if spec.score_marker is None or score_position(answer.pieces, spec.score_marker, spec.labels) is not None:
         return answer
+    if not engine.can_continue:
+        return answer
+    if answer.num_reported is not None:
+        return await _closed_text(engine, question, answer, spec.score_marker)
     # Drop control tokens from what is fed back: an end of turn, or a placeholder without an image.
     kept = [i for i, token in enumerate(answer.token_ids) if token not in engine.chat.control_ids]
     closing = engine.chat.encode(closing_text(answer.text, spec.score_marker))
@@ -104,6 +109,43 @@ async def answer_to_the_end(engine: Engine, question: Question) -> Answer:
         finished=False,
         closed=True,
         queue_seconds=answer.queue_seconds + last.queue_seconds,
+    )
+
+
+async def _closed_text(engine: Engine, question: Question, answer: Answer, marker: str) -> Answer:
+    """`answer_to_the_end` for an API, which has no token ids: it is continued by text."""
+    closing = closing_text(answer.text, marker)
+    prefix = engine.chat.encode(answer.text + closing)
+    continuation = replace(question.spec, max_tokens=1, temperature=0.0, prefix_ids=prefix)
+    last = await engine.generate(question.messages, continuation)
+    return replace(
+        answer,
+        text=answer.text + closing + last.text,
+        pieces=(*answer.pieces, closing, *last.pieces),
+        label_logprobs=(*answer.label_logprobs, (math.nan,) * len(question.spec.labels), *last.label_logprobs),
+        uncovered=(*answer.uncovered, math.nan, *last.uncovered),
+        finished=False,
+        closed=True,
+        num_reported=answer.num_tokens + last.num_tokens,
+        queue_seconds=answer.queue_seconds + last.queue_seconds,
+    )
+
+
+def _with_thinking(score: Score, answers: Sequence[Answer]) -> Score:
+    """The score with the thinking that an API returned apart from the answer, if it has no reasoning of its own."""
+    thoughts = [answer.thinking for answer in answers if answer.thinking]
+    return replace(score, reasoning="\n".join(thoughts)) if thoughts and not score.reasoning else score
+
+
+def _explained(
+    error: UnparsableAnswerError, asked: Sequence[Question], answers: Sequence[Answer]
+) -> UnparsableAnswerError:
+    """The error, with the limit if an answer was cut off at it."""
+    cut = [question.spec.max_tokens for question, answer in zip(asked, answers, strict=True) if not answer.finished]
+    if not cut or max(cut) == 1:
+        return error
+    return UnparsableAnswerError(
+        f"{error}; the answer was cut off at its limit ({max(cut)} tokens and any thinking): raise max_reasoning_tokens"
     )
 
 

@@ -5,6 +5,7 @@
 Habits are those of public APIs: which parameters they refuse and in which words, which fields they return.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,7 +97,8 @@ class Provider:
         if (refusal := self._refusal(body)) is not None:
             return JSONResponse(refusal, 400)
         self.num_answers += 1
-        return JSONResponse(self._completion(body))
+        # In a thread, so that `says` may run an event loop of its own.
+        return JSONResponse(await asyncio.to_thread(self._completion, body))
 
     def _refusal(self, body: dict[str, Any]) -> Any:
         known = KNOWN | ({"continue_final_message", "add_generation_prompt"} if self.habits.continues else set())

@@ -1,0 +1,59 @@
+"""What an OpenAI-style server says about itself before it is used: its models, and whether it returns token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import httpx
+
+from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.errors import AccountError, ConfigError
+
+_SHOWN = 10
+
+
+def check_served(http: httpx.Client, url: str, wanted: Collection[str]) -> None:
+    """Check that a server lists these models. One that has no list is not checked.
+
+    Raises:
+        ConfigError: there is no server, or it does not serve a model.
+        AccountError: it refuses the key or the account.
+
+    """
+    try:
+        answer = http.get(f"{url}/models")
+    except httpx.HTTPError as error:
+        raise ConfigError(f"engine openai: no OpenAI-style server at {url}: {error!r}") from error
+    failure = failure_of(answer)
+    if failure is not None and failure.kind == "account":
+        raise AccountError(f"engine openai: {url} refuses the key or account: {failure.message}")
+    served = _names(answer)
+    missing = [name for name in wanted if served and name not in served]
+    if missing:
+        more = f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else ""
+        raise ConfigError(f"engine openai: {url} serves {', '.join(served[:_SHOWN])}{more}, not {missing[0]}")
+
+
+def returns_token_ids(http: httpx.Client, url: str, model: str) -> bool:
+    """Whether an answer comes with the token ids of its prompt, as a vLLM's does when asked."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Say 1 or 2."}],
+        "max_tokens": 1,
+        "return_token_ids": True,
+    }
+    try:
+        answer = http.post(f"{url}/chat/completions", json=body)
+        return answer.is_success and bool(answer.json().get("prompt_token_ids"))
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False
+
+
+def _names(answer: httpx.Response) -> list[str]:
+    """Names of the models; Gemini's begin with `models/`, which its chats do not need."""
+    try:
+        listed: Any = answer.json()["data"]
+        return [str(one["id"]).removeprefix("models/") for one in listed] if answer.is_success else []
+    except (ValueError, LookupError, TypeError):
+        return []

@@ -1,4 +1,4 @@
-"""The openai engine: uses an existing `vllm serve` through its chat API, as exactly as our own vLLM engine.
+"""The openai engine's exact mode: an existing `vllm serve` through its chat API, as exactly as our own vLLM engine.
 
 Label log-probabilities are the server's full-vocabulary values for exactly our label ids (`logprob_token_ids`), and
 every answer is checked: the server must have read exactly our token ids, including those of a continued answer.
@@ -15,13 +15,22 @@ from typing import Any
 import httpx
 import stamina
 from PIL import Image
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import Metric
 from transformers import AutoProcessor
 
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.engines.openai_server import check_served, counters
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
-from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
+from edit_r1.shared.chat.completions import Usage, usage_of
+from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.errors import (
+    ConfigError,
+    EngineAccountError,
+    EngineDiedError,
+    EngineError,
+    UnsuitableModelError,
+)
 from edit_r1.shared.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.images import data_url, encode
 
@@ -53,6 +62,7 @@ class OpenAIEngine:
         self._encoded = lru_cache(maxsize=512)(_data_url)
         self._image_id: int = self.chat.processor.image_token_id
         self._num_answers = 0
+        self._used = Usage()
         self._lost = False
         self._model = self._check(options)
 
@@ -64,21 +74,25 @@ class OpenAIEngine:
                 with attempt:
                     answer = (await self._http.post(f"{self._url}/chat/completions", json=body)).raise_for_status()
         except httpx.HTTPStatusError as error:
-            raise EngineError(f"the server at {self._url} rejected the request: {error.response.text[:300]}") from error
+            failure = failure_of(error.response)
+            kind = EngineAccountError if failure is not None and failure.kind == "account" else EngineError
+            raise kind(f"the server at {self._url} rejected the request: {error.response.text[:300]}") from error
         except httpx.TransportError as error:
             self._lost = True
             raise EngineDiedError(f"the server at {self._url} does not answer: {error!r}") from error
         self._lost = False
         self._num_answers += 1
-        return self._read(answer.json(), messages, spec)
+        found = answer.json()
+        self._used = self._used.plus(usage_of(found))
+        return self._read(found, messages, spec)
 
     def healthy(self) -> bool:
         """Whether the server answered the last request."""
         return not self._lost
 
     def metrics(self) -> Iterable[Metric]:
-        """Number of answers; the server's own metrics are at its /metrics."""
-        return [CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers)]
+        """Numbers of answers and tokens; the server's own metrics are at its /metrics."""
+        return counters(self._num_answers, self._used)
 
     def close(self) -> None:
         """No-op: the connections close with the process."""
@@ -151,19 +165,13 @@ class OpenAIEngine:
         """Find the model on the server and send it one probe; returns its name there.
 
         Raises:
-            ConfigError: there is no server, or it does not serve the model.
+            ConfigError: there is no server, or it does not serve the model; AccountError if it refuses the key.
             UnsuitableModelError: the server tokenises our prompts differently.
 
         """
         with httpx.Client(headers=self._headers, timeout=60.0) as http:
-            try:
-                served = [one["id"] for one in http.get(f"{self._url}/models").raise_for_status().json()["data"]]
-            except (httpx.HTTPError, KeyError, ValueError) as error:
-                raise ConfigError(f"engine openai: no OpenAI-style server at {self._url}: {error!r}") from error
             wanted = options.openai_model or options.model
-            missing = [name for name in (wanted, *sorted(self.adapters)) if name not in served]
-            if missing:
-                raise ConfigError(f"engine openai: {self._url} serves {', '.join(served)}, not {missing[0]}")
+            check_served(http, self._url, (wanted, *sorted(self.adapters)))
             spec = SamplingSpec(labels=("1", "2"))
             answer = http.post(f"{self._url}/chat/completions", json=self._body(_PROBE, spec, wanted))
         try:

@@ -16,11 +16,12 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.named_chat import NamedChat
 from edit_r1.reward_service.engines.openai_probe import Abilities, probe
+from edit_r1.reward_service.engines.openai_server import counters
 from edit_r1.reward_service.engines.top_labels import label_logprobs, pieces, uncovered_mass
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Completion, Usage
@@ -109,13 +110,7 @@ class CompatibleEngine:
 
     def metrics(self) -> Iterable[Metric]:
         """Numbers of answers and tokens; the tokens are the provider's own counts."""
-        return [
-            CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers),
-            CounterMetricFamily("reward_api_prompt_tokens", "Prompt tokens of the API.", self._used.prompt_tokens),
-            CounterMetricFamily(
-                "reward_api_completion_tokens", "Answer tokens of the API.", self._used.completion_tokens
-            ),
-        ]
+        return counters(self._num_answers, self._used)
 
     def close(self) -> None:
         """No-op: the connections close with the process."""

@@ -36,10 +36,15 @@ def open_engine(options: EngineOptions) -> Engine:
     if options.openai_mode == "auto" and (reason := _why_not_exact(options.openai_url, options)):
         log.info("openai mode", mode="compatible", reason=reason)
         return CompatibleEngine(options)
+    if not _is_here(options.model):
+        raise ConfigError(
+            f"engine openai: mode exact needs the server's checkpoint here, but {options.model} is none; set model to "
+            f"it, or use --openai-mode compatible"
+        )
     try:
         engine = OpenAIEngine(options)
     except UnsuitableModelError as error:
-        raise UnsuitableModelError(f"{error}; --openai-mode compatible works without exact tokens") from error
+        raise UnsuitableModelError(f"{error}; --openai-mode compatible needs no exact tokens") from error
     log.info("openai mode", mode="exact", reason="the server returns token ids, and its checkpoint is here")
     return engine
 
@@ -50,13 +55,13 @@ def _why_not_exact(url: str, options: EngineOptions) -> str | None:
     with httpx.Client(headers=headers, timeout=_PROBE_SECONDS) as http:
         if not returns_token_ids(http, url.rstrip("/"), options.openai_model or options.model):
             return "the server returns no token ids"
-    if not Path(options.model).expanduser().is_dir() and not _is_loadable(options.model):
-        return f"model {options.model} is no checkpoint on this machine"
-    return None
+    return None if _is_here(options.model) else f"model {options.model} is no checkpoint on this machine"
 
 
-def _is_loadable(model: str) -> bool:
-    """Whether a model's processor can be loaded, from the hub's cache or over the network."""
+def _is_here(model: str) -> bool:
+    """Whether a model's processor can be loaded from a directory, the hub's cache or the hub."""
+    if Path(model).expanduser().is_dir():
+        return True
     from transformers import AutoProcessor  # noqa: PLC0415 - heavy, and needed only for a name of the hub
 
     try:

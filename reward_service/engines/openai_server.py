@@ -1,4 +1,4 @@
-"""What an OpenAI-style server says about itself before it is used: its models, and whether it returns token ids."""
+"""The openai engine's server: its models, whether it returns token ids, and the counters of its use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Collection
 from typing import Any
 
 import httpx
+from prometheus_client.core import CounterMetricFamily, Metric
 
+from edit_r1.shared.chat.completions import Usage
 from edit_r1.shared.chat.failures import failure_of
 from edit_r1.shared.errors import AccountError, ConfigError
 
@@ -48,6 +50,15 @@ def returns_token_ids(http: httpx.Client, url: str, model: str) -> bool:
         return answer.is_success and bool(answer.json().get("prompt_token_ids"))
     except (httpx.HTTPError, ValueError, AttributeError):
         return False
+
+
+def counters(num_answers: int, used: Usage) -> list[Metric]:
+    """Prometheus counters of an engine that uses an API; the tokens are the server's own counts."""
+    return [
+        CounterMetricFamily("reward_engine_answers", "Conversations answered.", num_answers),
+        CounterMetricFamily("reward_api_prompt_tokens", "Prompt tokens of the API.", used.prompt_tokens),
+        CounterMetricFamily("reward_api_completion_tokens", "Answer tokens of the API.", used.completion_tokens),
+    ]
 
 
 def _names(answer: httpx.Response) -> list[str]:

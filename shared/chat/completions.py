@@ -6,7 +6,7 @@ Takes a response's bytes and returns a `Completion`. Providers differ: an answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,11 @@ def read_completion(content: bytes) -> Completion:
         thinks=bool(reasoning) or hidden > 0,
         positions=choice.positions(),
     )
+
+
+def usage_of(body: Mapping[str, Any]) -> Usage:
+    """The tokens that a completion reports; zeros if it reports none."""
+    return _Usage.model_validate(body.get("usage") or {}).counted()
 
 
 class _Message(BaseModel):

@@ -7,6 +7,7 @@ error, never a guess.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Iterable
@@ -22,9 +23,9 @@ from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.named_chat import NamedChat
 from edit_r1.reward_service.engines.openai_probe import Abilities, probe
 from edit_r1.reward_service.engines.openai_server import counters
-from edit_r1.reward_service.engines.top_labels import label_logprobs, pieces, uncovered_mass
+from edit_r1.reward_service.engines.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
-from edit_r1.shared.chat.completions import Completion, Usage
+from edit_r1.shared.chat.completions import Completion, Position, Usage
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.parameters import ChatParameters
 from edit_r1.shared.errors import (
@@ -63,7 +64,7 @@ class CompatibleEngine:
         self._http = httpx.AsyncClient(headers=headers, timeout=_TIMEOUT_SECONDS, limits=limits)
         parameters = ChatParameters()
         self._exchange = ChatExchange(self._http, _RETRY_SECONDS, parameters)
-        self._encoded = lru_cache(maxsize=512)(_Encoder(options.max_image_pixels))
+        self._encoded = lru_cache(maxsize=128)(_Encoder(options.max_image_pixels))
         self._thinking_tokens = options.max_reasoning_tokens or _THINKING_TOKENS
         self._trouble: tuple[float, EngineUnavailableError] | None = None
         self._num_answers = 0
@@ -91,8 +92,10 @@ class CompatibleEngine:
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Raises EngineError; EngineUnavailableError if the server answers nobody."""
         self._check(spec)
+        # In a thread, because images are encoded.
+        fields = await asyncio.to_thread(self._fields, messages, spec)
         try:
-            completion = await self._exchange.complete(self._url, self._fields(messages, spec))
+            completion = await self._exchange.complete(self._url, fields)
         except AccountError as error:
             raise self._in_trouble(EngineAccountError(str(error))) from error
         except EndpointUnavailable as error:
@@ -156,18 +159,30 @@ class CompatibleEngine:
     def _answer(self, completion: Completion, spec: SamplingSpec) -> Answer:
         if completion.declined is not None:
             raise EngineError(f"the judge declined: {completion.declined}")
-        if spec.labels and not completion.positions:
-            raise EngineError(f"the server at {self._url} returned no log-probabilities for this answer")
+        positions = self._positions(completion) if spec.labels else ()
         return Answer(
             text=completion.text,
             token_ids=(),
-            pieces=pieces(completion.positions, spec.labels),
-            label_logprobs=tuple(label_logprobs(one, spec.labels) for one in completion.positions),
+            pieces=pieces(positions, spec.labels),
+            label_logprobs=tuple(label_logprobs(one, spec.labels) for one in positions),
             finished=not completion.cut,
-            uncovered=tuple(map(uncovered_mass, completion.positions)),
+            uncovered=tuple(map(uncovered_mass, positions)),
             thinking=completion.reasoning,
-            num_reported=completion.usage.completion_tokens if completion.usage else len(completion.positions),
+            num_reported=completion.usage.completion_tokens if completion.usage else len(positions),
         )
+
+    def _positions(self, completion: Completion) -> tuple[Position, ...]:
+        """The positions of the answer's text. Raises EngineError if there are none, or only those of its thinking."""
+        if not completion.positions:
+            raise EngineError(f"the server at {self._url} returned no log-probabilities for this answer")
+        if not completion.thinks:
+            return completion.positions
+        if completion.cut and not completion.text:
+            raise EngineError("the answer was cut off while the judge was thinking: raise max_reasoning_tokens")
+        found = answer_positions(completion.positions, completion.text)
+        if not found:
+            raise EngineError("the judge thinks, and its answer's log-probabilities cannot be told from those before")
+        return found
 
     def _in_trouble(self, error: EngineUnavailableError) -> EngineUnavailableError:
         self._trouble = (time.monotonic() + _PAUSE_SECONDS, error)

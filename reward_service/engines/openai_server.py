@@ -38,7 +38,13 @@ def check_served(http: httpx.Client, url: str, wanted: Collection[str]) -> None:
 
 
 def returns_token_ids(http: httpx.Client, url: str, model: str) -> bool:
-    """Whether an answer comes with the token ids of its prompt, as a vLLM's does when asked."""
+    """Whether an answer comes with the token ids of its prompt, as a vLLM's does when asked.
+
+    Raises:
+        ConfigError: the server gives no answer now, so that its kind is unknown.
+        AccountError: it refuses the key or the account.
+
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": "Say 1 or 2."}],
@@ -47,9 +53,24 @@ def returns_token_ids(http: httpx.Client, url: str, model: str) -> bool:
     }
     try:
         answer = http.post(f"{url}/chat/completions", json=body)
-        return answer.is_success and bool(answer.json().get("prompt_token_ids"))
-    except (httpx.HTTPError, ValueError, AttributeError):
+    except httpx.HTTPError as error:
+        raise ConfigError(f"engine openai: no OpenAI-style server at {url}: {error!r}") from error
+    failure = failure_of(answer)
+    if failure is None:
+        return _has_token_ids(answer)
+    if failure.kind == "account":
+        raise AccountError(f"engine openai: {url} refuses the key or account: {failure.message}")
+    if failure.kind in ("busy", "failed"):
+        raise ConfigError(f"engine openai: {url} cannot answer now: {failure.message}")
+    return False
+
+
+def _has_token_ids(answer: httpx.Response) -> bool:
+    try:
+        found: Any = answer.json()
+    except ValueError:
         return False
+    return isinstance(found, dict) and bool(found.get("prompt_token_ids"))
 
 
 def counters(num_answers: int, used: Usage) -> list[Metric]:

@@ -42,6 +42,16 @@ def pieces(positions: Sequence[Position], labels: Sequence[str]) -> tuple[str, .
     return tuple(found)
 
 
+def answer_positions(positions: Sequence[Position], text: str) -> tuple[Position, ...]:
+    """The positions of the text itself; those of the thinking before it are left out. Empty if they do not match."""
+    following = ""
+    for index in reversed(range(len(positions))):
+        following = _readable(positions[index].token) + following
+        if text.strip() and following.lstrip().startswith(text.strip()):
+            return tuple(positions[index:])
+    return ()
+
+
 def _tokens(position: Position) -> dict[str, float]:
     return dict(position.top) | {position.token: position.logprob}
 

@@ -48,11 +48,11 @@ class ChatExchange:
 
     async def complete(self, root: str, fields: Mapping[str, Any]) -> Completion:
         """The answer to one request; root: base URL of the API. Raises as the module says."""
-        started = time.monotonic()
+        started, limit = time.monotonic(), self.retry_seconds
         url = f"{root}/chat/completions"
         try:
             async for attempt in stamina.retry_context(
-                on=_Patience(), attempts=None, timeout=self.retry_seconds, wait_initial=0.2, wait_max=10.0
+                on=_Patience(limit), attempts=None, timeout=limit, wait_initial=0.2, wait_max=10.0
             ):
                 with attempt:
                     return await self._post(url, fields)
@@ -76,14 +76,18 @@ class ChatExchange:
 
 
 class _Patience:
-    """Stamina's hook for one request: busy servers and lost connections are always retried, failures a few times."""
+    """Stamina's hook for one request: busy servers and lost connections are retried, failures a few times.
 
-    def __init__(self) -> None:
+    A server that asks for more patience than there is gets none: sleeping would only delay the error.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit_seconds = limit_seconds
         self._num_failures = 0
 
     def __call__(self, error: Exception) -> bool | float:
         if isinstance(error, _BusyError) and error.retry_after_seconds is not None:
-            return error.retry_after_seconds
+            return error.retry_after_seconds <= self._limit_seconds and error.retry_after_seconds
         if isinstance(error, EndpointFailed):
             self._num_failures += 1
             return self._num_failures < _MAX_FAILURES

@@ -34,6 +34,8 @@ class Habits:
     finish_reason: str = "stop"
     thinking_tokens: int = 0
     """Hidden tokens that are spent before the answer, out of the limit."""
+    thoughts: tuple[str, ...] = ()
+    """Tokens of the thinking that precede the answer's in `logprobs`."""
     continues: bool = False
     """Whether `continue_final_message` is honoured."""
 
@@ -122,7 +124,8 @@ class Provider:
         if body.get("logprobs") and self.habits.most_top:
             top = sorted(chances.items(), key=lambda one: -one[1])[: body["top_logprobs"]]
             listed = [{"token": token, "logprob": math.log(chance), "bytes": None} for token, chance in top]
-            choice["logprobs"] = {"content": [{**listed[0], "top_logprobs": listed}]}
+            thoughts = [{"token": token, "logprob": -0.1, "top_logprobs": listed[1:]} for token in self.habits.thoughts]
+            choice["logprobs"] = {"content": [*thoughts, {**listed[0], "top_logprobs": listed}]}
         details = {"reasoning_tokens": self.habits.thinking_tokens}
         usage = {
             "prompt_tokens": self._num_prompt_tokens(body),

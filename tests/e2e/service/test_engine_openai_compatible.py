@@ -128,6 +128,17 @@ def test_thinking_has_room_beside_the_answer_and_is_the_reasoning():
         score(engine, "score_sampling")
 
 
+def test_labels_are_read_after_the_thinking_or_not_at_all():
+    says = {"4": 0.6, "2": 0.2, "</think>": 0.2}
+    habits = Habits(thinking_tokens=3, thoughts=("4", " or 2?", "</think>", "\n"))
+    provider = Provider(habits, lambda _: says)
+    with engine_at(provider) as engine:
+        assert score(engine, "score_logit").raw_score == pytest.approx(3.5)
+    provider.habits = replace(habits, message=lambda _: {"content": "something else"})
+    with engine_at(provider) as engine, pytest.raises(EngineError, match="log-probabilities cannot be told from"):
+        score(engine, "score_logit")
+
+
 @pytest.mark.parametrize(
     ("habits", "reason"),
     [
@@ -172,7 +183,7 @@ def test_a_filtered_answer_is_this_candidates_error():
 def test_an_account_without_credit_is_told_before_the_start():
     provider = Provider(GPT)
     provider.trouble = (402, {"error": {"message": "Insufficient Balance"}}, {})
-    with pytest.raises(AccountError, match="answered 402: Insufficient Balance"), engine_at(provider):
+    with pytest.raises(AccountError, match="402: Insufficient Balance"), engine_at(provider):
         pass
     provider.trouble = (400, {"error": {"message": "this model reads no images"}}, {})
     told = r"no answer about an image from some-model: .*no images"

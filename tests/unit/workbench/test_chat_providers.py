@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edit_r1.shared.errors import AccountError, EndpointRefused
+from edit_r1.shared.errors import AccountError, EndpointRefused, EndpointUnavailable
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint, text_part
 from tests.support.provider import GEMINI, GPT, OLD, REASONING, Habits, Provider
 from tests.support.serving import serving
@@ -98,3 +98,11 @@ def test_a_rate_limit_with_the_words_of_a_quota_is_waited_for():
 
     with serving(provider.app) as url:
         assert asyncio.run(ask(url)).text == "4"
+
+
+def test_a_server_that_asks_for_more_patience_than_there_is_gets_none():
+    provider = Provider(GPT)
+    provider.trouble = (429, {"error": {"message": "requests per day"}}, {"Retry-After": "3600"})
+    with pytest.raises(EndpointUnavailable, match="429: requests per day"):
+        replies(provider)
+    assert len(provider.bodies) == 1

@@ -34,7 +34,10 @@ def check_served(http: httpx.Client, url: str, wanted: Collection[str]) -> None:
     missing = [name for name in wanted if served and name not in served]
     if missing:
         more = f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else ""
-        raise ConfigError(f"engine openai: {url} serves {', '.join(served[:_SHOWN])}{more}, not {missing[0]}")
+        raise ConfigError(
+            f"engine openai: {url} serves {', '.join(served[:_SHOWN])}{more}, not {missing[0]}; set --openai-model (or "
+            f"--model) to the judge's name there, and --adapters to names that it serves"
+        )
 
 
 def returns_token_ids(http: httpx.Client, url: str, model: str) -> bool:

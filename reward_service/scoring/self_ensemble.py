@@ -72,7 +72,7 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
             score = _with_thinking(method.read(edit, answers), answers)
             return Scored(score, fmean(answer.queue_seconds for answer in answers), written)
         except UnparsableAnswerError as error:
-            failure = _explained(error, planned, answers)
+            failure = _explained(error, planned, answers, engine.can_continue)
             if not any(question.spec.temperature > 0 for question in planned):
                 break  # the same question gets the same answer
     raise failure
@@ -138,15 +138,17 @@ def _with_thinking(score: Score, answers: Sequence[Answer]) -> Score:
 
 
 def _explained(
-    error: UnparsableAnswerError, asked: Sequence[Question], answers: Sequence[Answer]
+    error: UnparsableAnswerError, asked: Sequence[Question], answers: Sequence[Answer], can_continue: bool
 ) -> UnparsableAnswerError:
-    """The error, with the limit if an answer was cut off at it."""
+    """The error, with its cause if an answer was cut off at its limit, or could not be continued to a score."""
+    causes = []
     cut = [question.spec.max_tokens for question, answer in zip(asked, answers, strict=True) if not answer.finished]
-    if not cut or max(cut) == 1:
-        return error
-    return UnparsableAnswerError(
-        f"{error}; the answer was cut off at its limit ({max(cut)} tokens and any thinking): raise max_reasoning_tokens"
-    )
+    if cut and max(cut) > 1:
+        limit = f"{max(cut)} tokens and any thinking"
+        causes.append(f"the answer was cut off at its limit ({limit}): raise max_reasoning_tokens")
+    if not can_continue and any(question.spec.score_marker for question in asked):
+        causes.append("the judge's API cannot continue an answer from the score's marker")
+    return UnparsableAnswerError("; ".join([str(error), *causes])) if causes else error
 
 
 def average(scores: Sequence[Score]) -> Score:

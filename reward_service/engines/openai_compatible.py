@@ -22,7 +22,7 @@ from prometheus_client.core import Metric
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.named_chat import NamedChat
 from edit_r1.reward_service.engines.openai_probe import Abilities, probe
-from edit_r1.reward_service.engines.openai_server import counters
+from edit_r1.reward_service.engines.openai_server import authorization, counters
 from edit_r1.reward_service.engines.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Completion, Position, Usage
@@ -59,9 +59,10 @@ class CompatibleEngine:
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
         self._url = options.openai_url.rstrip("/")
-        headers = {"Authorization": f"Bearer {options.openai_key}"} if options.openai_key else {}
         limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
-        self._http = httpx.AsyncClient(headers=headers, timeout=_TIMEOUT_SECONDS, limits=limits)
+        self._http = httpx.AsyncClient(
+            headers=authorization(options.openai_key), timeout=_TIMEOUT_SECONDS, limits=limits
+        )
         parameters = ChatParameters()
         self._exchange = ChatExchange(self._http, _RETRY_SECONDS, parameters)
         self._encoded = lru_cache(maxsize=128)(_Encoder(options.max_image_pixels))
@@ -70,7 +71,7 @@ class CompatibleEngine:
         self._num_answers = 0
         self._used = Usage()
         names = (self._model, *sorted(self.adapters))
-        self.abilities: Abilities = probe(self._url, headers, names, parameters)
+        self.abilities: Abilities = probe(self._url, options.openai_key, names, parameters)
 
     @property
     def can_read_labels(self) -> bool:

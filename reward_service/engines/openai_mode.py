@@ -12,9 +12,8 @@ import httpx
 import structlog
 
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
-from edit_r1.reward_service.engines.openai import OpenAIEngine
 from edit_r1.reward_service.engines.openai_compatible import CompatibleEngine
-from edit_r1.reward_service.engines.openai_server import returns_token_ids
+from edit_r1.reward_service.engines.openai_server import authorization, returns_token_ids
 from edit_r1.shared.errors import ConfigError, UnsuitableModelError
 
 log = structlog.get_logger(__name__)
@@ -41,6 +40,8 @@ def open_engine(options: EngineOptions) -> Engine:
             f"engine openai: mode exact needs the server's checkpoint here, but {options.model} is none; set model to "
             f"it, or use --openai-mode compatible"
         )
+    from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415 - imports transformers
+
     try:
         engine = OpenAIEngine(options)
     except UnsuitableModelError as error:
@@ -51,8 +52,7 @@ def open_engine(options: EngineOptions) -> Engine:
 
 def _why_not_exact(url: str, options: EngineOptions) -> str | None:
     """Why exact scores are impossible; None if they are not."""
-    headers = {"Authorization": f"Bearer {options.openai_key}"} if options.openai_key else {}
-    with httpx.Client(headers=headers, timeout=_PROBE_SECONDS) as http:
+    with httpx.Client(headers=authorization(options.openai_key), timeout=_PROBE_SECONDS) as http:
         if not returns_token_ids(http, url.rstrip("/"), options.openai_model or options.model):
             return "the server returns no token ids"
     return None if _is_here(options.model) else f"model {options.model} is no checkpoint on this machine"

@@ -6,7 +6,7 @@ Teaches `ChatParameters` what the API accepts and returns its `Abilities`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import httpx
 import structlog
 from PIL import Image
 
-from edit_r1.reward_service.engines.openai_server import check_served
+from edit_r1.reward_service.engines.openai_server import authorization, check_served
 from edit_r1.shared.chat.completions import Completion
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.parameters import ChatParameters
@@ -46,7 +46,7 @@ class Abilities:
     """Whether the model thinks before it answers, out of the same limit of tokens."""
 
 
-def probe(url: str, headers: Mapping[str, str], names: Sequence[str], parameters: ChatParameters) -> Abilities:
+def probe(url: str, api_key: str | None, names: Sequence[str], parameters: ChatParameters) -> Abilities:
     """The abilities of the model `names[0]`; the other names must be served too. Call outside an event loop.
 
     Raises:
@@ -54,9 +54,9 @@ def probe(url: str, headers: Mapping[str, str], names: Sequence[str], parameters
         UnsuitableModelError: it does not answer a question about an image.
 
     """
-    with httpx.Client(headers=headers, timeout=_SECONDS) as http:
+    with httpx.Client(headers=authorization(api_key), timeout=_SECONDS) as http:
         check_served(http, url, names)
-    abilities = asyncio.run(_probe(url, headers, names[0], parameters))
+    abilities = asyncio.run(_probe(url, api_key, names[0], parameters))
     log.info(
         "judge behind an API",
         url=url,
@@ -68,8 +68,8 @@ def probe(url: str, headers: Mapping[str, str], names: Sequence[str], parameters
     return abilities
 
 
-async def _probe(url: str, headers: Mapping[str, str], model: str, parameters: ChatParameters) -> Abilities:
-    async with httpx.AsyncClient(headers=headers, timeout=_SECONDS) as http:
+async def _probe(url: str, api_key: str | None, model: str, parameters: ChatParameters) -> Abilities:
+    async with httpx.AsyncClient(headers=authorization(api_key), timeout=_SECONDS) as http:
         prober = _Prober(ChatExchange(http, _RETRY_SECONDS, parameters), url, model)
         try:
             first = await prober.ask()

@@ -44,6 +44,13 @@ class Method:
     """Whether its edits must have principles."""
     max_tries: int = 1
     """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
+    components: tuple[Method, ...] = ()
+    """The methods that it combines."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it, or a component, reads log-probabilities of labels."""
+        return bool(self.labels) or any(one.reads_labels for one in self.components)
 
 
 def first(parse: Callable[[Answer], Score]) -> Read:

@@ -53,6 +53,7 @@ def compose(recipe: CompositeRecipe, methods: Mapping[str, Method]) -> Method:
         reasoning=any(method.reasoning for method in chosen),
         needs_principles=any(method.needs_principles for method in chosen),
         max_tries=max(method.max_tries for method in chosen),
+        components=tuple(chosen),
     )
 
 

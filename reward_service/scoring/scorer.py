@@ -202,8 +202,8 @@ class Scorer:
             raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(self._methods)}")
         if group.composite is not None:
             method = self._composite(group)
-        if method.labels and not self._engine.can_read_labels:
-            readable = ", ".join(name for name, one in self._methods.items() if not one.labels)
+        if method.reads_labels and not self._engine.can_read_labels:
+            readable = ", ".join(name for name, one in self._methods.items() if not one.reads_labels)
             detail = f"method {method.name!r} needs log-probabilities, which the judge's API does not return"
             raise ProblemError(422, "unsupported_method", f"{detail}; without them: {readable}")
         if not method.sampled and group.temperature is not None:

@@ -222,8 +222,9 @@ def test_trouble_of_the_account_makes_the_service_unready_until_it_is_mended(mon
 def test_a_reward_service_is_a_judge_behind_an_api_too(service_url):
     """Its API returns no top log-probabilities: text is read, and methods that need labels say so."""
     with judge_at(f"{service_url}/v1", name_at(service_url)) as url:
-        refused = scored(url)
-        assert (refused.status_code, refused.json()["code"]) == (422, "unsupported_method")
+        for method in ("composite", "score_logit"):
+            refused = scored(url, method)
+            assert (refused.status_code, refused.json()["code"]) == (422, "unsupported_method")
         assert "needs log-probabilities, which the judge's API does not return" in refused.json()["detail"]
         results = scored(url, "score_sampling").json()["results"]
         assert {one.get("error", {}).get("code", "ok") for one in results} <= {"unparsable_answer", "ok"}

@@ -21,6 +21,7 @@ from transformers import AutoProcessor
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.engines.openai_server import check_served, counters
+from edit_r1.reward_service.engines.openai_trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Usage, usage_of
 from edit_r1.shared.chat.failures import failure_of
@@ -29,6 +30,7 @@ from edit_r1.shared.errors import (
     EngineAccountError,
     EngineDiedError,
     EngineError,
+    EngineUnavailableError,
     UnsuitableModelError,
 )
 from edit_r1.shared.http_failures import TRANSIENT_STATUSES
@@ -47,7 +49,6 @@ class OpenAIEngine:
 
     name = "openai"
     can_read_labels = can_continue = True
-    trouble = None
 
     def __init__(self, options: EngineOptions) -> None:
         if options.openai_url is None:
@@ -63,6 +64,7 @@ class OpenAIEngine:
         self._image_id: int = self.chat.processor.image_token_id
         self._num_answers = 0
         self._used = Usage()
+        self._trouble = Trouble()
         self._lost = False
         self._model = self._check(options)
 
@@ -74,17 +76,25 @@ class OpenAIEngine:
                 with attempt:
                     answer = (await self._http.post(f"{self._url}/chat/completions", json=body)).raise_for_status()
         except httpx.HTTPStatusError as error:
+            told = f"the server at {self._url} rejected the request: {error.response.text[:300]}"
             failure = failure_of(error.response)
-            kind = EngineAccountError if failure is not None and failure.kind == "account" else EngineError
-            raise kind(f"the server at {self._url} rejected the request: {error.response.text[:300]}") from error
+            if failure is not None and failure.kind == "account":
+                raise self._trouble.begin(EngineAccountError(told)) from error
+            raise EngineError(told) from error
         except httpx.TransportError as error:
             self._lost = True
             raise EngineDiedError(f"the server at {self._url} does not answer: {error!r}") from error
         self._lost = False
+        self._trouble.end()
         self._num_answers += 1
         found = answer.json()
         self._used = self._used.plus(usage_of(found))
         return self._read(found, messages, spec)
+
+    @property
+    def trouble(self) -> EngineUnavailableError | None:
+        """The last refusal of the key or account, for a while."""
+        return self._trouble.error
 
     def healthy(self) -> bool:
         """Whether the server answered the last request."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +22,7 @@ from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.named_chat import NamedChat
 from edit_r1.reward_service.engines.openai_probe import Abilities, probe
 from edit_r1.reward_service.engines.openai_server import authorization, counters
+from edit_r1.reward_service.engines.openai_trouble import Trouble
 from edit_r1.reward_service.engines.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Completion, Position, Usage
@@ -42,7 +42,6 @@ from edit_r1.shared.images import data_url, encode_png
 _TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 120.0
 """Rate limits of an API last up to a minute."""
-_PAUSE_SECONDS = 30.0
 _THINKING_TOKENS = 4096
 
 
@@ -67,7 +66,7 @@ class CompatibleEngine:
         self._exchange = ChatExchange(self._http, _RETRY_SECONDS, parameters)
         self._encoded = lru_cache(maxsize=128)(_Encoder(options.max_image_pixels))
         self._thinking_tokens = options.max_reasoning_tokens or _THINKING_TOKENS
-        self._trouble: tuple[float, EngineUnavailableError] | None = None
+        self._trouble = Trouble()
         self._num_answers = 0
         self._used = Usage()
         names = (self._model, *sorted(self.adapters))
@@ -86,9 +85,7 @@ class CompatibleEngine:
     @property
     def trouble(self) -> EngineUnavailableError | None:
         """The last refusal of the account or lost connection, for a while; then the next request tries again."""
-        if self._trouble is None or time.monotonic() > self._trouble[0]:
-            return None
-        return self._trouble[1]
+        return self._trouble.error
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Raises EngineError; EngineUnavailableError if the server answers nobody."""
@@ -98,12 +95,12 @@ class CompatibleEngine:
         try:
             completion = await self._exchange.complete(self._url, fields)
         except AccountError as error:
-            raise self._in_trouble(EngineAccountError(str(error))) from error
+            raise self._trouble.begin(EngineAccountError(str(error))) from error
         except EndpointUnavailable as error:
-            raise self._in_trouble(EngineUnavailableError(str(error))) from error
+            raise self._trouble.begin(EngineUnavailableError(str(error))) from error
         except (ConfigError, EndpointError) as error:
             raise EngineError(str(error)) from error
-        self._trouble = None
+        self._trouble.end()
         self._num_answers += 1
         self._used = self._used.plus(completion.usage or Usage())
         return self._answer(completion, spec)
@@ -184,10 +181,6 @@ class CompatibleEngine:
         if not found:
             raise EngineError("the judge thinks, and its answer's log-probabilities cannot be told from those before")
         return found
-
-    def _in_trouble(self, error: EngineUnavailableError) -> EngineUnavailableError:
-        self._trouble = (time.monotonic() + _PAUSE_SECONDS, error)
-        return error
 
 
 @dataclass(frozen=True)

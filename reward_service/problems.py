@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from edit_r1.shared.errors import EditR1Error, fault_line
+from edit_r1.shared.errors import EditR1Error, EngineUnavailableError, fault_line
 from edit_r1.shared.schemas import Problem
 
 log = structlog.get_logger(__name__)
@@ -44,9 +44,9 @@ def validation_problem(faults: Sequence[Any]) -> ProblemError:
     return ProblemError(422, "invalid_field", "; ".join(map(fault_line, faults)))
 
 
-def engine_died(reason: str) -> ProblemError:
-    """503 if the engine died during a request: another replica may answer it, while this one exits."""
-    return ProblemError(503, "engine_died", reason, retry_after_seconds=_ENGINE_RETRY_SECONDS)
+def engine_unavailable(error: EngineUnavailableError) -> ProblemError:
+    """503 if the engine answers nothing at present. If it died, another replica may answer while this one exits."""
+    return ProblemError(503, error.code, str(error), retry_after_seconds=_ENGINE_RETRY_SECONDS)
 
 
 def install_handlers(app: FastAPI) -> None:

@@ -21,13 +21,13 @@ from edit_r1.reward_service.methods import METHODS, load_methods
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
 from edit_r1.reward_service.metrics import Metrics
-from edit_r1.reward_service.problems import ProblemError
+from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.principles import JudgedPrinciples, Principles, WrittenPrinciples
 from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
 from edit_r1.reward_service.scoring.selftest import check_golden, check_labels
 from edit_r1.reward_service.settings import Settings
-from edit_r1.shared.errors import ConfigError, EditR1Error
+from edit_r1.shared.errors import ConfigError, EditR1Error, EngineUnavailableError
 from edit_r1.shared.schemas import API_VERSION, CandidateError, ScoreResponse, ServiceInfo
 from edit_r1.shared.versions import installed_versions
 
@@ -88,9 +88,11 @@ class Service:
         """The scorer, once ready.
 
         Raises:
-            ProblemError: 503 while loading, or permanently after a failure.
+            ProblemError: 503 while loading, while the judge's API refuses the account, or for good after a failure.
 
         """
+        if self._trouble is not None:
+            raise engine_unavailable(self._trouble)
         if self.failure is None and self._scorer is not None:
             return self._scorer
         code = "loading" if self.failure is None else "failed"
@@ -117,7 +119,12 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether the service is ready to score."""
-        return self._scorer is not None and self.failure is None and not self.admission.draining
+        working = self._scorer is not None and self.failure is None and self._trouble is None
+        return working and not self.admission.draining
+
+    @property
+    def _trouble(self) -> EngineUnavailableError | None:
+        return self._engine.trouble if self._engine is not None else None
 
     @property
     def info(self) -> ServiceInfo:
@@ -168,8 +175,10 @@ class Service:
             self._engine, self._prompts("principles"), thinking_tokens
         )
         scorer = Scorer(self._engine, self.methods, self._task_prompts, principles, options)
-        if scorer.begins_thinking:  # offered no more; the scorer says why
-            self.methods = {name: one for name, one in self.methods.items() if not one.at_first_token}
+        # Not offered; a request for one of them is told why. A composite depends on its recipe.
+        self.methods = {
+            name: one for name, one in self.methods.items() if name == COMPOSITE or scorer.why_not(one) is None
+        }
         if self._calibration:
             self._phase = "the self-test is running"
             found = await check_golden(scorer, self._calibration, settings.min_score_mass)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions
+from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions, OpenAIMode
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
 from edit_r1.shared.errors import ConfigError, fault_line
 from edit_r1.shared.golden_edits import MIN_SCORE_MASS, Golden, read_calibration
@@ -123,7 +123,12 @@ class Settings(BaseSettings):
     pipeline_parallel_size: int = Field(1, ge=1, description="Number of pipeline stages (vllm).")
     data_parallel_size: int = Field(1, ge=1, description="Number of model copies behind one front end (vllm).")
     vllm_arguments: dict[str, Any] = Field({}, description="Additional vLLM engine arguments, as JSON.")
-    openai_url: str | None = Field(None, description="API root of a running vLLM, e.g. http://host:8000/v1 (openai).")
+    openai_url: str | None = Field(None, description="API root of a running server, e.g. http://host:8000/v1 (openai).")
+    openai_mode: OpenAIMode = Field(
+        "auto",
+        description="exact: a vLLM whose checkpoint is `model`; compatible: any API, where `model` is a name; auto: "
+        "exact if the server can (openai).",
+    )
     openai_key: SecretStr | None = Field(None, description="API key of that server (openai).")
     openai_model: str | None = Field(None, description="The judge's name on that server; by default `model` (openai).")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Fraction of GPU memory to use (vllm).")
@@ -183,6 +188,8 @@ class Settings(BaseSettings):
             openai_url=self.openai_url,
             openai_key=self.openai_key.get_secret_value() if self.openai_key else None,
             openai_model=self.openai_model,
+            openai_mode=self.openai_mode,
+            max_reasoning_tokens=self.max_reasoning_tokens,
             gpu_memory_utilization=self.gpu_memory_utilization,
             min_judge_pixels=self.min_judge_pixels,
             max_judge_pixels=self.max_judge_pixels,

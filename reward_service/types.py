@@ -117,8 +117,20 @@ class Answer:
     """True: the service appended the score marker, and the last position is the score."""
     queue_seconds: float = 0.0
     """Time waited before the engine took it."""
-    thought_ids: tuple[int, ...] = ()
-    """The judge's thoughts, which precede `token_ids`."""
+    uncovered: tuple[float, ...] = ()
+    """[T], probability of all tokens that an API did not return; a label among them has log-probability -inf here.
+    Empty: `label_logprobs` are exact."""
+    thinking: str | None = None
+    """The judge's thinking, which precedes the text."""
+    num_thought_tokens: int = 0
+    """Number of tokens of thinking that are not among `token_ids`."""
+    num_reported: int | None = None
+    """Number of tokens by an API's own count; its answers have no `token_ids`."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens written."""
+        return len(self.token_ids) + self.num_thought_tokens if self.num_reported is None else self.num_reported
 
 
 @dataclass(frozen=True)

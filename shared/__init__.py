@@ -4,6 +4,7 @@ schemas           the HTTP API as pydantic models
 client            sends groups of candidate edits to a reward service; returns scores or typed failures
 replicas          which replica a group is sent to
 http_failures     which HTTP failures are worth retrying, and when
+chat              OpenAI-style chat endpoints of any provider
 images            image bytes <-> RGB images, with limits; the only place that names a codec
 sources           references to images: files, or pictures embedded in a data set
 golden_edits      edits of known quality: does a judge order them correctly?

@@ -2,6 +2,7 @@
 
     EditR1Error
     ├── ConfigError               a configuration file or override is invalid
+    │   └── AccountError            a chat endpoint refuses the account: key, credit or quota
     ├── DataError                 a task list, or a file it names, is invalid
     ├── CheckpointError           a checkpoint is missing, damaged, or from another run
     ├── ImageError                bytes that are not an accepted image (`code` says why)
@@ -9,7 +10,9 @@
     │   ├── UnsuitableModelError    rejected at start-up: a label is not one token, the self-test fails, ...
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   └── EngineError             the engine failed on this candidate
-    │       └── EngineDiedError       the engine failed permanently
+    │       └── EngineUnavailableError  the engine cannot answer anything at present
+    │           ├── EngineAccountError    the API that it uses refuses the account
+    │           └── EngineDiedError       the engine failed permanently
     ├── EndpointError             client-side errors of a chat endpoint, in `edit-r1 evaluate` and `edit-r1 data`
     │   ├── EndpointUnavailable     unreachable or too busy until the time limit
     │   ├── EndpointRefused         the endpoint rejects this question
@@ -41,6 +44,10 @@ class EditR1Error(Exception):
 
 class ConfigError(EditR1Error):
     """A configuration file or override is invalid; the message lists every mistake."""
+
+
+class AccountError(ConfigError):
+    """A chat endpoint refuses the account (key, credit or quota); no request can succeed until that is mended."""
 
 
 class DataError(EditR1Error):
@@ -89,7 +96,19 @@ class EngineError(JudgeError):
     code = "engine_error"
 
 
-class EngineDiedError(EngineError):
+class EngineUnavailableError(EngineError):
+    """The engine cannot answer anything at present; the whole request should be repeated later."""
+
+    code = "engine_unavailable"
+
+
+class EngineAccountError(EngineUnavailableError):
+    """The API that the engine uses refuses the account: key, credit or quota."""
+
+    code = "account_refused"
+
+
+class EngineDiedError(EngineUnavailableError):
     """The engine cannot answer any more; the process must exit so that a supervisor can restart it."""
 
     code = "engine_died"

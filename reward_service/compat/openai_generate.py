@@ -9,9 +9,9 @@ from typing import Any
 
 from edit_r1.reward_service.compat.openai_body import ChatRefusal, ChatRequest, refused
 from edit_r1.reward_service.engines.base import Engine
-from edit_r1.reward_service.problems import engine_died
+from edit_r1.reward_service.problems import engine_unavailable
 from edit_r1.reward_service.types import SamplingSpec
-from edit_r1.shared.errors import EngineDiedError, EngineError
+from edit_r1.shared.errors import EngineError, EngineUnavailableError
 
 _OFFERED = {"model", "user", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed"}
 _DEFAULT_MAX_TOKENS = 1024
@@ -34,8 +34,8 @@ class EngineChat:
         spec = self._spec(request)
         try:
             answer = await self._engine.generate(request.messages, spec)
-        except EngineDiedError as error:
-            raise engine_died(str(error)) from error
+        except EngineUnavailableError as error:
+            raise engine_unavailable(error) from error
         except EngineError as error:
             raise ChatRefusal(400, error.code, str(error)) from error
         message = {"role": "assistant", "content": answer.text}

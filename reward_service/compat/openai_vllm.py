@@ -10,8 +10,9 @@ from typing import Any
 
 from edit_r1.reward_service.compat.openai_body import ChatRefusal, ChatRequest
 from edit_r1.reward_service.engines.vllm import VllmEngine
-from edit_r1.reward_service.problems import ProblemError, engine_died
+from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.types import JudgeImage
+from edit_r1.shared.errors import EngineDiedError
 
 _CODES = {404: "model_not_found", 429: "queue_full"}
 
@@ -56,7 +57,7 @@ class VllmChat:
         try:
             found = await self._chat.create_chat_completion(self._parse(_wire(request)))
         except EngineDeadError as error:
-            raise engine_died("vLLM's engine process has died") from error
+            raise engine_unavailable(EngineDiedError("vLLM's engine process has died")) from error
         except (EngineGenerateError, GenerationError) as error:
             raise ProblemError(503, "engine_error", f"the engine failed: {error!r}") from error
         except Exception as error:

@@ -6,17 +6,19 @@ log-probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from prometheus_client.core import Metric
 
-from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.engines.labels import LabelTokens
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
+from edit_r1.shared.errors import EngineUnavailableError
 
 EngineName = Literal["auto", "transformers", "vllm", "openai"]
+OpenAIMode = Literal["auto", "exact", "compatible"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -64,16 +66,72 @@ class EngineOptions:
     """Method to quantize the weights with, by vLLM's name; None: as the checkpoint's configuration says."""
     trust_remote_code: bool = False
     """Whether to execute Python code that the checkpoint contains."""
+    openai_mode: OpenAIMode = "auto"
+    """`exact`: token ids of a vLLM are compared; `compatible`: any API; `auto`: exact if the server can."""
+    max_reasoning_tokens: int | None = None
+    """Room for the thinking of a model behind an API, beside its answer; None: 4096 tokens."""
+
+
+class ChatText(Protocol):
+    """The text side of a judge; see `Chat`."""
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Texts that the tokenizer parses as structure."""
+        ...
+
+    @property
+    def control_ids(self) -> frozenset[int]:
+        """Their token ids."""
+        ...
+
+    def text(self, messages: Messages) -> str:
+        """The prompt up to the start of the judge's answer."""
+        ...
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        ...
+
+    def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Text of each id on its own."""
+        ...
+
+    def label_tokens(self, labels: tuple[str, ...]) -> LabelTokens:
+        """The tokens that spell the labels. Raises UnsuitableModelError if one cannot be read from this model."""
+        ...
 
 
 class Engine(Protocol):
     """A loaded judge."""
 
     name: str
-    chat: Chat
-    """Its chat template and tokenizer."""
     adapters: frozenset[str]
     """Names of the available LoRA adapters."""
+
+    @property
+    def chat(self) -> ChatText:
+        """Its chat template and tokenizer."""
+        ...
+
+    @property
+    def can_read_labels(self) -> bool:
+        """Whether it returns log-probabilities of labels."""
+        ...
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether it takes `SamplingSpec.prefix_ids`."""
+        ...
+
+    @property
+    def trouble(self) -> EngineUnavailableError | None:
+        """Why it answers nothing at present, if it may recover; see `healthy` for what is final."""
+        ...
 
     @property
     def max_model_len(self) -> int | None:
@@ -85,7 +143,7 @@ class Engine(Protocol):
 
         Raises:
             EngineError: this conversation could not be answered.
-            EngineDiedError: the engine cannot answer any more.
+            EngineUnavailableError: the engine answers nothing at present; EngineDiedError: nor ever again.
 
         """
         ...

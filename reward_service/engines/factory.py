@@ -29,7 +29,6 @@ _NOT_HONOURED: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(_VLLM_ONLY, "set it on that server"),
         "quantization": "set it on that server",
         "min_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
-        "max_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
     },
 }
 """Options that an engine cannot honour, and what to do instead."""
@@ -60,9 +59,9 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
     chosen = choose_engine(name)
     _check_options(chosen, options)
     if chosen == "openai":
-        from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
+        from edit_r1.reward_service.engines.openai_mode import open_engine  # noqa: PLC0415
 
-        return OpenAIEngine(options)
+        return open_engine(options)
     if chosen == "vllm":
         from edit_r1.reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
 

@@ -1,4 +1,4 @@
-"""The openai engine: uses an existing `vllm serve` through its chat API, as exactly as our own vLLM engine.
+"""The openai engine's exact mode: an existing `vllm serve` through its chat API, as exactly as our own vLLM engine.
 
 Label log-probabilities are the server's full-vocabulary values for exactly our label ids (`logprob_token_ids`), and
 every answer is checked: the server must have read exactly our token ids, including those of a continued answer.
@@ -15,13 +15,23 @@ from typing import Any
 import httpx
 import stamina
 from PIL import Image
-from prometheus_client.core import CounterMetricFamily, Metric
-from transformers import AutoProcessor
+from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.base import EngineOptions
-from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.reward_service.engines.checkpoint import load_chat
+from edit_r1.reward_service.engines.openai_server import check_served, counters
+from edit_r1.reward_service.engines.openai_trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
-from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
+from edit_r1.shared.chat.completions import Usage, usage_of
+from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.errors import (
+    ConfigError,
+    EngineAccountError,
+    EngineDiedError,
+    EngineError,
+    EngineUnavailableError,
+    UnsuitableModelError,
+)
 from edit_r1.shared.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.images import data_url, encode
 
@@ -37,11 +47,13 @@ class OpenAIEngine:
     """A judge on another server. See `Engine` for the meaning of the methods."""
 
     name = "openai"
+    can_read_labels = can_continue = True
 
     def __init__(self, options: EngineOptions) -> None:
         if options.openai_url is None:
             raise ConfigError("engine openai: openai_url must be set to the server's URL, e.g. http://gpu-1:8000/v1")
-        self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
+        self.chat = load_chat(options.model, options.chat_template_kwargs, trust_remote_code=options.trust_remote_code)
+        self._template_arguments = dict(options.chat_template_kwargs)
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
         self._url = options.openai_url.rstrip("/")
@@ -49,8 +61,10 @@ class OpenAIEngine:
         limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
         self._http = httpx.AsyncClient(headers=self._headers, timeout=_TIMEOUT_SECONDS, limits=limits)
         self._encoded = lru_cache(maxsize=512)(_data_url)
-        self._image_id: int = self.chat.processor.image_token_id
+        self._image_id: int = self.chat.image_token_id
         self._num_answers = 0
+        self._used = Usage()
+        self._trouble = Trouble()
         self._lost = False
         self._model = self._check(options)
 
@@ -62,21 +76,33 @@ class OpenAIEngine:
                 with attempt:
                     answer = (await self._http.post(f"{self._url}/chat/completions", json=body)).raise_for_status()
         except httpx.HTTPStatusError as error:
-            raise EngineError(f"the server at {self._url} rejected the request: {error.response.text[:300]}") from error
+            told = f"the server at {self._url} rejected the request: {error.response.text[:300]}"
+            failure = failure_of(error.response)
+            if failure is not None and failure.kind == "account":
+                raise self._trouble.begin(EngineAccountError(told)) from error
+            raise EngineError(told) from error
         except httpx.TransportError as error:
             self._lost = True
             raise EngineDiedError(f"the server at {self._url} does not answer: {error!r}") from error
         self._lost = False
+        self._trouble.end()
         self._num_answers += 1
-        return self._read(answer.json(), messages, spec)
+        found = answer.json()
+        self._used = self._used.plus(usage_of(found))
+        return self._read(found, messages, spec)
+
+    @property
+    def trouble(self) -> EngineUnavailableError | None:
+        """The last refusal of the key or account, for a while."""
+        return self._trouble.error
 
     def healthy(self) -> bool:
         """Whether the server answered the last request."""
         return not self._lost
 
     def metrics(self) -> Iterable[Metric]:
-        """Number of answers; the server's own metrics are at its /metrics."""
-        return [CounterMetricFamily("reward_engine_answers", "Conversations answered.", self._num_answers)]
+        """Numbers of answers and tokens; the server's own metrics are at its /metrics."""
+        return counters(self._num_answers, self._used)
 
     def close(self) -> None:
         """No-op: the connections close with the process."""
@@ -104,6 +130,7 @@ class OpenAIEngine:
             "add_generation_prompt": not continued,
             "continue_final_message": continued,
             "return_token_ids": True,
+            **({"chat_template_kwargs": self._template_arguments} if self._template_arguments else {}),
             **(
                 {"logprobs": True, "logprob_token_ids": list(labels), "return_tokens_as_token_ids": True}
                 if labels
@@ -149,19 +176,13 @@ class OpenAIEngine:
         """Find the model on the server and send it one probe; returns its name there.
 
         Raises:
-            ConfigError: there is no server, or it does not serve the model.
+            ConfigError: there is no server, or it does not serve the model; AccountError if it refuses the key.
             UnsuitableModelError: the server tokenises our prompts differently.
 
         """
         with httpx.Client(headers=self._headers, timeout=60.0) as http:
-            try:
-                served = [one["id"] for one in http.get(f"{self._url}/models").raise_for_status().json()["data"]]
-            except (httpx.HTTPError, KeyError, ValueError) as error:
-                raise ConfigError(f"engine openai: no OpenAI-style server at {self._url}: {error!r}") from error
             wanted = options.openai_model or options.model
-            missing = [name for name in (wanted, *sorted(self.adapters)) if name not in served]
-            if missing:
-                raise ConfigError(f"engine openai: {self._url} serves {', '.join(served)}, not {missing[0]}")
+            check_served(http, self._url, (wanted, *sorted(self.adapters)))
             spec = SamplingSpec(labels=("1", "2"))
             answer = http.post(f"{self._url}/chat/completions", json=self._body(_PROBE, spec, wanted))
         try:

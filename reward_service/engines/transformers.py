@@ -67,6 +67,8 @@ class TransformersEngine:
     """A judge run by transformers. See `Engine` for the meaning of the methods."""
 
     name = "transformers"
+    can_read_labels = can_continue = True
+    trouble = None
 
     def __init__(self, checkpoint: Checkpoint, options: EngineOptions) -> None:
         model = checkpoint.model

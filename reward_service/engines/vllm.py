@@ -40,6 +40,8 @@ class VllmEngine:
     """
 
     name = "vllm"
+    can_read_labels = can_continue = True
+    trouble = None
 
     def __init__(self, options: EngineOptions) -> None:
         on_cpu = not torch.cuda.is_available()

@@ -76,10 +76,14 @@ def closing_text(text: str, marker: str) -> str:
 
 
 def read_expectation(answer: Answer, position: int, labels: Sequence[str], values: Sequence[float]) -> Score:
-    """The expected value of the label distribution at one position of an answer."""
+    """The expected value of the label distribution at one position of an answer.
+
+    Where an API returned only the most likely tokens, `details` has the `uncovered_mass` of the others.
+    """
     found = expectation(answer.label_logprobs[position], values)
     distribution = dict(zip(labels, found.probabilities, strict=True))
-    return Score(found.value, distribution=distribution, score_mass=found.mass)
+    details = {"uncovered_mass": answer.uncovered[position]} if answer.uncovered else {}
+    return Score(found.value, distribution=distribution, score_mass=found.mass, details=details)
 
 
 @dataclass(frozen=True)

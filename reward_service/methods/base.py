@@ -43,6 +43,8 @@ class Method:
     raw_score_max: float
     at_first_token: bool = False
     """Whether it reads the judge's first token, which thinking judges use for a thought."""
+    answer_prefix: str = ""
+    """Text that its answers are forced to begin with."""
     labels: tuple[str, ...] = ()
     """Labels whose distribution is read; each must be a single token of the judge. Empty: text is parsed."""
     parts: tuple[str, ...] = ()
@@ -57,6 +59,23 @@ class Method:
     """Whether its edits must have principles."""
     max_tries: int = 1
     """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
+    components: tuple[Method, ...] = ()
+    """The methods that it combines."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it, or a component, reads log-probabilities of labels."""
+        return bool(self.labels) or any(one.reads_labels for one in self.components)
+
+    @property
+    def reads_first_token(self) -> bool:
+        """Whether it, or a component, reads the judge's first token."""
+        return self.at_first_token or any(one.reads_first_token for one in self.components)
+
+    @property
+    def begins_answers(self) -> bool:
+        """Whether it, or a component, forces answers to begin with a text."""
+        return bool(self.answer_prefix) or any(one.begins_answers for one in self.components)
 
 
 def first(parse: Callable[[Answer], Score]) -> Read:

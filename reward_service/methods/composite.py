@@ -48,12 +48,12 @@ def compose(recipe: CompositeRecipe, methods: Mapping[str, Method]) -> Method:
         read=read,
         raw_score_min=0.0,
         raw_score_max=1.0,
-        at_first_token=any(method.at_first_token for method in chosen),
         sampled=any(method.sampled for method in chosen),
         temperature=max(method.temperature for method in chosen),
         reasoning=any(method.reasoning for method in chosen),
         needs_principles=any(method.needs_principles for method in chosen),
         max_tries=max(method.max_tries for method in chosen),
+        components=tuple(chosen),
     )
 
 

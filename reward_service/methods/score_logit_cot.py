@@ -25,7 +25,7 @@ def parse(answer: Answer) -> Score:
     if position is None:
         raise UnparsableAnswerError(f"the judge's reasoning never reached {MARKER!r}: {quoted(answer.text)}")
     score = read_expectation(answer, position, SCORE_LABELS, SCORE_VALUES)
-    return replace(score, reasoning=parse_reasoning(answer.text), details={"closed": answer.closed})
+    return replace(score, reasoning=parse_reasoning(answer.text), details={**score.details, "closed": answer.closed})
 
 
 def method(template: Templates) -> Method:

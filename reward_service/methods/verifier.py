@@ -45,7 +45,9 @@ def read(edit: Edit, answers: Sequence[Answer]) -> Score:
     """p(Yes) per principle, and the reward of them all."""
     found = [read_expectation(answer, 0, LABELS, VALUES) for answer in answers]
     score = checked(edit.principles, [one.raw_score for one in found])
-    return replace(score, score_mass=min(one.score_mass or 0.0 for one in found))
+    uncovered = [one.details["uncovered_mass"] for one in found if "uncovered_mass" in one.details]
+    details = {**score.details, **({"uncovered_mass": max(uncovered)} if uncovered else {})}
+    return replace(score, score_mass=min(one.score_mass or 0.0 for one in found), details=details)
 
 
 def method(template: Templates) -> Method:
@@ -66,6 +68,7 @@ def method(template: Templates) -> Method:
         raw_score_max=1.0,
         parts=PARTS,
         at_first_token=True,
+        answer_prefix=answer_prefix,
         labels=LABELS,
         needs_principles=True,
     )

@@ -32,13 +32,15 @@ def direct(template: Templates) -> Method:
 
 
 def _method(name: str, prompt: str, template: Templates, wording: str) -> Method:
+    answer_prefix = template.answer_prefix(prompt)
     return Method(
         name=name,
         description=f"Probability of Yes versus No at the judge's first token, {wording}.",
-        ask=asking(template(prompt), SPEC, template.answer_prefix(prompt)),
+        ask=asking(template(prompt), SPEC, answer_prefix),
         read=first(parse),
         raw_score_min=0.0,
         raw_score_max=1.0,
         at_first_token=True,
+        answer_prefix=answer_prefix,
         labels=LABELS,
     )

@@ -42,6 +42,10 @@ async def answer_to_the_end(engine: Engine, question: Question) -> Answer:
     answer = _after(engine, whole, thoughts.num_tokens)
     if spec.score_marker is None or score_position(answer.pieces, spec.score_marker, spec.labels) is not None:
         return answer
+    if not engine.can_continue:
+        return answer
+    if answer.num_reported is not None:
+        return await _continued_as_text(engine, question, answer, spec.score_marker)
     ends = thoughts.missing_end
     return await _continued(
         engine,
@@ -75,6 +79,25 @@ async def _continued(engine: Engine, question: Question, whole: Answer, text: st
     )
 
 
+async def _continued_as_text(engine: Engine, question: Question, answer: Answer, marker: str) -> Answer:
+    """The same for an API, which has no token ids: it is continued by text."""
+    closing = closing_text(answer.text, marker)
+    prefix = engine.chat.encode(answer.text + closing)
+    continuation = replace(question.spec, max_tokens=1, temperature=0.0, prefix_ids=prefix)
+    last = await engine.generate(question.messages, continuation)
+    return replace(
+        answer,
+        text=answer.text + closing + last.text,
+        pieces=(*answer.pieces, closing, *last.pieces),
+        label_logprobs=(*answer.label_logprobs, (math.nan,) * len(question.spec.labels), *last.label_logprobs),
+        uncovered=(*answer.uncovered, math.nan, *last.uncovered),
+        finished=False,
+        closed=True,
+        num_reported=answer.num_tokens + last.num_tokens,
+        queue_seconds=answer.queue_seconds + last.queue_seconds,
+    )
+
+
 def _after(engine: Engine, whole: Answer, start: int) -> Answer:
     """The answer from its token `start` on; those before it become its thoughts."""
     if start == 0:
@@ -85,5 +108,6 @@ def _after(engine: Engine, whole: Answer, start: int) -> Answer:
         token_ids=whole.token_ids[start:],
         pieces=whole.pieces[start:],
         label_logprobs=whole.label_logprobs[start:],
-        thought_ids=whole.token_ids[:start],
+        thinking=engine.chat.decode(whole.token_ids[:start]).strip(),
+        num_thought_tokens=start,
     )

@@ -18,12 +18,12 @@ from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.mathematics.expectation import normalise
 from edit_r1.reward_service.methods import composite
 from edit_r1.reward_service.methods.base import Method
-from edit_r1.reward_service.problems import ProblemError, engine_died
+from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.principles import Principles
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
-from edit_r1.shared.errors import EngineDiedError, ImageError, JudgeError
+from edit_r1.shared.errors import EngineUnavailableError, ImageError, JudgeError
 from edit_r1.shared.images import ImageLimits, content_hash, decode
 from edit_r1.shared.schemas import (
     DEFAULT_TASK,
@@ -112,7 +112,7 @@ class Scorer:
         outcomes = await asyncio.gather(
             *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
         )
-        _raise_if_dead(outcomes)
+        _raise_if_unavailable(outcomes)
         ended = time.perf_counter()
         waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, Scored)]
         timing = Timing(
@@ -190,8 +190,8 @@ class Scorer:
             return tuple(Principle(one.question, one.category, one.weight) for one in group.principles)
         try:
             return await self._principles.of(brief)
-        except EngineDiedError as error:
-            raise engine_died(str(error)) from error
+        except EngineUnavailableError as error:
+            raise engine_unavailable(error) from error
         except JudgeError as error:
             return error
 
@@ -219,9 +219,9 @@ class Scorer:
             raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(self._methods)}")
         if group.composite is not None:
             method = self._composite(group)
-        if method.at_first_token and self.begins_thinking:
-            detail = first_token_is_a_thought(self._methods)
-            raise ProblemError(422, "thinking_judge", f"method {method.name}: {detail}")
+        refused = self.why_not(method)
+        if refused is not None:
+            raise refused
         if not method.sampled and group.temperature is not None:
             raise ProblemError(422, "invalid_field", f"temperature: {method.name} does not sample")
         temperature = method.temperature if group.temperature is None else group.temperature
@@ -230,6 +230,20 @@ class Scorer:
             hint = "; set a temperature" if method.sampled else ""
             raise ProblemError(422, "invalid_field", detail + hint)
         return method
+
+    def why_not(self, method: Method) -> ProblemError | None:
+        """Why this judge cannot serve a method; None if it can."""
+        if method.reads_first_token and self.begins_thinking:
+            detail = first_token_is_a_thought(self._methods)
+            return ProblemError(422, "thinking_judge", f"method {method.name}: {detail}")
+        if method.reads_labels and not self._engine.can_read_labels:
+            readable = ", ".join(name for name, one in self._methods.items() if not one.reads_labels)
+            detail = f"method {method.name!r} needs log-probabilities, which the judge's API does not return"
+            return ProblemError(422, "unsupported_method", f"{detail}; without them: {readable}")
+        if method.begins_answers and not self._engine.can_continue:
+            detail = f"method {method.name!r} begins the judge's answer for it, which the judge's API does not allow"
+            return ProblemError(422, "unsupported_method", f"{detail}; use score_logit_direct or yes_no_logit_direct")
+        return None
 
     def _composite(self, group: EditGroup) -> Method:
         """The method built from the request's own recipe."""
@@ -275,18 +289,18 @@ class Scorer:
 
 def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:
     """A message for methods that read the first token of a judge that begins with its thoughts."""
-    others = [method.name for method in methods.values() if not method.at_first_token]
+    others = [method.name for method in methods.values() if not method.reads_first_token]
     return (
         "the judge's prompt ends where it begins to think, so its first token is no score; switch thinking off, for "
         f"many judges with --chat-template-kwargs '{{\"enable_thinking\": false}}', or use {', '.join(others)}"
     )
 
 
-def _raise_if_dead(outcomes: Sequence[_Outcome]) -> None:
-    """Raise 503 for the whole group if the engine died: another replica may score it, while this one exits."""
+def _raise_if_unavailable(outcomes: Sequence[_Outcome]) -> None:
+    """Raise 503 for the whole group if the engine answers nothing at present: it may be scored later, or elsewhere."""
     for outcome in outcomes:
-        if isinstance(outcome, EngineDiedError):
-            raise engine_died(str(outcome))
+        if isinstance(outcome, EngineUnavailableError):
+            raise engine_unavailable(outcome)
 
 
 def _decode_one(data: bytes, limits: ImageLimits) -> JudgeImage | ImageError:

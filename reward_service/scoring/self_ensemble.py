@@ -68,21 +68,35 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
             for index, question in enumerate(questions)
         ]
         answers = await asyncio.gather(*(answer_to_the_end(engine, question) for question in planned))
-        written += sum(len(answer.thought_ids) + len(answer.token_ids) for answer in answers)
+        written += sum(answer.num_tokens for answer in answers)
         try:
-            score = _with_thoughts(engine, method.read(edit, answers), answers)
+            score = _with_thinking(method.read(edit, answers), answers)
             return Scored(score, fmean(answer.queue_seconds for answer in answers), written)
         except UnparsableAnswerError as error:
-            failure = error
+            failure = _explained(error, planned, answers, engine.can_continue)
             if not any(question.spec.temperature > 0 for question in planned):
                 break  # the same question gets the same answer
     raise failure
 
 
-def _with_thoughts(engine: Engine, score: Score, answers: Sequence[Answer]) -> Score:
-    """The score with the judge's thoughts in front of its reasoning."""
-    thoughts = [engine.chat.decode(answer.thought_ids).strip() for answer in answers if answer.thought_ids]
-    return replace(score, reasoning="\n\n".join([*thoughts, score.reasoning or ""])) if thoughts else score
+def _with_thinking(score: Score, answers: Sequence[Answer]) -> Score:
+    """The score with the judge's thinking in front of its reasoning."""
+    thoughts = [answer.thinking for answer in answers if answer.thinking]
+    return replace(score, reasoning="\n".join(filter(None, [*thoughts, score.reasoning]))) if thoughts else score
+
+
+def _explained(
+    error: UnparsableAnswerError, asked: Sequence[Question], answers: Sequence[Answer], can_continue: bool
+) -> UnparsableAnswerError:
+    """The error, with its cause if an answer was cut off at its limit, or could not be continued to a score."""
+    causes = []
+    cut = [question.spec.max_tokens for question, answer in zip(asked, answers, strict=True) if not answer.finished]
+    if cut and max(cut) > 1:
+        limit = f"{max(cut)} tokens and any thinking"
+        causes.append(f"the answer was cut off at its limit ({limit}): raise max_reasoning_tokens")
+    if not can_continue and any(question.spec.score_marker for question in asked):
+        causes.append("the judge's API cannot continue an answer from the score's marker")
+    return UnparsableAnswerError("; ".join([str(error), *causes])) if causes else error
 
 
 def average(scores: Sequence[Score]) -> Score:

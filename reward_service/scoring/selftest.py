@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edit_r1.reward_service.engines.base import Engine
+from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.scoring.scorer import Scorer
 from edit_r1.shared.errors import UnsuitableModelError
@@ -21,7 +22,8 @@ from edit_r1.shared.golden_edits import (
 )
 from edit_r1.shared.schemas import DEFAULT_METHOD, CandidateError
 
-_AFTER_THOUGHTS = "score_logit_cot"
+_METHODS = (DEFAULT_METHOD, f"{DEFAULT_METHOD}_direct", "score_logit_cot", "score_sampling")
+"""Methods for the self-test in order of preference."""
 
 
 def check_labels(engine: Engine, methods: Mapping[str, Method]) -> dict[str, dict[str, int]]:
@@ -33,16 +35,14 @@ def check_labels(engine: Engine, methods: Mapping[str, Method]) -> dict[str, dic
     """
     labels = tuple(dict.fromkeys(label for method in methods.values() for label in method.labels))
     chat = engine.chat
-    return {
-        label: dict(zip(chat.pieces(ids), ids, strict=True))
-        for label, ids in zip(labels, chat.label_tokens(labels).spellings, strict=True)
-    }
+    spelled = zip(labels, chat.label_tokens(labels).spellings, strict=True)
+    return {label: dict(zip(chat.pieces(ids), ids, strict=True)) for label, ids in spelled if ids}
 
 
 async def check_golden(scorer: Scorer, calibration: Sequence[Golden], min_score_mass: float) -> dict[str, float]:
     """Score golden edits; returns the share of pairs in the right order and the score mass.
 
-    With the default method, or the one that reasons first if the judge's prompt begins its thoughts.
+    With the default method, or the next one that this judge can serve.
 
     Raises:
         UnsuitableModelError: an edit has no score, the mean score mass is below `min_score_mass`, or a done edit beats
@@ -50,7 +50,7 @@ async def check_golden(scorer: Scorer, calibration: Sequence[Golden], min_score_
 
     """
     answers = []
-    method = _AFTER_THOUGHTS if scorer.begins_thinking else DEFAULT_METHOD
+    method = next(name for name in _METHODS if scorer.why_not(METHODS[name]) is None)
     for golden in calibration:
         answer = await scorer.score(golden.group.model_copy(update={"method": method}), "self-test")
         failed = [result.error.message for result in answer.results if isinstance(result, CandidateError)]

@@ -17,7 +17,9 @@ import pytest
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.forked import Forked
 from tests.support.pages import ROOT, blocks_of
+from tests.support.provider import GPT, Habits, Provider
 from tests.support.serving import png, reward_service
+from tests.support.serving import serving as serving_app
 from tests.support.tiny_judge import save_tiny_judge
 from tests.support.typist import OVERRIDES
 
@@ -135,6 +137,23 @@ def low_mass(place):
 def self_test(place):
     options = ("--calibration", "worlds/shapes/samples", "--min-score-mass", "0")
     return said(place, "serve", "--model", place.judge, *options, "--port", "0", "--engine", "transformers")
+
+
+@provokes
+def account_refused(place):
+    provider = Provider(GPT)
+    provider.trouble = (402, {"error": {"message": "Insufficient Balance"}}, {})
+    with serving_app(provider.app) as url:
+        options = ("--openai-url", f"{url}/v1", "--openai-mode", "compatible", "--model", "some-model", "--port", "0")
+        return said(place, "serve", "--engine", "openai", *options)
+
+
+@provokes
+def cut_answer(place):
+    (place.folder / "sensible.jsonl").write_text('{"prompt": "make it red", "image": "edit.png"}\n')
+    with serving_app(Provider(Habits(thinking_tokens=100)).app) as url:
+        options = ("--out", "kept.jsonl", "--url", f"{url}/v1", "--model", "some-model")
+        return said(place, "data", "rationality", "sensible.jsonl", *options)
 
 
 @provokes

@@ -3,7 +3,8 @@
     judge = OpenAIJudge();  with serving(judge.app) as url: ...
 
 It answers in the format that the prompt asks for. Words in the instruction trigger failures: `mumble` (prose without
-scores), `filter` (a 400), `crash` (a 500), `page` (HTML with status 200), `decline` (a refusal inside an answer).
+scores), `filter` (a 400), `crash` (a 500), `page` (HTML with status 200), `decline` (a refusal inside an answer),
+`overflow` (the token limit before any text).
 """
 
 import asyncio
@@ -21,11 +22,13 @@ from edit_r1.shared.images import decode
 
 
 class OpenAIJudge:
-    """Records its requests. After `busy_after` of them it answers 503; each takes `seconds`; requires `key` if set."""
+    """Records its requests. After `busy_after` of them it answers 503, after `broke_after` 402; each takes `seconds`;
+    requires `key` if set."""
 
     def __init__(self, *, key: str | None = None, seconds: float = 0.0) -> None:
         self.key, self.seconds = key, seconds
         self.busy_after: int | None = None
+        self.broke_after: int | None = None
         self.texts: list[str] = []
         self.sizes: list[list[tuple[int, int]]] = []
         self.bodies: list[dict[str, Any]] = []
@@ -49,6 +52,8 @@ class OpenAIJudge:
         with self._lock:
             if self.busy_after is not None and len(self.texts) >= self.busy_after:
                 return JSONResponse({"error": {"message": "too busy"}}, 503)
+            if self.broke_after is not None and len(self.texts) >= self.broke_after:
+                return JSONResponse({"error": {"message": "Insufficient Balance"}}, 402)
             self.texts.append(text["text"])
             self.sizes.append([image.size for image in images])
             self.bodies.append({name: value for name, value in body.items() if name != "messages"})
@@ -69,10 +74,13 @@ def _respond(text: str, edited: Image.Image) -> Response:
     message: dict[str, Any] = {"role": "assistant", "content": _rating(text, edited)}
     if " mumble" in text:
         message["content"] = "I like it, really. 5 stars!"
+    if " overflow" in text:
+        message["content"] = None
     if " decline" in text:
         message = {"role": "assistant", "content": None, "refusal": "I would rather not"}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return JSONResponse({"object": "chat.completion", "model": "red-judge-0001", "choices": [choice]})
+    choice = {"index": 0, "message": message, "finish_reason": "length" if " overflow" in text else "stop"}
+    usage = {"prompt_tokens": 200, "completion_tokens": 10}
+    return JSONResponse({"object": "chat.completion", "model": "red-judge-0001", "choices": [choice], "usage": usage})
 
 
 def _rating(text: str, edited: Image.Image) -> str:

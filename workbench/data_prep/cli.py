@@ -19,6 +19,7 @@ from edit_r1.trainer.tasks.rows import TaskRows, valid_rows
 from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.trainer.tasks.task_list import open_rows
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
+from edit_r1.workbench.clients.spending import PriceIn, PriceOut, Prices, after, before, estimate
 from edit_r1.workbench.data_prep import boxes as box_filter
 from edit_r1.workbench.data_prep import check as checking
 from edit_r1.workbench.data_prep import mix as mixing
@@ -27,7 +28,7 @@ from edit_r1.workbench.data_prep import redbox as red_boxes
 from edit_r1.workbench.data_prep import text_edit as text_edits
 from edit_r1.workbench.data_prep.contact_sheet import SheetSample
 from edit_r1.workbench.data_prep.formats import ObjectsLine, WordsLine
-from edit_r1.workbench.data_prep.input_lists import Examined, InputList, as_model
+from edit_r1.workbench.data_prep.input_lists import Examined, InputList, Line, as_model
 from edit_r1.workbench.data_prep.pictures import Renaming
 from edit_r1.workbench.data_prep.resumable_jobs import Counts, Job, Outcome, process_in_order
 from edit_r1.workbench.data_prep.task_writers import task_writer
@@ -184,6 +185,11 @@ def rationality(
     timeout: Annotated[float, typer.Option(min=0.1, help="Timeout of one attempt, in seconds.")] = 120.0,
     retry: Annotated[float, typer.Option(min=0.1, help="Seconds to keep retrying transient errors.")] = 300.0,
     max_pixels: Annotated[int, typer.Option(min=1024, help="Downscale images with more pixels than this.")] = 1_000_000,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Maximum answer length in tokens; a model that thinks needs hundreds.")
+    ] = judging.ANSWER_TOKENS,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     restart: Restart = False,
 ) -> None:
     """Keep tasks that make sense for their image. A multimodal model answers Yes or No for each."""
@@ -195,28 +201,37 @@ def rationality(
         model=model,
         api_key=api_key,
         max_in_flight=in_flight,
-        max_tokens=judging.ANSWER_TOKENS,
+        max_tokens=max_tokens,
         retry_seconds=retry,
         timeout_seconds=timeout,
     )
     options = {"model": model, "question": content_hash(asked.text.encode()), "max_pixels": max_pixels}
     job = _job("rationality", out, {source: examined}, options, restart)
-    display = Display(visible=True)
+    display, prices = Display(visible=True), Prices(price_in, price_out)
+    directory, rename = source.parent, Renaming(source.parent, out.parent)
+
+    def lines(start: int) -> Iterable[Line[TaskLine]]:
+        num_requests = examined.num_lines - start
+        found = judging.sizes(records.lines(start), asked, directory)
+        display.say(before(num_requests, estimate(found, num_requests, max_tokens), prices))
+        return records.lines(start)
 
     async def ask(advance: Callable[[int], Any]) -> Counts:
-        directory, rename = source.parent, Renaming(source.parent, out.parent)
         async with ChatClient(endpoint) as client:
-            return await process_in_order(
-                job,
-                records.lines,
-                partial(
-                    judging.keep, client=client, question=asked, directory=directory, rename=rename, say=display.say
-                ),
-                # More than the number of concurrent requests, so that one slow answer does not block the next ones.
-                num_waiting=4 * in_flight,
-                say=display.say,
-                advance=advance,
-            )
+            try:
+                return await process_in_order(
+                    job,
+                    lines,
+                    partial(
+                        judging.keep, client=client, question=asked, directory=directory, rename=rename, say=display.say
+                    ),
+                    # More than the number of concurrent requests, so that one slow answer does not block the next ones.
+                    num_waiting=4 * in_flight,
+                    say=display.say,
+                    advance=advance,
+                )
+            finally:
+                display.say(after(client.used, prices))
 
     with display.live(), display.bar(job.command, examined.num_lines) as advance:
         counts = asyncio.run(ask(advance))

@@ -7,9 +7,11 @@ Source: arXiv:2510.16888, Section 3.1 (which uses Qwen2.5-VL-32B); the question 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +19,11 @@ from pathlib import Path
 from PIL import Image
 
 from edit_r1.shared import images
-from edit_r1.shared.errors import DataError
+from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.shared.sources import FileSource
 from edit_r1.trainer.tasks.task_line import TaskLine
 from edit_r1.workbench.clients.chat import ChatClient, Part, picture_part, text_part
+from edit_r1.workbench.clients.spending import QuestionSize
 from edit_r1.workbench.data_prep import pictures
 from edit_r1.workbench.data_prep.formats import renamed
 from edit_r1.workbench.data_prep.input_lists import Line
@@ -30,7 +33,9 @@ from edit_r1.workbench.data_prep.resumable_jobs import Outcome, Say
 NO, UNCLEAR = "answer No", "unclear"
 QUESTION_PATH = Path(__file__).parent / "texts" / "rationality.txt"
 ANSWER_TOKENS = 16
-"""Maximum answer length in tokens; only the first word counts."""
+"""Default limit of an answer in tokens; only the first word counts, but a model that thinks needs more."""
+_SIZED = 32
+"""Number of tasks whose sizes are read for an estimate."""
 _PLACEHOLDER = "{instruction}"
 _SHOWN = 120
 
@@ -51,16 +56,40 @@ class Question:
         ]
         return [*shown, text_part(self.text.replace(_PLACEHOLDER, instruction))]
 
+    def size(self, sources: Iterable[Path], instruction: str) -> QuestionSize:
+        """The size of that message, read from the images' headers. Raises DataError for an unreadable image."""
+        sizes = [FileSource(path).size() for path in sources]
+        pixels = tuple(min(width * height, self.max_pixels) for width, height in sizes)
+        return QuestionSize(len(self.text) - len(_PLACEHOLDER) + len(instruction), pixels)
+
+
+def sizes(lines: Iterable[Line[TaskLine]], question: Question, directory: Path) -> list[QuestionSize]:
+    """Sizes of the first questions; tasks without readable images are skipped."""
+    found = []
+    for line in itertools.islice(lines, _SIZED):
+        with suppress(DataError):
+            found.append(question.size([directory / name for name in line.value.names], line.value.prompt))
+    return found
+
 
 async def keep(
     line: Line[TaskLine], *, client: ChatClient, question: Question, directory: Path, rename: Renaming, say: Say
 ) -> Outcome:
-    """Keep the line if the model answers Yes; `directory` is the directory of the list. Raises like ChatClient.ask."""
+    """Keep the line if the model answers Yes; `directory` is the directory of the list. Raises like ChatClient.ask.
+
+    Raises ConfigError also when the answer is cut off before its first word, as the next ones would be.
+    """
     sources = [directory / name for name in line.value.names]
     try:
         reply = await client.ask(partial(question.parts, sources, line.value.prompt))
     except DataError as error:
         return Outcome(dropped=(str(error),))
+    if reply.cut and not reply.text:
+        limit = client.endpoint.max_tokens
+        raise ConfigError(
+            f"line {line.number}: the model was still thinking at the limit of {limit} tokens; raise --max-tokens "
+            f"(finished work is kept)"
+        )
     verdict = read_verdict(reply.text)
     if verdict is None:
         say(f"line {line.number}: unclear answer {(reply.declined or reply.text)[:_SHOWN]!r}")

@@ -16,6 +16,7 @@ import typer
 
 from edit_r1.shared.errors import ConfigError
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
+from edit_r1.workbench.clients.spending import PriceIn, PriceOut, Prices
 from edit_r1.workbench.editing.cli import Sampling
 from edit_r1.workbench.evaluation import evaluating
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, BenchmarkName, Language, read_gedit, read_imgedit
@@ -92,6 +93,7 @@ class _Order:
     max_in_flight: int
     max_tokens: int
     retry_seconds: float
+    prices: Prices
     gallery: int
 
     def check(self) -> None:
@@ -177,6 +179,8 @@ def evaluate(
     judge_in_flight: InFlight = 16,
     judge_max_tokens: MaxTokens = 1400,
     judge_retry_seconds: Retry = 120.0,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     prompts: PromptsPath = None,
     gallery: PerType = 8,
 ) -> None:
@@ -199,6 +203,7 @@ def evaluate(
         max_in_flight=judge_in_flight,
         max_tokens=judge_max_tokens,
         retry_seconds=judge_retry_seconds,
+        prices=Prices(price_in, price_out),
         gallery=gallery,
     )
     order.check()
@@ -259,6 +264,7 @@ def _evaluate(benchmark: Benchmark, prompts: Prompts, order: _Order) -> None:
             editor=editor,
             seed=order.seed,
             per_type=order.gallery,
+            prices=order.prices,
             tell=_tell,
         )
         typer.echo(tables)

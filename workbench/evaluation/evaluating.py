@@ -16,9 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edit_r1.shared.chat.completions import Usage
 from edit_r1.shared.errors import DataError, EndpointError
 from edit_r1.shared.files import place, write_text
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
+from edit_r1.workbench.clients.spending import Prices, after, before, estimate, total
 from edit_r1.workbench.evaluation.benchmarks import Benchmark, Item, find_picture
 from edit_r1.workbench.evaluation.judging import Answer, AnswerStore, Judge, Question
 from edit_r1.workbench.evaluation.output import gallery, writing
@@ -104,6 +106,7 @@ def judge(
     editor: dict[str, Any],
     seed: int,
     per_type: int,
+    prices: Prices,
     tell: Tell,
 ) -> str:
     """Judge every image and write the results; returns the tables. Raises EndpointError when there is no verdict."""
@@ -112,7 +115,7 @@ def judge(
         for item in benchmark.items
         if item.key in pictures
     }
-    answers = asyncio.run(_ask(asked, endpoint, AnswerStore(cache_directory(out) / "answers.jsonl"), tell))
+    answers = asyncio.run(_ask(asked, endpoint, AnswerStore(cache_directory(out) / "answers.jsonl"), prices, tell))
     verdicts = {item.key: _verdict(benchmark, item, answers.get(item.key)) for item in benchmark.items}
     if all(verdict.value is None for verdict in verdicts.values()):
         first = next(verdict.missing for verdict in verdicts.values() if verdict.missing != NO_PICTURE)
@@ -128,6 +131,7 @@ def judge(
             _judged(out, item, pictures.get(item.key), verdicts[item.key], answers.get(item.key, {}))
             for item in benchmark.items
         ),
+        usage=_usage(answers),
     )
     report = writing.write(out, evaluation)
     sections = gallery.evaluation_sections(out, evaluation, per_type)
@@ -136,7 +140,7 @@ def judge(
 
 
 async def _ask(
-    asked: Mapping[str, Mapping[str, Question]], endpoint: Endpoint, store: AnswerStore, tell: Tell
+    asked: Mapping[str, Mapping[str, Question]], endpoint: Endpoint, store: AnswerStore, prices: Prices, tell: Tell
 ) -> dict[str, dict[str, Answer]]:
     flat = [(key, name, question) for key, named in asked.items() for name, question in named.items()]
     num_done = 0
@@ -149,11 +153,22 @@ async def _ask(
 
     async with ChatClient(endpoint) as client:
         await client.check()
-        answers = await Judge(client, store).ask([question for _, _, question in flat], count)
+        judge, asked_all = Judge(client, store), [question for _, _, question in flat]
+        open_ones = await judge.pending(asked_all)
+        expected = estimate([one.size() for one in open_ones], len(open_ones), endpoint.max_tokens)
+        tell(before(len(open_ones), expected, prices))
+        answers = await judge.ask(asked_all, count)
+        tell(after(client.used, prices))
     found: dict[str, dict[str, Answer]] = {key: {} for key in asked}
     for (key, name, _), answer in zip(flat, answers, strict=True):
         found[key][name] = answer
     return found
+
+
+def _usage(answers: Mapping[str, Mapping[str, Answer]]) -> Usage | None:
+    """Tokens of all answers; None when the judge reports none."""
+    found = [answer.usage for named in answers.values() for answer in named.values()]
+    return total(found) if any(found) else None
 
 
 def _verdict(benchmark: Benchmark, item: Item, answers: Mapping[str, Answer] | None) -> Verdict:

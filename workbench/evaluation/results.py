@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from edit_r1.shared.chat.completions import Usage
 from edit_r1.shared.errors import DataError
 from edit_r1.workbench.evaluation.aggregation import (
     GEditScores,
@@ -78,6 +79,8 @@ class Results(_Record):
     judged_at: str
     """Time in UTC; a judge served by others may change over time."""
     items: tuple[JudgedItem, ...]
+    usage: Usage | None = None
+    """Tokens of all answers by the judge's own count, in this and earlier runs; None when it reports none."""
 
 
 def read_results(directory: Path) -> Results:
@@ -121,7 +124,7 @@ def gedit_summaries(results: Results) -> list[tuple[Language, str, GEditSummary]
 
 
 def missing_kind(item: JudgedItem) -> str | None:
-    """Kind of the reason: refused, failed, unparsable, no picture."""
+    """Kind of the reason: refused, failed, cut, unparsable, no picture."""
     return None if item.missing is None else item.missing.partition(":")[0]
 
 

@@ -119,5 +119,6 @@ def read(benchmark: BenchmarkName, item: Item, answers: Mapping[str, Answer]) ->
             return Verdict(fmean(scores), dict(zip(criteria, map(float, scores), strict=True)), official)
         scored = gedit_scores(json_scores(texts["sc"], 2), json_scores(texts["pq"], 2))
     except UnparsableAnswerError as error:
-        return Verdict(None, official=official, missing=f"unparsable: {error}")
+        cut = next((answer.cut for answer in answers.values() if answer.cut), None)
+        return Verdict(None, official=official, missing=cut or f"unparsable: {error}")
     return Verdict(scored.overall, {"SC": scored.semantic, "PQ": scored.quality})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from edit_r1.reward_service.engines.base import EngineName, EngineOptions
+from edit_r1.reward_service.engines.base import ChatText, EngineName, EngineOptions
 from edit_r1.reward_service.engines.chat import Chat, images_of
 from edit_r1.reward_service.engines.factory import build_engine
 from edit_r1.reward_service.methods import METHODS
@@ -40,7 +40,7 @@ EDITS = [
 ]
 
 
-def asked(chat: Chat) -> list[Question]:
+def asked(chat: ChatText) -> list[Question]:
     """Questions of which every second one has an answer begun for it."""
     questions = [METHODS["score_logit"].ask(edit)[0] for edit in EDITS]
     begun = chat.encode(BEGUN)

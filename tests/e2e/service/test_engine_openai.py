@@ -12,6 +12,8 @@ import pytest
 
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.factory import build_engine
+from edit_r1.reward_service.engines.openai import OpenAIEngine
+from edit_r1.reward_service.engines.openai_compatible import CompatibleEngine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.scoring.answering import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
@@ -94,6 +96,30 @@ def test_scores_are_those_of_our_own_engine(server, judge, ours, method, toleran
     for one, other in zip(asyncio.run(scores(ours, method)), theirs, strict=True):
         assert other.raw_score == pytest.approx(one.raw_score, abs=tolerance)
         assert other.score_mass == pytest.approx(one.score_mass, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["score_logit", "yes_no_logit", "score_logit_cot", "score_sampling"])
+def test_without_token_ids_scores_are_nearly_the_same(server, judge, ours, method):
+    """The compatible mode knows neither checkpoint nor tokenizer; reasoning is continued by text.
+
+    A label that is not among the 20 most likely tokens is missed: no more than the uncovered mass says.
+    """
+    temperature = 0.0 if method == "score_sampling" else None
+    there = EngineOptions(model="the-judge", openai_url=server, openai_mode="compatible")
+    theirs = asyncio.run(scores(build_engine("openai", there), method, temperature))
+    for one, other in zip(asyncio.run(scores(ours, method, temperature)), theirs, strict=True):
+        missed = other.details.get("uncovered_mass", 0.0)
+        assert other.raw_score == pytest.approx(one.raw_score, abs=1e-4 + 5 * missed / (one.score_mass or 1))
+        assert other.score_mass == pytest.approx(one.score_mass, abs=1e-4 + missed)
+        assert missed < 0.05
+
+
+def test_a_server_with_token_ids_is_read_exactly_if_its_checkpoint_is_here(server, judge):
+    assert isinstance(build_engine("openai", options(judge, server)), OpenAIEngine)
+    unknown = EngineOptions(model="the-judge", openai_url=server)
+    assert isinstance(build_engine("openai", unknown), CompatibleEngine)
+    with pytest.raises(ConfigError, match="needs the server's checkpoint here, but the-judge is none"):
+        build_engine("openai", replace(unknown, openai_mode="exact"))
 
 
 def test_greedy_text_is_that_of_our_own_engine(server, judge, ours):

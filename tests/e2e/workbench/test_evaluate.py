@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from edit_r1.shared.errors import ConfigError, DataError, EndpointError, EndpointUnavailable
+from edit_r1.shared.errors import AccountError, ConfigError, DataError, EndpointError, EndpointUnavailable
 from edit_r1.trainer.models import FAMILIES
 from edit_r1.workbench.evaluation.benchmarks import GEDIT_TASKS, read_gedit
 from edit_r1.workbench.evaluation.editors import find_subject
@@ -215,6 +215,37 @@ def test_a_judge_that_goes_away_ends_it_and_the_next_run_asks_the_rest(tmp_path,
     Image.new("RGB", (40, 40), (255, 0, 0)).save(tmp_path / "edited/3.png")
     evaluate(*command, "--out", out, *asked)
     assert len(judge.texts) == 10
+
+
+def test_an_account_without_credit_ends_it_and_is_no_verdict(tmp_path, judge, asked):
+    bench, out = make_imgedit(tmp_path / "bench"), tmp_path / "out"
+    pictures = make_pictures(tmp_path / "edited", range(9), range(0, 180, 20))
+    command = ("imgedit", bench, "--pictures", pictures, "--out", out, *asked, "--judge-in-flight", 1)
+    judge.broke_after = 4
+    with pytest.raises(AccountError, match="answered 402: Insufficient Balance"):
+        evaluate(*command)
+    assert not (out / "results.json").exists()
+    judge.broke_after = None
+    evaluate(*command)
+    assert len(judge.texts) == len(set(judge.texts)) == 9
+    assert results(out)["summary"]["coverage"] == 1.0
+    assert results(out)["usage"] == {"prompt_tokens": 9 * 200, "completion_tokens": 90}
+
+
+def test_a_cut_answer_is_told_as_cut_and_asked_again_with_a_higher_limit(tmp_path, judge, asked):
+    bench, out = make_imgedit(tmp_path / "bench"), tmp_path / "out"
+    edits = json.loads((bench / "basic_edit.json").read_text())
+    edits["3"]["prompt"] += " overflow"
+    (bench / "basic_edit.json").write_text(json.dumps(edits))
+    pictures = make_pictures(tmp_path / "edited", range(9), range(0, 180, 20))
+    command = ("imgedit", bench, "--pictures", pictures, "--out", out, *asked, "--price-in", 2, "--price-out", 10)
+    evaluate(*command)
+    missing = [item["missing"] for item in results(out)["items"] if item["missing"]]
+    assert missing == ["cut: the answer reached the limit of 1400 tokens; raise --judge-max-tokens"]
+    evaluate(*command)
+    assert len(judge.texts) == 9
+    evaluate(*command, "--judge-max-tokens", 2000)
+    assert len(judge.texts) == 18
 
 
 def test_a_judge_that_has_moved_is_not_asked_again(tmp_path, judge, asked):

@@ -15,11 +15,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from edit_r1.shared import images
-from edit_r1.shared.errors import ConfigError, DataError, EndpointRefused, EndpointUnavailable
+from edit_r1.shared.errors import AccountError, ConfigError, DataError, EndpointRefused, EndpointUnavailable
 from edit_r1.workbench.data_prep.rationality import read_verdict
 from edit_r1.workbench.data_prep.resumable_jobs import progress_path
 from tests.support.data_commands import data, read, row, save, write
 from tests.support.forked import Forked
+from tests.support.provider import Habits, Provider
 from tests.support.serving import free_port, serving
 
 
@@ -155,6 +156,9 @@ def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_pat
     model.refusals, model.status = 1, 401
     with pytest.raises(ConfigError, match=r"/v1/chat/completions answered 401: busy"):
         ask(source, url, "--in-flight", 1)
+    model.refusals, model.status = 1, 402
+    with pytest.raises(AccountError, match=r"/v1/chat/completions answered 402: busy"):
+        ask(source, url, "--in-flight", 1)
     model.refusals, model.status = 1, 400
     with pytest.raises(EndpointRefused, match=r"/v1/chat/completions answered 400: busy"):
         ask(source, url, "--in-flight", 1)
@@ -165,6 +169,20 @@ def test_a_judgement_that_fails_ends_the_command_and_keeps_what_was_done(tmp_pat
     assert kept(tmp_path) == []
     ask(source, url)
     assert kept(tmp_path) == list(range(6))
+
+
+def test_a_model_that_still_thinks_at_the_limit_ends_the_command(tmp_path):
+    provider = Provider(Habits(thinking_tokens=100), lambda _messages: "Yes")
+    source = tasks(tmp_path, 3)
+    prices = ("--model", "some-model", "--price-in", 1, "--price-out", 2)
+    with serving(provider.app) as root:
+        with pytest.raises(ConfigError, match="line 1: the model was still thinking at the limit of 16 tokens"):
+            ask(source, root + "/v1", *prices)
+        table = ask(source, root + "/v1", *prices, "--max-tokens", 500)
+    assert kept(tmp_path) == [0, 1, 2]
+    assert "3 requests: about " in table
+    assert "at most 1,500 answer tokens, at most 0.00 at the given prices" in table
+    assert "and 303 answer tokens, cost 0.00 at the given prices" in table
 
 
 def test_pictures_that_are_gone_are_counted_not_asked_about(tmp_path, model, url):

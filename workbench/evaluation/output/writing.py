@@ -110,8 +110,16 @@ def report(results: Results) -> Report:
             f"{judge.prompts} ({judge.prompts_digest[:8]}), {results.judged_at}.",
             *(_imgedit_blocks(results) if results.benchmark == "imgedit" else _gedit_blocks(results)),
             f"Missing judgements, excluded from all means: {sum(reasons.values())} of {len(results.items)}{counts}.",
+            *_usage_blocks(results),
         ],
     )
+
+
+def _usage_blocks(results: Results) -> list[str]:
+    used = results.usage
+    if used is None:
+        return []
+    return [f"Tokens by the judge's count: {used.prompt_tokens:,} of prompts, {used.completion_tokens:,} of answers."]
 
 
 def _imgedit_blocks(results: Results) -> list[str | Table]:

@@ -121,8 +121,11 @@ def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[ShownGroup], pictu
     write_text(directory / _RECORDS, shown.model_dump_json())
 
 
-def save_versions(run_dir: Path, service: ServiceInfo) -> None:
-    """Write the versions a run uses: packages of trainer and reward service, device, judge."""
+def save_versions(run_dir: Path, services: Mapping[str, ServiceInfo]) -> None:
+    """Write the versions a run uses: packages of trainer and reward services, device, judges.
+
+    services: the reward services by reward; a run's only reward has the name `reward`.
+    """
     names = ("edit-r1", "torch", "diffusers", "transformers", "accelerate", "peft")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     versions = {
@@ -130,8 +133,15 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
         **installed_versions(names),
         "device": device,
     }
-    judge = {"model": service.model, "engine": service.engine, **service.versions}
-    write_json(run_dir / VERSIONS, {"trainer": versions, "reward service": judge})
+    judges = {
+        "reward service" if name == "reward" else f"reward service of {name}": {
+            "model": service.model,
+            "engine": service.engine,
+            **service.versions,
+        }
+        for name, service in services.items()
+    }
+    write_json(run_dir / VERSIONS, {"trainer": versions, **judges})
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:

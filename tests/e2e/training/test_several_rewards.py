@@ -1,7 +1,9 @@
 """Runs with several rewards: what is logged, resuming, and services that fail."""
 
 import pytest
+from typer.testing import CliRunner
 
+from edit_r1.command import app
 from edit_r1.shared.errors import ConfigError, RewardServiceUnavailable
 from tests.support.color_judge import ColorJudge, serving
 from tests.support.serving import free_port
@@ -45,3 +47,19 @@ def test_every_service_is_checked_before_the_model_is_loaded(tiny, url, picky_ur
     nobody = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(RewardServiceUnavailable, match=rf"reward service at {nobody} not ready after 0 s"):
         tiny.train(url, tmp_path / "run", terms(nobody), *overrides)
+
+
+def test_the_doctor_checks_every_service(tiny, url, picky_url):
+    command = ["doctor", str(tiny.config), f"reward.url={url}", f"run_dir={tiny.folder / 'run'}"]
+    ended = CliRunner().invoke(app, [*command, terms(picky_url)], env={"COLUMNS": "200"})
+    assert ended.exit_code == 0, ended.output
+    assert f"reward other, weight 1: service at {picky_url}: color-judge (numpy), method score_logit" in ended.output
+    assert "scored a group of 4 (3 scores)" in ended.output
+    assert "scores/s from the services of 2 rewards together" in ended.output
+
+    nobody = f"http://127.0.0.1:{free_port()}"
+    both_wrong = terms(nobody).replace("color, method: score_logit", "color, method: ocr")
+    ended = CliRunner().invoke(app, [*command, both_wrong], env={"COLUMNS": "200"})
+    (line,) = (line for line in ended.output.splitlines() if "FAIL" in line)
+    assert f"reward.terms.0.method = 'ocr': the service at {url} offers" in line
+    assert f"reward service at {nobody} not ready" in line

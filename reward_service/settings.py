@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
+from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError, fault_line
 from edit_r1.shared.images import DEFAULT_LIMITS, ImageLimits
 from edit_r1.shared.schemas import Limits
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         protected_namespaces=(),
+        hide_input_in_errors=True,
     )
 
     model: str = Field(str(EMBEDDED_JUDGE), description="Judge: checkpoint directory or Hugging Face Hub name.")
@@ -115,6 +117,12 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(60.0, ge=0, description="Time limit for running requests after SIGTERM, in seconds.")
     keep_alive_seconds: int = Field(120, ge=1, description="Seconds after which an idle connection is closed.")
+
+    @field_validator("api_key", "openai_key")
+    @classmethod
+    def _clean_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        cleaned = clean_key(value.get_secret_value()) if value else ""
+        return SecretStr(cleaned) if cleaned else None
 
     @property
     def limits(self) -> Limits:

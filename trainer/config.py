@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from edit_r1.shared.config import ConfigModel, load_config
+from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.fields import Names
 from edit_r1.shared.images import Codec
@@ -103,8 +104,10 @@ class RewardConfig(ConfigModel):
 
     @field_validator("api_key", mode="before")
     @classmethod
-    def _key_from_environment(cls, value: str | None) -> str | None:
-        return value if value is not None else os.environ.get(API_KEY_VARIABLE)
+    def _clean_key(cls, value: object) -> object:
+        if value is None:
+            return _key_from_environment()
+        return clean_key(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_terms(self) -> RewardConfig:
@@ -120,6 +123,13 @@ class RewardConfig(ConfigModel):
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key} = {value!r} must be left out with reward.terms: set it in each term instead")
         return self
+
+
+def _key_from_environment() -> str | None:
+    try:
+        return clean_key(os.environ.get(API_KEY_VARIABLE, "")) or None
+    except ValueError as error:
+        raise ValueError(f"the variable {API_KEY_VARIABLE}: {error}") from None
 
 
 def _as_path(value: object) -> object:

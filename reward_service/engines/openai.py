@@ -21,6 +21,7 @@ from transformers import AutoProcessor
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
+from edit_r1.shared.connections.http_clients import async_client, client
 from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError, UnsuitableModelError
 from edit_r1.shared.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.images import data_url, encode
@@ -45,9 +46,8 @@ class OpenAIEngine:
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
         self._url = options.openai_url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {options.openai_key}"} if options.openai_key else {}
         limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
-        self._http = httpx.AsyncClient(headers=self._headers, timeout=_TIMEOUT_SECONDS, limits=limits)
+        self._http = async_client(api_key=options.openai_key, timeout=_TIMEOUT_SECONDS, limits=limits)
         self._encoded = lru_cache(maxsize=512)(_data_url)
         self._image_id: int = self.chat.processor.image_token_id
         self._num_answers = 0
@@ -153,7 +153,7 @@ class OpenAIEngine:
             UnsuitableModelError: the server tokenises our prompts differently.
 
         """
-        with httpx.Client(headers=self._headers, timeout=60.0) as http:
+        with client(api_key=options.openai_key, timeout=60.0) as http:
             try:
                 served = [one["id"] for one in http.get(f"{self._url}/models").raise_for_status().json()["data"]]
             except (httpx.HTTPError, KeyError, ValueError) as error:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from edit_r1.shared.connections.api_keys import checked_key
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.schemas import CompositeRecipe
 from edit_r1.trainer.config import RewardConfig
@@ -98,7 +99,7 @@ def _lowest(masses: Sequence[float | None]) -> float | None:
 
 
 def _key(variable: str, where: str) -> str:
-    value = os.environ.get(variable)
-    if not value:
+    value = checked_key(os.environ.get(variable), f"{where}: the variable {variable}")
+    if value is None:
         raise ConfigError(f"{where} = {variable!r}: the environment variable is not set")
     return value

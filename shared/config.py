@@ -110,7 +110,8 @@ def _apply(values: dict[str, Any], override: str, secrets: Secrets) -> None:
             values[key] = text
             return
         fault = secrets.yaml_fault(error, override)
-        raise ConfigError(f"override {shown!r}: {secrets.masked(text)!r} is not a YAML value: {fault}") from None
+        value = repr(text) if shown == override else "the value"
+        raise ConfigError(f"override {shown!r}: {value} is not a YAML value: {fault}") from None
     if key in secrets.names and not isinstance(values[key], str | None):
         values[key] = text  # 0123 is a key, not the number 83
 

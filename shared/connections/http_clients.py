@@ -53,7 +53,10 @@ class _Routes(Generic[Transport]):
     def _connect_through(self, proxy: Proxy, url: httpx.URL) -> Transport:
         instead = f"unset {proxy.variable}, or add {url.host} to NO_PROXY"
         try:
-            return self._connect(httpx.Proxy(proxy.address))
+            address = httpx.Proxy(proxy.address)
+            if not address.url.host:
+                raise ValueError("no host")
+            return self._connect(address)
         except ImportError:
             raise ConfigError(
                 f"{proxy.variable} sets a SOCKS proxy, {proxy.host}, which needs the package socksio: install it "

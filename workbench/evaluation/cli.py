@@ -110,6 +110,7 @@ class _Order:
             raise ConfigError("--pictures needs a judge: --judge-url and --judge-model")
         if self.weights not in _WEIGHTS:
             raise ConfigError(f"--weights {self.weights}: must be one of {', '.join(_WEIGHTS)}")
+        self.judge()
 
     def judge(self) -> Endpoint | None:
         """The judge's endpoint; None to only generate images. Raises ConfigError when the key variable is not set."""

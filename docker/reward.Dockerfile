@@ -9,31 +9,38 @@ ARG WHEELS_IMAGE=scratch
 
 FROM ${WHEELS_IMAGE} AS wheels
 
-FROM ${CPU_BASE} AS build
+# uv is only mounted, and the dependencies are a layer of their own: a change of the source adds a few megabytes.
+FROM ${CPU_BASE} AS uv
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
+
+FROM ${CPU_BASE} AS dependencies
 # The torch build: `cpu` is small and comes from PyTorch's own index; empty uses the default index.
 ARG TORCH_BACKEND=cpu
-WORKDIR /src
 # Compile at build time: the container's user cannot write bytecode.
 ENV UV_COMPILE_BYTECODE=1
-RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
-COPY pyproject.toml constraints.txt ./
-# Install dependencies first: this layer rarely changes.
 RUN --mount=type=bind,from=wheels,target=/wheels \
+    --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
+    --mount=type=bind,source=constraints.txt,target=/src/constraints.txt \
     /opt/uv/bin/uv venv --python python3 /opt/venv \
     && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
-       --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
-       --requirements pyproject.toml --extra service
-COPY README.md LICENSE ./
+       --constraint /src/constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
+       --requirements /src/pyproject.toml --extra service
+
+FROM uv AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
 COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
 COPY workbench workbench
 COPY worlds worlds
-RUN /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps .
+RUN /opt/uv/bin/uv build --wheel --no-cache --out-dir /dist
 
-FROM ${CPU_BASE} AS runtime-cpu
-COPY --from=build /opt/venv /opt/venv
+FROM dependencies AS runtime-cpu
+RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv --mount=type=bind,from=build,source=/dist,target=/dist \
+    /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps /dist/*.whl
 ENV PATH=/opt/venv/bin:$PATH OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 FROM ${CUDA_BASE} AS runtime-cuda

@@ -7,33 +7,40 @@ ARG WHEELS_IMAGE=scratch
 
 FROM ${WHEELS_IMAGE} AS wheels
 
-FROM ${BASE} AS build
+# uv is only mounted, and the dependencies are a layer of their own: a change of the source adds a few megabytes.
+FROM ${BASE} AS uv
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
+
+FROM ${BASE} AS dependencies
 # The torch build: `cpu` is small and comes from PyTorch's own index; empty uses the default index, with CUDA.
 ARG TORCH_BACKEND=cpu
 # Others: `trackers` for Weights & Biases and Trackio, `quant` for an int8 base model.
 ARG EXTRAS="--extra trainer"
-WORKDIR /src
 # Compile at build time: the container's user cannot write bytecode.
 ENV UV_COMPILE_BYTECODE=1
-RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv==0.13.9
-COPY pyproject.toml constraints.txt ./
-# Install dependencies first: this layer rarely changes.
 RUN --mount=type=bind,from=wheels,target=/wheels \
+    --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
+    --mount=type=bind,source=constraints.txt,target=/src/constraints.txt \
     /opt/uv/bin/uv venv --python python3 /opt/venv \
     && /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --find-links /wheels \
-       --constraint constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
-       --requirements pyproject.toml ${EXTRAS}
-COPY README.md LICENSE ./
+       --constraint /src/constraints.txt ${TORCH_BACKEND:+--torch-backend ${TORCH_BACKEND}} \
+       --requirements /src/pyproject.toml ${EXTRAS}
+
+FROM uv AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
 COPY edit_r1 edit_r1
 COPY shared shared
 COPY reward_service reward_service
 COPY trainer trainer
 COPY workbench workbench
 COPY worlds worlds
-RUN /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps .
+RUN /opt/uv/bin/uv build --wheel --no-cache --out-dir /dist
 
-FROM ${BASE} AS final
-COPY --from=build /opt/venv /opt/venv
+FROM dependencies AS final
+RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv --mount=type=bind,from=build,source=/dist,target=/dist \
+    /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps /dist/*.whl
 RUN useradd --uid 10001 --create-home app && mkdir -p /models /runs /data && chown app /models /runs /data
 ENV PATH=/opt/venv/bin:$PATH HF_HOME=/models PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
 # Configurations refer to files by their path in the repository.

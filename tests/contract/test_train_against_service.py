@@ -50,7 +50,7 @@ def test_a_run_optimises_rewards_of_two_services_with_their_own_keys(service_url
             "{name: judge, method: score_logit, weight: 2}",
             f"{{name: yes_no, url: {second_url}, method: yes_no_logit, api_key_variable: SECOND_KEY}}",
         )
-        tiny.train(service_url, run_dir, f"reward.terms=[{', '.join(terms)}]")
+        summary = tiny.train(service_url, run_dir, f"reward.terms=[{', '.join(terms)}]")
     lines = [line for line in metrics(run_dir) if "reward/mean" in line]
     assert [line["epoch"] for line in lines] == [1, 2]
     for line in lines:
@@ -58,6 +58,8 @@ def test_a_run_optimises_rewards_of_two_services_with_their_own_keys(service_url
         assert line["reward/judge_missing_fraction"] == line["reward/yes_no_missing_fraction"] == 0
         assert line["reward/judge_std"] > 0
         assert line["reward/yes_no_std"] > 0
+    after = summary["after"]
+    assert after["reward"] == pytest.approx((2 * after["reward/judge"] + after["reward/yes_no"]) / 3)
     report = (run_dir / "report.html").read_text()
     assert "Mean of each reward" in report
     assert "reward service of yes_no" in report

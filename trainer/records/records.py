@@ -42,6 +42,7 @@ class EvaluatedTask(Record):
     reward: float | None
     """None when the score is missing."""
     metrics: dict[str, float]
+    """Evaluation metrics, and the rewards of several terms as `reward/NAME`; those that are missing have no entry."""
     source: str | None = None
     """File name of the source image; None when no image was kept."""
     edited: str | None = None
@@ -58,10 +59,13 @@ class Evaluation(Record):
         return self.model_copy(update={"tasks": tuple(task for task in self.tasks if task.task == name)})
 
     def means(self) -> dict[str, float | None]:
-        """Mean reward (over the present scores; None when there are none) and mean of every metric."""
+        """Mean reward (None when there is none) and mean of every metric, each over the tasks that have it."""
         rewards = [task.reward for task in self.tasks if task.reward is not None]
-        names = self.tasks[0].metrics if self.tasks else {}
-        means = {name: sum(task.metrics[name] for task in self.tasks) / len(self.tasks) for name in names}
+        values: dict[str, list[float]] = {}
+        for task in self.tasks:
+            for name, value in task.metrics.items():
+                values.setdefault(name, []).append(value)
+        means = {name: sum(found) / len(found) for name, found in values.items()}
         return {"reward": sum(rewards) / len(rewards) if rewards else None, **means}
 
 

@@ -212,7 +212,7 @@ def _key(task: EvaluatedTask) -> tuple[int, str, str | None]:
 
 def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
     means = after.means()
-    return [Comparison(name, value, means[name]) for name, value in before.means().items()]
+    return [Comparison(name, value, means.get(name)) for name, value in before.means().items()]
 
 
 def _by_type(ends: Ends) -> dict[str, list[Comparison]]:

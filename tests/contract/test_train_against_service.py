@@ -2,6 +2,7 @@
 
 import pytest
 
+from edit_r1.shared.errors import RewardServiceError
 from tests.support.serving import reward_service
 from tests.support.tiny_run import TinyRun, metrics
 
@@ -44,13 +45,17 @@ def test_several_methods_are_normalised_one_by_one(service_url, tmp_path):
 
 def test_a_run_optimises_rewards_of_two_services_with_their_own_keys(service_url, tiny_judge, tmp_path, monkeypatch):
     tiny, run_dir = TinyRun(tmp_path / "tiny"), tmp_path / "run"
-    monkeypatch.setenv("SECOND_KEY", "sesame")
     with reward_service(tiny_judge, api_key="sesame") as second_url:
         terms = (
             "{name: judge, method: score_logit, weight: 2}",
             f"{{name: yes_no, url: {second_url}, method: yes_no_logit, api_key_variable: SECOND_KEY}}",
         )
-        summary = tiny.train(service_url, run_dir, f"reward.terms=[{', '.join(terms)}]")
+        arguments = (service_url, run_dir, f"reward.terms=[{', '.join(terms)}]")
+        monkeypatch.setenv("SECOND_KEY", "guess")
+        with pytest.raises(RewardServiceError, match=rf"reward\.terms\.1 \(yes_no\) at {second_url}: .* answered 401"):
+            tiny.train(*arguments)
+        monkeypatch.setenv("SECOND_KEY", "sesame")
+        summary = tiny.train(*arguments)
     lines = [line for line in metrics(run_dir) if "reward/mean" in line]
     assert [line["epoch"] for line in lines] == [1, 2]
     for line in lines:

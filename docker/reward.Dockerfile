@@ -67,5 +67,5 @@ WORKDIR /home/app
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=3s --timeout=5s --start-period=30m --start-interval=1s --retries=3 \
-    CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+    CMD ["python3", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8000/readyz', timeout=4)"]
 ENTRYPOINT ["python3", "-m", "edit_r1", "serve"]

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions, OpenAIMode
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
+from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError, fault_line
 from edit_r1.shared.golden_edits import MIN_SCORE_MASS, Golden, read_calibration
 from edit_r1.shared.golden_scenes import SCENES, golden_scenes
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         protected_namespaces=(),
+        hide_input_in_errors=True,
     )
 
     model: str = Field(str(EMBEDDED_JUDGE), description="Judge: checkpoint directory or Hugging Face Hub name.")
@@ -154,6 +156,12 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(60.0, ge=0, description="Time limit for running requests after SIGTERM, in seconds.")
     keep_alive_seconds: int = Field(120, ge=1, description="Seconds after which an idle connection is closed.")
+
+    @field_validator("api_key", "openai_key")
+    @classmethod
+    def _clean_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        cleaned = clean_key(value.get_secret_value()) if value else ""
+        return SecretStr(cleaned) if cleaned else None
 
     def thinking_tokens(self, judge_thinks: bool) -> int:
         """Tokens for thoughts, given whether the judge's prompt begins them."""

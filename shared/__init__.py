@@ -2,6 +2,7 @@
 
 schemas           the HTTP API as pydantic models
 client            sends groups of candidate edits to a reward service; returns scores or typed failures
+connections       API keys, proxies of the environment, and the httpx clients that follow both
 replicas          which replica a group is sent to
 http_failures     which HTTP failures are worth retrying, and when
 chat              OpenAI-style chat endpoints of any provider

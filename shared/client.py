@@ -26,6 +26,8 @@ import stamina
 from pydantic import ValidationError
 
 from edit_r1.shared import http_failures
+from edit_r1.shared.connections.http_clients import async_client
+from edit_r1.shared.connections.proxies import proxy_for
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable
 from edit_r1.shared.images import content_hash, mime_type
 from edit_r1.shared.replicas import Replicas
@@ -56,7 +58,8 @@ class RewardClient:
 
     Args:
         url: the service's root URL, e.g. `http://127.0.0.1:8000`, or those of its replicas.
-        api_key: sent as `Authorization: Bearer` if given.
+        api_key: sent as `Authorization: Bearer` if given, without surrounding white space; one that cannot be sent is a
+            ConfigError, which does not show it.
         timeout_seconds: per attempt, from the last byte sent to the first byte of the response.
         max_in_flight: maximum number of concurrent requests; further `score` calls wait their turn.
         retry_seconds: how long to retry transient failures before `RewardServiceUnavailable`; None: forever.
@@ -79,10 +82,9 @@ class RewardClient:
         self._model: str | None = None
         self._retry_seconds = retry_seconds
         self._slots = asyncio.Semaphore(max_in_flight)
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=max_in_flight + 2, max_keepalive_connections=max_in_flight + 2)
         timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds))
-        self._http = httpx.AsyncClient(headers=headers, limits=limits, timeout=timeout)
+        self._http = async_client(api_key=api_key, timeout=timeout, limits=limits)
 
     @property
     def url(self) -> str:
@@ -268,10 +270,12 @@ def _problem(answer: httpx.Response) -> Problem:
     try:
         return Problem.model_validate_json(answer.content)
     except ValidationError:
+        proxy = proxy_for(answer.request.url)
+        detail = answer.text[:200] or answer.reason_phrase
         return Problem(
             title=answer.reason_phrase,
             status=answer.status_code,
-            detail=answer.text[:200] or answer.reason_phrase,
+            detail=detail if proxy is None else f"{detail} (through {proxy})",
             code=_NOT_OURS,
         )
 

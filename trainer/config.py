@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from edit_r1.shared.config import ConfigModel, load_config
+from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError
 from edit_r1.shared.fields import Names
 from edit_r1.shared.images import Codec
@@ -40,6 +41,34 @@ CHECKPOINTS_NAME = "checkpoints"
 """Subdirectory of the run directory that holds the checkpoints."""
 Scale = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 """Scale of true classifier-free guidance."""
+_TAKEN_NAMES = frozenset({"group", "reward", "second"})
+"""Metrics `reward/NAME_mean` or `reward/NAME_std` of these names mean something else."""
+
+
+class RewardTerm(ConfigModel):
+    """One of several rewards: a service, a method and a weight."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)
+    """Name in metrics and messages, such as `ocr`: lower-case letters, digits and underscores."""
+    method: str
+    """Scoring method, one of those listed by the service's GET /v1/methods."""
+    url: Names | None = Field(default=None, min_length=1)
+    """Base URL of the term's reward service, or those of its replicas; None uses `reward.url`."""
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Weight relative to the other terms, in the reward and in the advantage."""
+    num_passes: PositiveInt = 1
+    """Number of sampled answers averaged per candidate, for sampling methods."""
+    composite: CompositeRecipe | None = Field(default=None, discriminator="rule")
+    """Recipe of the method `composite`; None uses the service's own."""
+    api_key_variable: str | None = None
+    """Environment variable with the bearer token of the term's service; None uses `reward.api_key`."""
+
+    @field_validator("name")
+    @classmethod
+    def _no_name_of_another_metric(cls, value: str) -> str:
+        if value in _TAKEN_NAMES:
+            raise ValueError(f"must not be one of {', '.join(sorted(_TAKEN_NAMES))}, which other metrics have")
+        return value
 
 
 class RewardConfig(ConfigModel):
@@ -51,6 +80,9 @@ class RewardConfig(ConfigModel):
     """Scoring method, one of those listed by the service's GET /v1/methods."""
     composite: CompositeRecipe | None = Field(default=None, discriminator="rule")
     """Recipe of the method `composite`; None uses the service's own."""
+    terms: tuple[RewardTerm, ...] | None = None
+    """Several rewards, each with its own service, method and weight, in place of `method`, `num_passes` and
+    `composite`: the reward is their weighted mean, and each is normalised separately. None: a single reward."""
     codec: Codec = "raw"
     """Image encoding for requests, lossless either way: `raw` is large and fast, `webp` halves the bytes for 9 ms per
     image."""
@@ -72,8 +104,32 @@ class RewardConfig(ConfigModel):
 
     @field_validator("api_key", mode="before")
     @classmethod
-    def _key_from_environment(cls, value: str | None) -> str | None:
-        return value if value is not None else os.environ.get(API_KEY_VARIABLE)
+    def _clean_key(cls, value: object) -> object:
+        if value is None:
+            return _key_from_environment()
+        return clean_key(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_terms(self) -> RewardConfig:
+        if self.terms is None:
+            return self
+        names = [term.name for term in self.terms]
+        if not names:
+            raise ValueError("terms = [] must hold at least one reward; leave it out for a single reward")
+        if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise ValueError(f"terms: the name {repeated[0]!r} is given {names.count(repeated[0])} times")
+        for key in ("method", "num_passes", "composite"):
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                raise ValueError(f"{key} = {value!r} must be left out with reward.terms: set it in each term instead")
+        return self
+
+
+def _key_from_environment() -> str | None:
+    try:
+        return clean_key(os.environ.get(API_KEY_VARIABLE, "")) or None
+    except ValueError as error:
+        raise ValueError(f"the variable {API_KEY_VARIABLE}: {error}") from None
 
 
 def _as_path(value: object) -> object:
@@ -407,6 +463,11 @@ class TrainConfig(ConfigModel):
                 f"trained_timesteps = {self.trained_timesteps} must be in 1..{self.rollout.steps} (rollout.steps)"
             )
         recipe = self.reward.composite
+        if self.advantage.per_component and self.reward.terms is not None:
+            raise ValueError(
+                "advantage.per_component must be false with reward.terms: terms are always normalised one by one; make "
+                "each component a term"
+            )
         if self.advantage.per_component and not (isinstance(recipe, Combination) and recipe.rule == "mean"):
             raise ValueError("advantage.per_component requires reward.composite with `rule: mean` and weights")
         if self.algorithm == "flow_grpo" and not (self.trained_timesteps or 1) < self.rollout.steps:

@@ -23,7 +23,7 @@ from edit_r1.trainer.machine.progress import Bar, Display
 from edit_r1.trainer.machine.seeding import generator
 from edit_r1.trainer.machine.stopping import Stopped
 from edit_r1.trainer.mathematics.advantage import weighted_advantages
-from edit_r1.trainer.mathematics.filtering import KeepMask, filter_groups, solved_groups
+from edit_r1.trainer.mathematics.filtering import KeepMask, filter_jointly, solved_groups
 from edit_r1.trainer.mathematics.schedule import ema_decay, old_decay
 from edit_r1.trainer.policy.export import export_run
 from edit_r1.trainer.report import report
@@ -95,21 +95,22 @@ def finish_epoch(run: Run, pending: PendingEpoch) -> None:
     """The second half of a training step, from scores to the updated policy."""
     config, epoch, watch = run.config, pending.epoch, pending.watch
     scores = collect_scores(run, pending)
-    keep = filter_groups(scores.rewards_P_G, config.filter.rule, run.filter_thresholds)
+    keep = filter_jointly(scores.separate, config.filter.rule, run.filter_thresholds)
     advantages_P_G = weighted_advantages(
-        scores.components or {"reward": scores.rewards_P_G},
+        scores.separate,
         run.component_weights or {"reward": 1.0},
         std=config.advantage.std,
-        in_global_std_P=None if config.filter.in_global_std else keep.kept_P,
+        in_global_std_P=None if config.filter.in_global_std else keep.by_reward,
+        muted_P=keep.muted,
     )
     worth_P_G = run.loss.worth(advantages_P_G)
 
     with watch.time("update"):
-        result = _update(run, epoch, pending.rollouts, worth_P_G, keep)
+        result = _update(run, epoch, pending.rollouts, worth_P_G, keep.groups)
     decay = old_decay(0 if run.loss.on_policy else config.old_decay_type, run.optimizer_steps)
     run.policy.update_old(decay)
     if config.filter.ban:
-        solved_P = solved_groups(scores.rewards_P_G, run.filter_thresholds)
+        solved_P = solved_groups(scores.separate, run.filter_thresholds)
         run.sampler.ban(group.task.id for group in pending.groups if solved_P[group.index])
 
     run.epoch = epoch
@@ -171,6 +172,7 @@ def _evaluate_once(run: Run, epoch: int) -> None:
             batch_size=config.batch_size,
             seed=config.seed,
             num_pictures=config.pictures,
+            reward_names=run.component_weights,
             true_cfg=evaluation_true_cfg(run.config),
             on_batch=advance,
         )

@@ -60,6 +60,8 @@ def training_keys() -> str:
             continue
         needed = section.get("required", ())
         keys = [_key(f"{name}.{key}", value, required=key in needed) for key, value in section["properties"].items()]
+        for key, value in section["properties"].items():
+            keys += _item_keys(f"{name}.{key}", value, schema["$defs"])
         sections[f"### {name}\n\n{_text(section)}"] = keys
     return "\n\n".join(f"{title}\n\n{_KEYS_HEAD}\n" + "\n".join(rows) for title, rows in sections.items())
 
@@ -67,6 +69,14 @@ def training_keys() -> str:
 def _key(name: str, field: Mapping[str, Any], *, required: bool = False) -> str:
     default = "required" if required else _default(field)
     return f"| `{name}` | {_plain_type(field)} | {default} | {_text(field)} |"
+
+
+def _item_keys(name: str, field: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of each item, where the field is a list of models."""
+    for option in field.get("anyOf", [field]):
+        model = models.get(option.get("items", {}).get("$ref", "").rpartition("/")[2], {})
+        for key, value in model.get("properties", {}).items():
+            yield _key(f"{name}[].{key}", value, required=key in model.get("required", ()))
 
 
 def _plain_type(field: Mapping[str, Any]) -> str:

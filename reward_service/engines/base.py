@@ -52,7 +52,7 @@ class EngineOptions:
     """Additional vLLM engine arguments by name."""
     openai_url: str | None = None
     """Root URL of the OpenAI-style API for the engine `openai`, e.g. http://host:8000/v1."""
-    openai_key: str | None = None
+    openai_key: str | None = field(default=None, repr=False)
     """API key sent to that server as a bearer token."""
     openai_model: str | None = None
     """The judge's name on that server; None: `model`."""

@@ -24,6 +24,7 @@ from edit_r1.reward_service.engines.openai_trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Usage, usage_of
 from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.connections.http_clients import async_client, client
 from edit_r1.shared.errors import (
     ConfigError,
     EngineAccountError,
@@ -57,9 +58,8 @@ class OpenAIEngine:
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
         self._url = options.openai_url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {options.openai_key}"} if options.openai_key else {}
         limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
-        self._http = httpx.AsyncClient(headers=self._headers, timeout=_TIMEOUT_SECONDS, limits=limits)
+        self._http = async_client(api_key=options.openai_key, timeout=_TIMEOUT_SECONDS, limits=limits)
         self._encoded = lru_cache(maxsize=512)(_data_url)
         self._image_id: int = self.chat.image_token_id
         self._num_answers = 0
@@ -180,7 +180,7 @@ class OpenAIEngine:
             UnsuitableModelError: the server tokenises our prompts differently.
 
         """
-        with httpx.Client(headers=self._headers, timeout=60.0) as http:
+        with client(api_key=options.openai_key, timeout=60.0) as http:
             wanted = options.openai_model or options.model
             check_served(http, self._url, (wanted, *sorted(self.adapters)))
             spec = SamplingSpec(labels=("1", "2"))

@@ -21,13 +21,14 @@ from prometheus_client.core import Metric
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.named_chat import NamedChat
 from edit_r1.reward_service.engines.openai_probe import Abilities, probe
-from edit_r1.reward_service.engines.openai_server import authorization, counters
+from edit_r1.reward_service.engines.openai_server import counters
 from edit_r1.reward_service.engines.openai_trouble import Trouble
 from edit_r1.reward_service.engines.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Completion, Position, Usage
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.parameters import ChatParameters
+from edit_r1.shared.connections.http_clients import async_client
 from edit_r1.shared.errors import (
     AccountError,
     ConfigError,
@@ -60,9 +61,7 @@ class CompatibleEngine:
         self.max_model_len = options.max_model_len
         self._url = options.openai_url.rstrip("/")
         limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
-        self._http = httpx.AsyncClient(
-            headers=authorization(options.openai_key), timeout=_TIMEOUT_SECONDS, limits=limits
-        )
+        self._http = async_client(api_key=options.openai_key, timeout=_TIMEOUT_SECONDS, limits=limits)
         parameters = ChatParameters()
         self._exchange = ChatExchange(self._http, _RETRY_SECONDS, parameters)
         self._encoded = lru_cache(maxsize=128)(_Encoder(options.max_judge_pixels))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import structlog
 
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.openai_compatible import CompatibleEngine
-from edit_r1.reward_service.engines.openai_server import authorization, returns_token_ids
+from edit_r1.reward_service.engines.openai_server import returns_token_ids
+from edit_r1.shared.connections.http_clients import client
 from edit_r1.shared.errors import ConfigError, UnsuitableModelError
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ def open_engine(options: EngineOptions) -> Engine:
 
 def _why_not_exact(url: str, options: EngineOptions) -> str | None:
     """Why exact scores are impossible; None if they are not."""
-    with httpx.Client(headers=authorization(options.openai_key), timeout=_PROBE_SECONDS) as http:
+    with client(api_key=options.openai_key, timeout=_PROBE_SECONDS) as http:
         if not returns_token_ids(http, url.rstrip("/"), options.openai_model or options.model):
             return "the server returns no token ids"
     return None if _is_here(options.model) else f"model {options.model} is no checkpoint on this machine"

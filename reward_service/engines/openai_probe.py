@@ -14,10 +14,11 @@ import httpx
 import structlog
 from PIL import Image
 
-from edit_r1.reward_service.engines.openai_server import authorization, check_served
+from edit_r1.reward_service.engines.openai_server import check_served
 from edit_r1.shared.chat.completions import Completion
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.parameters import ChatParameters
+from edit_r1.shared.connections.http_clients import async_client, client
 from edit_r1.shared.errors import AccountError, ConfigError, EndpointFailed, EndpointRefused, UnsuitableModelError
 from edit_r1.shared.images import data_url, encode_png
 
@@ -54,7 +55,7 @@ def probe(url: str, api_key: str | None, names: Sequence[str], parameters: ChatP
         UnsuitableModelError: it does not answer a question about an image.
 
     """
-    with httpx.Client(headers=authorization(api_key), timeout=_SECONDS) as http:
+    with client(api_key=api_key, timeout=_SECONDS) as http:
         check_served(http, url, names)
     abilities = asyncio.run(_probe(url, api_key, names[0], parameters))
     log.info(
@@ -69,7 +70,7 @@ def probe(url: str, api_key: str | None, names: Sequence[str], parameters: ChatP
 
 
 async def _probe(url: str, api_key: str | None, model: str, parameters: ChatParameters) -> Abilities:
-    async with httpx.AsyncClient(headers=authorization(api_key), timeout=_SECONDS) as http:
+    async with async_client(api_key=api_key, timeout=_SECONDS, limits=httpx.Limits()) as http:
         prober = _Prober(ChatExchange(http, _RETRY_SECONDS, parameters), url, model)
         try:
             first = await prober.ask()

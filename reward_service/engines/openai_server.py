@@ -15,11 +15,6 @@ from edit_r1.shared.errors import AccountError, ConfigError
 _SHOWN = 10
 
 
-def authorization(api_key: str | None) -> dict[str, str]:
-    """The header with an API key; none without one."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
-
-
 def check_served(http: httpx.Client, url: str, wanted: Collection[str]) -> None:
     """Check that a server lists these models. One that has no list is not checked.
 

@@ -169,14 +169,14 @@ async def test_many_groups_at_once_each_get_their_own_scores(service_url):
             assert a.score == pytest.approx(b.score, abs=1e-5)
 
 
-async def test_a_key_is_asked_for_and_taken(tiny_judge):
-    with reward_service(tiny_judge, api_key="secret") as url:
+async def test_a_key_is_asked_for_and_taken_without_its_line_break(tiny_judge):
+    with reward_service(tiny_judge, api_key="secret\n") as url:
         for key in (None, "wrong"):
             async with RewardClient(url, api_key=key) as client:
                 with pytest.raises(RewardRequestRejected) as caught:
                     await client.score(GROUP)
             assert caught.value.problem.status == 401
-        async with RewardClient(url, api_key="secret") as client:
+        async with RewardClient(url, api_key=" secret\r\n") as client:
             assert (await client.score(GROUP)).results[0].status == "ok"
 
 

@@ -36,6 +36,7 @@ ELSEWHERE = {
 }
 """Errors that cannot be provoked here within seconds -> source files that contain the words."""
 NUMBERS_DIFFER = {"reward-lost", "self-test", "body-too-large"}
+FAR_AWAY = ("run_dir=runs/new", "reward.url=http://judge.invalid:8000", "reward.wait_seconds=0")
 PROVOKE: dict[str, Callable[[SimpleNamespace], str]] = {}
 
 
@@ -164,6 +165,21 @@ def not_ready(place):
 @provokes
 def wrong_key(place):
     return score(place, "--url", place.strict_url, "--api-key", "wrong")
+
+
+@provokes
+def unusable_key(place):
+    return score(place, "--api-key", "abc defg")
+
+
+@provokes
+def proxy(place):
+    return train(place, *FAR_AWAY, http_proxy="http://127.0.0.1:9")
+
+
+@provokes
+def socks(place):
+    return train(place, *FAR_AWAY, ALL_PROXY="socks5://127.0.0.1:1")
 
 
 @provokes

@@ -29,8 +29,9 @@ from edit_r1.trainer.doctor.planning import Gpus, num_parameters
 from edit_r1.trainer.machine.progress import Display
 from edit_r1.trainer.models.base import ModelFamily
 from edit_r1.trainer.records.metrics_log import read_metrics
+from edit_r1.trainer.rewards.terms import terms_of
 from edit_r1.trainer.run.components import build_queue, choose_size, cut_instructions, load_family
-from edit_r1.trainer.run.preflight import Inputs, check_data, check_service, check_trackers
+from edit_r1.trainer.run.preflight import Inputs, check_data, check_services, check_trackers
 from edit_r1.trainer.run.resuming import find_start
 from edit_r1.trainer.tasks.task_list import TaskList, load_sources, longest_instructions
 from edit_r1.trainer.types import EditTask
@@ -101,7 +102,7 @@ class Doctor:
                 self._show(findings)
         with self._check("reward service"):
             at_once = _with_reward(config, wait_seconds=0.0, timeout_seconds=_ANSWER_SECONDS)
-            check_service(at_once, lambda line: self._say("..", line))
+            check_services(at_once, lambda line: self._say("..", line))
             if tasks and family is not None and needs is not None:
                 self._rehearse_scoring(tasks, family)
                 seconds = needs.epoch_seconds(self._gpus.teraflops)
@@ -115,8 +116,8 @@ class Doctor:
 
             config = _one_group(self._config, Path(folder))
             train, _, _ = check_data(config, lambda _: None)
-            service = check_service(config, lambda _: None)
-            run_training(config, Inputs(train, (), {}, service), Display(visible=False))
+            services = check_services(config, lambda _: None)
+            run_training(config, Inputs(train, (), {}, services), Display(visible=False))
             (line,) = read_metrics(config.run_dir)
             rollout, update = line["time/rollout_seconds"], line["time/update_seconds"]
             share = self._config.groups_per_epoch / self._gpus.count
@@ -176,22 +177,26 @@ class Doctor:
         """Check whether the service, at the measured speed, can score an epoch while the trainer does other work."""
         if self._scores_per_second is None:
             return
-        config, replicas = self._config, len(Replicas(self._config.reward.url).urls)
+        config, services = self._config, [Replicas(term.url).urls for term in terms_of(self._config.reward)]
+        replicas = len(services[0])
         load = load_of_rewards(
             config.groups_per_epoch * config.group_size,
             self._scores_per_second,
             rollout_seconds + (update_seconds if config.max_staleness else 0.0),
         )
         meanwhile = "rollout and update" if config.max_staleness else "rollout"
+        several = len(services) > 1
+        source = f"the services of {len(services)} rewards together" if several else f"{replicas} replica(s)"
         told = (
-            f"{self._scores_per_second:,.1f} scores/s from {replicas} replica(s): scoring an epoch's {load.candidates} "
+            f"{self._scores_per_second:,.1f} scores/s from {source}: scoring an epoch's {load.candidates} "
             f"candidates takes {load.scoring_seconds:,.1f} s, {meanwhile} {load.free_seconds:,.1f} s ({how})"
         )
         if load.share <= 1:
             self._say("ok", f"{told}; the service is {load.share:.0%} busy")
             return
         remedy = "" if config.max_staleness else ", or max_staleness=1"
-        self._say("warn", f"{told}; the trainer would wait: use {math.ceil(load.share * replicas)} replicas{remedy}")
+        more = f"{load.share:.1f} times as many of the slowest" if several else f"{math.ceil(load.share * replicas)}"
+        self._say("warn", f"{told}; the trainer would wait: use {more} replicas{remedy}")
 
 
 def _with_reward(config: TrainConfig, **limits: float) -> TrainConfig:

@@ -5,7 +5,7 @@ The noise of a task depends only on the evaluation seed and the task's position,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -24,7 +24,7 @@ from edit_r1.trainer.rewards.reward_queue import RewardQueue, Ticket, collect_to
 from edit_r1.trainer.rollout.rollout import by_layout
 from edit_r1.trainer.rollout.velocity import sampling_velocity
 from edit_r1.trainer.tasks.task_list import load_sources
-from edit_r1.trainer.types import EditTask
+from edit_r1.trainer.types import EditTask, Rewards
 
 Pictures = dict[int, tuple[Image.Image, Image.Image]]
 """(first source, edited) by task index."""
@@ -49,13 +49,15 @@ def evaluate(
     batch_size: int,
     seed: int,
     num_pictures: int,
+    reward_names: Collection[str] = (),
     true_cfg: TrueCfg | None = None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Evaluation, Pictures]:
     """Edit all tasks with one policy using Euler steps; the evaluation is the same on every process.
 
-    num_pictures: number of tasks whose images are returned, on the main process only. on_batch: called with the number
-    of tasks done. Raises RewardServiceUnavailable when no edit got a score, and Stopped between batches.
+    num_pictures: number of tasks whose images are returned, on the main process only. reward_names: parts of the reward
+    that are recorded as metrics `reward/NAME`. on_batch: called with the number of tasks done. Raises
+    RewardServiceUnavailable when no edit got a score, and Stopped between batches.
     """
     mine = processes.share(list(enumerate(tasks)), batch_size)
     edits: Edits = {}
@@ -71,7 +73,12 @@ def evaluate(
         on_batch(len(part or ()))
     rewards = collect_together(queue, tickets, processes)
     records = [
-        _record(index, tasks[index], reward.values[0], metrics, edited)
+        _record(
+            index,
+            tasks[index],
+            reward.values[0],
+            _parts_of(reward, reward_names) | measure(metrics, tasks[index], edited),
+        )
         for (index, (_, edited)), reward in zip(edits.items(), rewards, strict=True)
     ]
     everyones = sorted(processes.gather(records), key=lambda record: record.index)
@@ -118,13 +125,10 @@ def edit_by_euler(
     return family.decode(x0, size)
 
 
-def _record(
-    index: int, task: EditTask, reward: float | None, metrics: Mapping[str, Metric], edited: Image.Image
-) -> EvaluatedTask:
-    return EvaluatedTask(
-        index=index,
-        instruction=task.instruction,
-        task=task.task,
-        reward=reward,
-        metrics=measure(metrics, task, edited),
-    )
+def _record(index: int, task: EditTask, reward: float | None, metrics: dict[str, float]) -> EvaluatedTask:
+    return EvaluatedTask(index=index, instruction=task.instruction, task=task.task, reward=reward, metrics=metrics)
+
+
+def _parts_of(rewards: Rewards, names: Collection[str]) -> dict[str, float]:
+    """The named parts of one edit's reward, as metrics; those that are missing are left out."""
+    return {f"reward/{name}": value for name, value in rewards.parts[0].items() if name in names}

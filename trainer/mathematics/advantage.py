@@ -40,17 +40,31 @@ def weighted_advantages(
     weights: Mapping[str, float],
     *,
     std: StdScope = "global",
-    in_global_std_P: Bool[Tensor, " P"] | None = None,
+    in_global_std_P: Mapping[str, Bool[Tensor, " P"]] | None = None,
+    muted_P: Mapping[str, Bool[Tensor, " P"]] | None = None,
 ) -> Float[Tensor, "P G"]:
     """Combine several rewards: one advantage each, then A = sum(w A_i) / sum(w).
 
-    So the influence of a reward depends on its weight, not on its spread.
+    So the influence of a reward depends on its weight, not on its spread. A candidate that lacks one of the rewards
+    is excluded from the statistics of all (`complete_rewards`) and has no advantage.
+
+    in_global_std_P: for each reward, the groups that its global standard deviation is taken over.
+    muted_P: for each reward, the groups in which its advantages count as 0.
     """
-    parts = [
-        weights[name] * advantages(rewards, std=std, in_global_std_P=in_global_std_P)
-        for name, rewards in rewards_P_G.items()
-    ]
+    parts = []
+    for name, rewards in complete_rewards(rewards_P_G).items():
+        scope_P = None if in_global_std_P is None else in_global_std_P[name]
+        part = advantages(rewards, std=std, in_global_std_P=scope_P)
+        if muted_P is not None:  # a missing advantage stays missing
+            part = torch.where(muted_P[name][:, None] & ~part.isnan(), 0.0, part)
+        parts.append(weights[name] * part)
     return torch.stack(parts).sum(0) / sum(weights[name] for name in rewards_P_G)
+
+
+def complete_rewards(rewards_P_G: Mapping[str, Float[Tensor, "P G"]]) -> dict[str, Float[Tensor, "P G"]]:
+    """Several rewards of the same candidates, with NaN in all of them where one is missing."""
+    missing_P_G = torch.stack([rewards.isnan() for rewards in rewards_P_G.values()]).any(0)
+    return {name: torch.where(missing_P_G, torch.nan, rewards) for name, rewards in rewards_P_G.items()}
 
 
 def optimality(

@@ -9,7 +9,7 @@ code drops by the rule `strict` and bans the groups of `solved_groups`.
 """
 # ruff: noqa: N815 - field names include their dimensions, as argument names do
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from edit_r1.trainer.mathematics.advantage import group_std
+from edit_r1.trainer.mathematics.advantage import complete_rewards, group_std
 
 RuleName = Literal["paper", "strict", "range", "none"]
 Spread = Literal["std", "variance"]
@@ -55,6 +55,35 @@ class KeepMask:
     """Reason for each dropped group: the rule's name or `below_quorum`; None for a kept group."""
 
 
+@dataclass(frozen=True)
+class JointKeep:
+    """The filter's verdict on groups with several rewards: a group is kept for those that still have to teach."""
+
+    groups: KeepMask
+    """Keeps the groups that are kept for any reward."""
+    by_reward: Mapping[str, Bool[Tensor, " P"]]
+    """The verdict for each reward alone."""
+
+    @property
+    def muted(self) -> dict[str, Bool[Tensor, " P"]]:
+        """For each reward, groups that are kept for the sake of the others only."""
+        return {name: self.groups.kept_P & ~kept_P for name, kept_P in self.by_reward.items()}
+
+
+def filter_jointly(
+    rewards_P_G: Mapping[str, Float[Tensor, "P G"]], rule: RuleName, thresholds: FilterThresholds
+) -> JointKeep:
+    """Apply one rule to each reward; a group is dropped when every reward alone would drop it.
+
+    A candidate that lacks one of the rewards counts in none of them.
+    """
+    masks = {name: filter_groups(one, rule, thresholds) for name, one in complete_rewards(rewards_P_G).items()}
+    kept_P = torch.stack([mask.kept_P for mask in masks.values()]).any(0)
+    reasons = next(iter(masks.values())).reasons
+    joint = tuple(None if kept else reason for kept, reason in zip(kept_P.tolist(), reasons, strict=True))
+    return JointKeep(KeepMask(kept_P, joint), {name: mask.kept_P for name, mask in masks.items()})
+
+
 def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds: FilterThresholds) -> KeepMask:
     """Apply one rule to all groups.
 
@@ -71,15 +100,19 @@ def filter_groups(rewards_P_G: Float[Tensor, "P G"], rule: RuleName, thresholds:
     return KeepMask(~dropped_P, reasons)
 
 
-def solved_groups(rewards_P_G: Float[Tensor, "P G"], thresholds: FilterThresholds) -> Bool[Tensor, " P"]:
-    """Groups with a quorum that meet the condition of the rule `paper`: little is left to learn from their tasks."""
-    statistics = group_statistics(rewards_P_G, thresholds.spread)
-    return (statistics.num_scored_P >= thresholds.quorum) & _solved(statistics, thresholds)
+def solved_groups(rewards_P_G: Mapping[str, Float[Tensor, "P G"]], thresholds: FilterThresholds) -> Bool[Tensor, " P"]:
+    """Groups with a quorum that meet the condition of the rule `paper` in every reward: little is left to learn."""
+    statistics = [group_statistics(one, thresholds.spread) for one in complete_rewards(rewards_P_G).values()]
+    return torch.stack([(one.num_scored_P >= thresholds.quorum) & _solved(one, thresholds) for one in statistics]).all(
+        0
+    )
 
 
-def num_dropped_by_rule(rewards_P_G: Float[Tensor, "P G"], thresholds: FilterThresholds) -> dict[str, int]:
+def num_dropped_by_rule(
+    rewards_P_G: Mapping[str, Float[Tensor, "P G"]], thresholds: FilterThresholds
+) -> dict[str, int]:
     """Number of groups each rule would drop, so that the log shows the effect of other choices."""
-    return {rule: int((~filter_groups(rewards_P_G, rule, thresholds).kept_P).sum()) for rule in RULES}
+    return {rule: int((~filter_jointly(rewards_P_G, rule, thresholds).groups.kept_P).sum()) for rule in RULES}
 
 
 def group_statistics(rewards_P_G: Float[Tensor, "P G"], spread: Spread = "std") -> GroupStatistics:

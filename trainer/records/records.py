@@ -42,6 +42,7 @@ class EvaluatedTask(Record):
     reward: float | None
     """None when the score is missing."""
     metrics: dict[str, float]
+    """Evaluation metrics, and the rewards of several terms as `reward/NAME`; those that are missing have no entry."""
     source: str | None = None
     """File name of the source image; None when no image was kept."""
     edited: str | None = None
@@ -58,10 +59,13 @@ class Evaluation(Record):
         return self.model_copy(update={"tasks": tuple(task for task in self.tasks if task.task == name)})
 
     def means(self) -> dict[str, float | None]:
-        """Mean reward (over the present scores; None when there are none) and mean of every metric."""
+        """Mean reward (None when there is none) and mean of every metric, each over the tasks that have it."""
         rewards = [task.reward for task in self.tasks if task.reward is not None]
-        names = self.tasks[0].metrics if self.tasks else {}
-        means = {name: sum(task.metrics[name] for task in self.tasks) / len(self.tasks) for name in names}
+        values: dict[str, list[float]] = {}
+        for task in self.tasks:
+            for name, value in task.metrics.items():
+                values.setdefault(name, []).append(value)
+        means = {name: sum(found) / len(found) for name, found in values.items()}
         return {"reward": sum(rewards) / len(rewards) if rewards else None, **means}
 
 
@@ -121,8 +125,11 @@ def save_rollouts(run_dir: Path, epoch: int, groups: Sequence[ShownGroup], pictu
     write_text(directory / _RECORDS, shown.model_dump_json())
 
 
-def save_versions(run_dir: Path, service: ServiceInfo) -> None:
-    """Write the versions a run uses: packages of trainer and reward service, device, judge."""
+def save_versions(run_dir: Path, services: Mapping[str, ServiceInfo]) -> None:
+    """Write the versions a run uses: packages of trainer and reward services, device, judges.
+
+    services: the reward services by reward; a run's only reward has the name `reward`.
+    """
     names = ("edit-r1", "torch", "diffusers", "transformers", "accelerate", "peft")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     versions = {
@@ -130,8 +137,15 @@ def save_versions(run_dir: Path, service: ServiceInfo) -> None:
         **installed_versions(names),
         "device": device,
     }
-    judge = {"model": service.model, "engine": service.engine, **service.versions}
-    write_json(run_dir / VERSIONS, {"trainer": versions, "reward service": judge})
+    judges = {
+        "reward service" if name == "reward" else f"reward service of {name}": {
+            "model": service.model,
+            "engine": service.engine,
+            **service.versions,
+        }
+        for name, service in services.items()
+    }
+    write_json(run_dir / VERSIONS, {"trainer": versions, **judges})
 
 
 def read_versions(run_dir: Path) -> dict[str, dict[str, str]]:

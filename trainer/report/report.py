@@ -5,6 +5,7 @@ Reads metrics, evaluations and rollouts with their images; writes RUN_DIR/report
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -211,7 +212,7 @@ def _key(task: EvaluatedTask) -> tuple[int, str, str | None]:
 
 def _compare(before: Evaluation, after: Evaluation) -> list[Comparison]:
     means = after.means()
-    return [Comparison(name, value, means[name]) for name, value in before.means().items()]
+    return [Comparison(name, value, means.get(name)) for name, value in before.means().items()]
 
 
 def _by_type(ends: Ends) -> dict[str, list[Comparison]]:
@@ -225,8 +226,20 @@ def _charts(record: RunRecord) -> list[tuple[str, Markup]]:
     held_out = [_series(record.metrics, name, name.removeprefix("eval/"), marked=True) for name in evaluated]
     charts = [("Held-out tasks", held_out)]
     charts += [(title, [_series(record.metrics, key, name) for key, name in lines]) for title, lines in _CHARTS]
+    charts[2:2] = _charts_by_reward(record.metrics)
     # The charts escape their own texts; Markup keeps the template from escaping them again.
     return [(title, Markup(svg)) for title, lines in charts if (svg := line_chart(lines, "epoch"))]  # noqa: S704
+
+
+def _charts_by_reward(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Series]]]:
+    """Mean, spread and missing share of rewards that were normalised separately; without any, the charts are empty."""
+    found = (re.fullmatch(r"reward/(.+)_missing_fraction", name) for line in metrics for name in line)
+    names = sorted({match[1] for match in found if match})
+    kinds = (("Mean of each reward", "mean"), ("Standard deviation of each reward", "std"))
+    return [
+        (title, [_series(metrics, f"reward/{name}_{kind}", name) for name in names])
+        for title, kind in (*kinds, ("Missing scores of each reward", "missing_fraction"))
+    ]
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], key: str, name: str, *, marked: bool = False) -> Series:

@@ -1,4 +1,5 @@
 """Gets the rewards of candidate edits, with a reason for each missing one.
 
-reward_queue  groups in flight to the reward service, in a background thread
+terms         the rewards of a run, and how several make one
+reward_queue  groups in flight to the reward services, in a background thread
 """

@@ -25,6 +25,7 @@ from edit_r1.trainer.policy.base import Policy
 from edit_r1.trainer.policy.full import FullPolicy
 from edit_r1.trainer.policy.lora import LoraPolicy
 from edit_r1.trainer.rewards.reward_queue import RewardQueue
+from edit_r1.trainer.rewards.terms import terms_of
 from edit_r1.trainer.run.true_cfg import check_true_cfg
 from edit_r1.trainer.update.losses import GrpoLoss, Loss, NftLoss
 
@@ -132,12 +133,8 @@ def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue
     """The queue that requests rewards; `tell` is called with progress messages during a long wait."""
     reward = config.reward
     return RewardQueue(
-        reward.url,
-        method=reward.method,
-        num_passes=reward.num_passes,
-        composite=reward.composite,
+        terms_of(reward),
         codec=reward.codec,
-        api_key=reward.api_key,
         timeout_seconds=reward.timeout_seconds,
         deadline_seconds=reward.deadline_seconds,
         max_in_flight=reward.max_in_flight,
@@ -146,7 +143,12 @@ def build_queue(config: TrainConfig, tell: Callable[[str], None]) -> RewardQueue
 
 
 def component_weights(config: TrainConfig) -> Mapping[str, float]:
-    """Weights of a composite reward's components in the advantage; empty when the reward is a single number."""
+    """Weights of separately normalised rewards in the advantage: of `reward.terms`, or of a composite's components.
+
+    Empty when the reward is a single number.
+    """
+    if config.reward.terms is not None:
+        return {term.name: term.weight for term in config.reward.terms}
     recipe = config.reward.composite
     return recipe.weights if config.advantage.per_component and isinstance(recipe, Combination) else {}
 

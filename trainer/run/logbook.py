@@ -19,7 +19,7 @@ from torch import Tensor
 from edit_r1.trainer.held_out.evaluation import Pictures
 from edit_r1.trainer.mathematics.advantage import group_std
 from edit_r1.trainer.mathematics.alarms import ALARMS, find_alarms
-from edit_r1.trainer.mathematics.filtering import BELOW_QUORUM, KeepMask, num_dropped_by_rule
+from edit_r1.trainer.mathematics.filtering import BELOW_QUORUM, JointKeep, KeepMask, num_dropped_by_rule
 from edit_r1.trainer.records import records
 from edit_r1.trainer.records.metrics_log import MetricsLog
 from edit_r1.trainer.records.records import Evaluation, ShownGroup
@@ -54,8 +54,8 @@ class EpochLog:
     """Number of epochs by which the old policy lagged behind."""
     rewards_P_G: Tensor
     components: Mapping[str, Tensor]
-    """Separately normalised sub-scores, [P, G] each."""
-    keep: KeepMask
+    """Separately normalised rewards, [P, G] each; empty when there are none."""
+    keep: JointKeep
     worth_P_G: Tensor
     update: UpdateResult
     old_decay: float
@@ -101,18 +101,18 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
     """The epoch's metrics by name."""
     rewards, present = log.rewards_P_G, ~log.rewards_P_G.isnan()
     rho = log.worth_P_G[~log.worth_P_G.isnan()]
-    dropped = num_dropped_by_rule(rewards, run.filter_thresholds)
+    dropped = num_dropped_by_rule(log.components or {"reward": rewards}, run.filter_thresholds)
     result = log.update
     return {
         "reward/mean": float(rewards[present].mean()),
         "reward/std": float(rewards[present].std(correction=0)),
         "reward/group_std": float(group_std(rewards).nanmean()),
-        **{f"reward/{name.replace('.', '_')}_mean": float(part.nanmean()) for name, part in log.components.items()},
+        **_component_metrics(log),
         "reward/missing_fraction": 1.0 - float(present.double().mean()),
         "rollout/staleness_epochs": float(log.staleness),
         "filter/replaced_groups": float(len(rewards) - run.config.groups_per_epoch),
-        "filter/kept_fraction": float(log.keep.kept_P.double().mean()),
-        "filter/below_quorum_groups": float(log.keep.reasons.count(BELOW_QUORUM)),
+        "filter/kept_fraction": float(log.keep.groups.kept_P.double().mean()),
+        "filter/below_quorum_groups": float(log.keep.groups.reasons.count(BELOW_QUORUM)),
         **{f"filter/{rule}_drops_groups": float(count) for rule, count in dropped.items()},
         "filter/banned_tasks": float(len(run.sampler.state.banned)),
         "optimality/std": float(rho.std(correction=0)) if rho.numel() else 0.0,
@@ -123,6 +123,20 @@ def epoch_metrics(log: EpochLog, run: Run) -> dict[str, float]:
         **log.signs,
         **_compilation(run),
     }
+
+
+def _component_metrics(log: EpochLog) -> dict[str, float]:
+    """Mean, spread, missing share and kept groups of each separately normalised reward, by metric name."""
+    metrics: dict[str, float] = {}
+    for name, rewards in log.components.items():
+        label, present = name.replace(".", "_"), rewards[~rewards.isnan()]
+        metrics |= {
+            f"reward/{label}_mean": float(present.mean()),
+            f"reward/{label}_std": float(present.std(correction=0)) if present.numel() else math.nan,
+            f"reward/{label}_missing_fraction": 1.0 - present.numel() / rewards.numel(),
+            f"filter/{label}_kept_fraction": float(log.keep.by_reward[name].double().mean()),
+        }
+    return metrics
 
 
 def _compilation(run: Run) -> dict[str, float]:
@@ -161,11 +175,11 @@ def _save_groups(run: Run, log: EpochLog, scored: Sequence[ScoredGroup]) -> None
     means = log.rewards_P_G.nanmean(dim=1)
     by_mean = [index for index in means.argsort().tolist() if not means[index].isnan()]
     standing = {by_mean[0]: "worst", by_mean[-1]: "best"}
-    dropped = [index for index, reason in enumerate(log.keep.reasons) if reason is not None]
+    dropped = [index for index, reason in enumerate(log.keep.groups.reasons) if reason is not None]
     wanted = list(dict.fromkeys([by_mean[-1], by_mean[0], *dropped[:1], *range(len(means))]))
     wanted = wanted[: run.config.report.groups]
     mine = [one for one in scored if one.rollout.group.index in wanted]
-    shown = [_shown(one, log.keep, standing) for one in mine]
+    shown = [_shown(one, log.keep.groups, standing) for one in mine]
     pictures = dict(
         run.processes.gather_on_main([named for pair in zip(shown, mine, strict=True) for named in _named(*pair)])
     )

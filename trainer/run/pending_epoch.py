@@ -59,9 +59,15 @@ class Scores:
     rewards_P_G: Tensor
     """float64 [P, G], NaN where missing."""
     components: Mapping[str, Tensor]
-    """Separately normalised sub-scores, in the form of the rewards; empty when there are none."""
+    """Separately normalised rewards (terms, or components of a composite), in the form of the rewards; empty when
+    there are none."""
     second_P_G: Tensor | None
     """Scores of the second method, NaN except for a few groups; None when it is disabled."""
+
+    @property
+    def separate(self) -> Mapping[str, Tensor]:
+        """The rewards that are filtered and normalised one by one: the components, or else the reward itself."""
+        return self.components or {"reward": self.rewards_P_G}
 
 
 def begin_epoch(run: Run, epoch: int) -> PendingEpoch:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edit_r1.shared.client import RewardClient
-from edit_r1.shared.errors import ConfigError, DataError
+from edit_r1.shared.errors import ConfigError, DataError, EditR1Error, RewardRequestRejected, RewardServiceError
 from edit_r1.shared.schemas import ServiceInfo
 from edit_r1.trainer.config import TrainConfig
 from edit_r1.trainer.held_out.metrics import Metric, load_metrics, measure
 from edit_r1.trainer.mathematics.sizes import one_size
 from edit_r1.trainer.models import max_sources
+from edit_r1.trainer.rewards.terms import Term, terms_of
 from edit_r1.trainer.run.true_cfg import check_true_cfg
 from edit_r1.trainer.tasks.task_list import TaskList, describe_tasks, load_sources, read_task_list
 from edit_r1.trainer.types import EditTask
@@ -32,8 +33,8 @@ class Inputs:
     held_out: Sequence[EditTask]
     """Empty when evaluation is off."""
     metrics: Mapping[str, Metric]
-    service: ServiceInfo
-    """The reward service's description of itself."""
+    services: Mapping[str, ServiceInfo]
+    """The reward services' descriptions of themselves, by term; a run's only reward has the name `reward`."""
 
 
 def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
@@ -44,7 +45,7 @@ def preflight(config: TrainConfig, tell: Callable[[str], None]) -> Inputs:
     check_trackers(config)
     check_true_cfg(config)
     train, held_out, metrics = check_data(config, tell)
-    return Inputs(train, held_out, metrics, check_service(config, tell))
+    return Inputs(train, held_out, metrics, check_services(config, tell))
 
 
 def check_trackers(config: TrainConfig) -> None:
@@ -74,19 +75,53 @@ def check_data(
     return train, held_out, metrics
 
 
-def check_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:
-    """Wait for the service and check that it supports what the run needs. Raises ConfigError or RewardServiceError."""
-    service = asyncio.run(_wait_for_service(config, tell))
-    _check_service(config, service)
-    where = ", ".join(config.reward.url)
-    tell(f"reward service at {where}: {service.model} ({service.engine}), method {config.reward.method}")
-    return service
+def check_services(config: TrainConfig, tell: Callable[[str], None]) -> Mapping[str, ServiceInfo]:
+    """Wait for the services of all rewards and check that they support what the run needs.
+
+    Raises ConfigError or RewardServiceError; with several rewards, one error names every fault.
+    """
+    terms = terms_of(config.reward)
+    outcomes = asyncio.run(_ask_all(config, terms, tell))
+    faults = [outcome for outcome in outcomes if isinstance(outcome, EditR1Error)]
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        kind = ConfigError if all(isinstance(fault, ConfigError) for fault in faults) else RewardServiceError
+        raise kind("; ".join(dict.fromkeys(map(str, faults))))
+    services = [outcome for outcome in outcomes if isinstance(outcome, ServiceInfo)]
+    for term, service in zip(terms, services, strict=True):
+        called = "reward service" if term.name is None else f"reward {term.name}, weight {term.weight:g}: service"
+        tell(f"{called} at {', '.join(term.url)}: {service.model} ({service.engine}), method {term.method}")
+    return {term.name or "reward": service for term, service in zip(terms, services, strict=True)}
 
 
-async def _wait_for_service(config: TrainConfig, tell: Callable[[str], None]) -> ServiceInfo:
+async def _ask_all(
+    config: TrainConfig, terms: Sequence[Term], tell: Callable[[str], None]
+) -> list[ServiceInfo | EditR1Error]:
+    """For each term its service's description, or the reason why the term cannot be used."""
+
+    async def ask(term: Term, second_method: str | None) -> ServiceInfo | EditR1Error:
+        try:
+            service = await _wait_for_service(config, term, tell)
+            _check_service(config, term, service, second_method)
+        except EditR1Error as error:
+            return error
+        return service
+
+    # The first term's service also answers the second method.
+    seconds = [config.monitor.second_method, *[None] * (len(terms) - 1)]
+    return await asyncio.gather(*map(ask, terms, seconds))
+
+
+async def _wait_for_service(config: TrainConfig, term: Term, tell: Callable[[str], None]) -> ServiceInfo:
     reward = config.reward
-    async with RewardClient(reward.url, api_key=reward.api_key, timeout_seconds=reward.timeout_seconds) as client:
-        return await client.wait_ready(reward.wait_seconds, on_wait=tell)
+    async with RewardClient(term.url, api_key=term.api_key, timeout_seconds=reward.timeout_seconds) as client:
+        try:
+            return await client.wait_ready(reward.wait_seconds, on_wait=tell)
+        except RewardRequestRejected as error:
+            if term.name is None:
+                raise
+            raise RewardServiceError(f"{term.key} ({term.name}) at {client.url}: {error}") from error
 
 
 def _check_sources(config: TrainConfig, tasks: TaskList) -> None:
@@ -99,17 +134,13 @@ def _check_sources(config: TrainConfig, tasks: TaskList) -> None:
         )
 
 
-def _check_service(config: TrainConfig, service: ServiceInfo) -> None:
-    for key, method in (
-        ("reward.method", config.reward.method),
-        ("monitor.second_method", config.monitor.second_method),
-    ):
+def _check_service(config: TrainConfig, term: Term, service: ServiceInfo, second_method: str | None) -> None:
+    where = ", ".join(term.url)
+    for key, method in ((f"{term.key}.method", term.method), ("monitor.second_method", second_method)):
         if method is not None and method not in service.methods:
-            raise ConfigError(
-                f"{key} = {method!r}: the service at {', '.join(config.reward.url)} offers {', '.join(service.methods)}"
-            )
+            raise ConfigError(f"{key} = {method!r}: the service at {where} offers {', '.join(service.methods)}")
     if config.group_size > service.limits.max_candidates:
         raise ConfigError(
-            f"group_size = {config.group_size}: the service at {', '.join(config.reward.url)} accepts at most "
+            f"group_size = {config.group_size}: the service at {where} accepts at most "
             f"{service.limits.max_candidates} candidates per group"
         )

@@ -6,6 +6,7 @@ Takes the configuration with its run directory; returns a checkpoint path or Non
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,13 @@ _OF_NO_CONSEQUENCE = (
     "cpu_threads",
 )
 """Keys whose changes are not reported."""
-_DEFAULTS = TrainConfig(run_dir=Path(), data=DataConfig(train=Path()), model=ModelConfig(path=""))
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The defaults of all keys, by dotted key."""
+    blank = TrainConfig(run_dir=Path(), data=DataConfig(train=Path()), model=ModelConfig(path=""))
+    return flatten(blank.model_dump(mode="json"))
 
 
 def find_start(config: TrainConfig, tell: Callable[[str], None]) -> Path | None:
@@ -92,7 +99,7 @@ def _compare(checkpoint: Path, config: TrainConfig, tell: Callable[[str], None])
     then = flatten(with_current_values(yaml.safe_load((checkpoint / CONFIG_NAME).read_text(encoding="utf-8"))))
     now = flatten(config.model_dump(mode="json"))
     # A key that did not exist yet had its current default; a key that no longer exists is ignored.
-    then = flatten(_DEFAULTS.model_dump(mode="json")) | then
+    then = _defaults() | then
     changed = [key for key in sorted(now) if then.get(key) != now[key]]
     fixed = [key for key in changed if _is_under(key, _FIXED)]
     if fixed:

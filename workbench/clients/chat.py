@@ -23,6 +23,7 @@ from edit_r1.shared import http_failures
 from edit_r1.shared.chat.completions import Completion, Usage
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.connections.http_clients import async_client
 from edit_r1.shared.errors import AccountError, ConfigError, EndpointUnavailable
 from edit_r1.shared.images import data_url
 
@@ -84,10 +85,9 @@ class ChatClient:
         self.endpoint = endpoint
         self._url = endpoint.url.rstrip("/").removesuffix("/chat/completions")
         self._slots = asyncio.Semaphore(endpoint.max_in_flight)
-        headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
         limits = httpx.Limits(max_connections=endpoint.max_in_flight, max_keepalive_connections=endpoint.max_in_flight)
         timeout = httpx.Timeout(endpoint.timeout_seconds, connect=min(_CONNECT_SECONDS, endpoint.timeout_seconds))
-        self._http = httpx.AsyncClient(headers=headers, limits=limits, timeout=timeout)
+        self._http = async_client(api_key=endpoint.api_key, timeout=timeout, limits=limits)
         self._exchange = ChatExchange(self._http, endpoint.retry_seconds)
         self.used = Usage()
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from edit_r1.shared.connections.api_keys import checked_key
 from edit_r1.shared.errors import ConfigError, DataError
 from edit_r1.shared.images import content_hash
 from edit_r1.trainer.machine.progress import Display
@@ -177,7 +178,14 @@ def rationality(
     out: Out,
     url: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible API, such as http://gpu-1:8000/v1.")],
     model: Annotated[str, typer.Option(help="Model name at that URL.")],
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="API key for that URL.")] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OPENAI_API_KEY",
+            callback=lambda value: checked_key(value, "--api-key or OPENAI_API_KEY"),
+            help="API key for that URL.",
+        ),
+    ] = None,
     question: Annotated[
         Path, typer.Option(help="File with the question to ask; must contain {instruction}.", show_default=False)
     ] = judging.QUESTION_PATH,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from edit_r1.shared.connections.api_keys import checked_key
 from edit_r1.shared.errors import ConfigError
 from edit_r1.workbench.clients.chat import ChatClient, Endpoint
 from edit_r1.workbench.clients.spending import PriceIn, PriceOut, Prices
@@ -111,13 +112,14 @@ class _Order:
             raise ConfigError("--pictures needs a judge: --judge-url and --judge-model")
         if self.weights not in _WEIGHTS:
             raise ConfigError(f"--weights {self.weights}: must be one of {', '.join(_WEIGHTS)}")
+        self.judge()
 
     def judge(self) -> Endpoint | None:
         """The judge's endpoint; None to only generate images. Raises ConfigError when the key variable is not set."""
         if self.judge_url is None or self.judge_model is None:
             return None
         name = self.judge_key_variable
-        key = None if name is None else os.environ.get(name)
+        key = None if name is None else checked_key(os.environ.get(name), f"the variable {name}")
         if name is not None and not key:
             raise ConfigError(f"--judge-key-variable {name}: the environment variable is not set")
         return Endpoint(

@@ -89,7 +89,7 @@ def vocabulary(shapes_dir: Path) -> Iterator[OpenVocabulary]:
     found.engine.close()
 
 
-@pytest.mark.parametrize("method", ["score_logit", "yes_no_logit", "verifier"])
+@pytest.mark.parametrize("method", ["score_logit_direct", "yes_no_logit_direct"])
 def test_where_the_top_tokens_hold_the_labels_scores_are_those_of_our_own_engine(vocabulary, method):
     with engine_at(Provider(GPT, vocabulary)) as engine:
         pairs = zip(scores(vocabulary.engine, method, range(3)), scores(engine, method, range(3)), strict=True)
@@ -102,7 +102,7 @@ def test_where_the_top_tokens_hold_the_labels_scores_are_those_of_our_own_engine
 def test_spellings_of_a_label_are_summed_and_what_is_not_returned_is_told():
     says = {"4": 0.4, " 4": 0.2, "\u01205": 0.1, "I": 0.15, "3": 0.05, "2": 0.04, "1": 0.06}
     with engine_at(Provider(OLD, lambda _: says)) as engine:
-        found = score(engine, "score_logit")
+        found = score(engine, "score_logit_direct")
     assert found.distribution == pytest.approx({"0": 0, "1": 3 / 38, "2": 0, "3": 0, "4": 30 / 38, "5": 5 / 38})
     assert found.score_mass == pytest.approx(0.76)
     assert found.details == {"uncovered_mass": pytest.approx(0.09)}
@@ -133,10 +133,10 @@ def test_labels_are_read_after_the_thinking_or_not_at_all():
     habits = Habits(thinking_tokens=3, thoughts=("4", " or 2?", "</think>", "\n"))
     provider = Provider(habits, lambda _: says)
     with engine_at(provider) as engine:
-        assert score(engine, "score_logit").raw_score == pytest.approx(3.5)
+        assert score(engine, "score_logit_direct").raw_score == pytest.approx(3.5)
     provider.habits = replace(habits, message=lambda _: {"content": "something else"})
     with engine_at(provider) as engine, pytest.raises(EngineError, match="log-probabilities cannot be told from"):
-        score(engine, "score_logit")
+        score(engine, "score_logit_direct")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_without_log_probabilities_labels_are_refused_with_the_cause(habits, rea
     with engine_at(Provider(habits)) as engine:
         assert not engine.can_read_labels
         with pytest.raises(EngineError, match=reason):
-            score(engine, "score_logit")
+            score(engine, "score_logit_direct")
 
 
 @pytest.mark.parametrize(("habits", "continues"), [(SGLANG, True), (GPT, False), (Habits(), False)])
@@ -196,7 +196,7 @@ def judge_at(api: str, model: str) -> AbstractContextManager[str]:
     return reward_service(Path(model), engine="openai", openai_url=api)
 
 
-def scored(url: str, method: str = "score_logit") -> httpx.Response:
+def scored(url: str, method: str = "score_logit_direct") -> httpx.Response:
     files = [("source", png(0)), ("candidates", png(1)), ("candidates", png(2))]
     return httpx.post(f"{url}/v1/score", data={"instruction": "x", "method": method}, files=files, timeout=60)
 
@@ -222,7 +222,7 @@ def test_trouble_of_the_account_makes_the_service_unready_until_it_is_mended(mon
 def test_a_reward_service_is_a_judge_behind_an_api_too(service_url):
     """Its API returns no top log-probabilities: text is read, and methods that need labels say so."""
     with judge_at(f"{service_url}/v1", name_at(service_url)) as url:
-        for method in ("composite", "score_logit"):
+        for method in ("composite", "score_logit_direct"):
             refused = scored(url, method)
             assert (refused.status_code, refused.json()["code"]) == (422, "unsupported_method")
         assert "needs log-probabilities, which the judge's API does not return" in refused.json()["detail"]

@@ -159,7 +159,7 @@ def test_training_records_its_versions_where_edit_r1_is_not_installed(tmp_path, 
         return original(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    save_versions(tmp_path, asyncio.run(ColorJudge()._info()))
+    save_versions(tmp_path, {"reward": asyncio.run(ColorJudge()._info())})
     found = read_versions(tmp_path)["trainer"]
     assert "edit-r1" not in found
     assert found["torch"] == metadata.version("torch")

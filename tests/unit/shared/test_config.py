@@ -54,6 +54,44 @@ def test_an_unknown_key_without_a_near_name_lists_the_known_ones():
         load_config(Run, None, ["zzzz=1"])
 
 
+class Service(ConfigModel):
+    key: str | None = Field(default=None, repr=False)
+    key_variable: str = ""
+
+
+class Client(ConfigModel):
+    service: Service = Service()
+
+
+@pytest.mark.parametrize("text", ["12345678", "0123", "1e3", "true", "[abc", "*abc", "a: b", "'0123'"])
+def test_a_secret_on_the_command_line_is_its_text(text):
+    assert load_config(Client, None, [f"service.key={text}"]).service.key == text.strip("'")
+
+
+@pytest.mark.parametrize("text", ["12345678", "[hush]", "{a: hush}", "&hush", "*hush", "!hush", "'hush", "hush: hush"])
+def test_no_message_shows_a_secret(text, tmp_path):
+    path = tmp_path / "client.yaml"
+    path.write_text(f"service:\n  key: {text}\n  key_variable: 3\n")
+    for overrides in (
+        [],
+        [f"service={{key: {text}, key_variable: 3}}"],
+        [f"service.key.deeper={text}", "service.key_variable=3"],
+        [f"service.key: {text}"],
+        ["service.key=a", f"service.key.b={text}"],
+        [f"service='key {text}'"],
+        [f"service=[key, {text}]"],
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_config(Client, path if not overrides else None, overrides)
+        assert "hush" not in f"{caught.value}{caught.value.__cause__}"
+        assert "12345678" not in f"{caught.value}{caught.value.__cause__}"
+
+
+def test_other_values_are_shown():
+    with pytest.raises(ConfigError, match=r"service\.key_variable: .*string \(found 3\)"):
+        load_config(Client, None, ["service.key_variable=3"])
+
+
 @pytest.mark.parametrize("override", ["epochs", "=3", ".a=3", "epochs.x=3", "reward.={", "rate={"])
 def test_malformed_overrides(override):
     with pytest.raises(ConfigError, match="override"):

@@ -33,6 +33,19 @@ def test_a_run_resumed_with_other_tasks_and_metrics_is_compared_on_what_both_hav
     assert html.count('alt="before"') == html.count('alt="after"') == 2
 
 
+def test_a_reward_that_some_edits_lack_is_compared_over_those_that_have_it(run_dir):
+    both, one = {"reward/a": 0.5, "reward/b": 0.2}, {"reward/a": 0.7}
+    for epoch, (first, second) in ((0, (both, one)), (4, (both, both))):
+        tasks = [
+            EvaluatedTask(index=i, instruction="x", task=None, reward=None, metrics=metrics)
+            for i, metrics in enumerate((first, second))
+        ]
+        save_evaluation(run_dir, Evaluation(epoch=epoch, tasks=tuple(tasks)), {})
+    summary = write(run_dir, seconds=1.0)
+    assert summary["before"] == pytest.approx({"reward": None, "reward/a": 0.6, "reward/b": 0.2})
+    assert summary["after"] == pytest.approx({"reward": None, "reward/a": 0.5, "reward/b": 0.2})
+
+
 def test_candidates_stand_by_reward_with_equals_in_their_order_and_missing_scores_last():
     group = ShownGroup(
         index=0,

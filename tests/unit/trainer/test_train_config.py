@@ -7,6 +7,7 @@ from edit_r1.shared.config import dump_config, load_config
 from edit_r1.shared.errors import ConfigError
 from edit_r1.trainer.config import TrainConfig, check_world_size
 from edit_r1.trainer.models.sampling import TrueCfg
+from edit_r1.trainer.rewards.terms import terms_of
 from edit_r1.trainer.run.true_cfg import check_true_cfg, evaluation_true_cfg, rollout_true_cfg
 
 MINIMAL = ["run_dir=runs/x", "data.train=tasks.jsonl", "model.path=editor"]
@@ -52,11 +53,44 @@ def test_defaults_are_table_5():
             r"evaluation\.negative_prompt = 'x' must be null without evaluation\.true_cfg",
         ),
         ("checkpoint.minutes=0", r"checkpoint\.minutes: .*greater than 0"),
+        ("reward.terms=[]", r"reward: terms = \[\] must hold at least one reward; leave it out"),
+        ("reward.terms=[{method: a, name: x}, {method: b, name: x}]", r"reward: terms: the name 'x' is given 2 times"),
+        ("reward.terms=[{method: a, name: x, weight: 0}]", r"reward\.terms\.0\.weight: .*greater than 0 \(found 0\)"),
+        ("reward.terms=[{method: a, name: x, weight: .inf}]", r"reward\.terms\.0\.weight: .*finite"),
+        ("reward.terms=[{method: a, name: x, url: []}]", r"reward\.terms\.0\.url: .*at least 1"),
+        ("reward.terms=[{method: a, name: x, wieght: 2}]", r"wieght: unknown key; did you mean 'weight'"),
+        (
+            "reward.terms=[{method: a, name: second}]",
+            r"reward\.terms\.0\.name: must not be one of group, reward, second",
+        ),
+        ("reward.terms=[{name: x}]", r"reward\.terms\.0\.method: required"),
+        (
+            "reward={terms: [{method: a, name: x}], method: yes_no_logit}",
+            r"reward: method = 'yes_no_logit' must be left out with reward\.terms: set it in each term",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_told_with_what_would_be_right(override, message):
     with pytest.raises(ConfigError, match=message):
         load(override)
+
+
+def test_terms_are_normalised_one_by_one_anyway():
+    with pytest.raises(ConfigError, match=r"advantage\.per_component must be false with reward\.terms"):
+        load("reward.terms=[{method: a, name: x}]", "advantage.per_component=true")
+
+
+def test_terms_take_url_and_key_from_the_reward_unless_they_have_their_own(monkeypatch):
+    monkeypatch.setenv("OCR_KEY", "sesame")
+    own = "{name: ocr, method: b, url: 'http://ocr', weight: 0.5, api_key_variable: OCR_KEY}"
+    config = load(f"reward.terms=[{{name: judge, method: a}}, {own}]", "reward.url=http://judge", "reward.api_key=open")
+    judge, ocr = terms_of(config.reward)
+    assert (judge.url, judge.method, judge.weight, judge.api_key) == (("http://judge",), "a", 1.0, "open")
+    assert (ocr.url, ocr.method, ocr.weight, ocr.api_key) == (("http://ocr",), "b", 0.5, "sesame")
+    assert "sesame" not in f"{ocr} {config} {dump_config(config)}"
+    monkeypatch.delenv("OCR_KEY")
+    with pytest.raises(ConfigError, match=r"reward\.terms\.1\.api_key_variable = 'OCR_KEY': .* is not set"):
+        terms_of(config.reward)
 
 
 def test_configurations_from_before_values_were_renamed_are_understood():

@@ -5,6 +5,7 @@ from edit_r1.trainer.mathematics.filtering import (
     RULES,
     FilterThresholds,
     filter_groups,
+    filter_jointly,
     group_statistics,
     num_dropped_by_rule,
     solved_groups,
@@ -42,14 +43,19 @@ def test_each_rule_in_all_four_quadrants(rule, kept):
 
 def test_only_high_and_narrow_groups_are_solved_whatever_the_rule_drops():
     # The published filter: `strict` drops all but the last quadrant, but only tasks of the first are banned.
-    assert solved_groups(QUADRANTS, FilterThresholds()).tolist() == [True, False, False, False]
-    assert solved_groups(QUADRANTS, FilterThresholds(tau_mean=0.99)).tolist() == [False] * 4
-    assert solved_groups(QUADRANTS, FilterThresholds(spread="variance")).tolist() == [True, True, False, False]
+    assert solved_groups({"reward": QUADRANTS}, FilterThresholds()).tolist() == [True, False, False, False]
+    assert solved_groups({"reward": QUADRANTS}, FilterThresholds(tau_mean=0.99)).tolist() == [False] * 4
+    assert solved_groups({"reward": QUADRANTS}, FilterThresholds(spread="variance")).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_group_below_its_quorum_is_not_solved():
     rewards = torch.tensor([[0.99, NAN, NAN], [0.99, 0.98, NAN], [NAN, NAN, NAN]])
-    assert solved_groups(rewards, FilterThresholds(quorum=2)).tolist() == [False, True, False]
+    assert solved_groups({"reward": rewards}, FilterThresholds(quorum=2)).tolist() == [False, True, False]
 
 
 def test_spread_can_be_the_variance():
@@ -70,6 +76,33 @@ def test_a_group_below_its_quorum_is_dropped_under_every_rule_and_says_so():
         assert verdict.reasons == ("below_quorum", None, "below_quorum")
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_group_is_kept_for_each_reward_that_it_can_still_teach(rule):
+    other = QUADRANTS.flip(0)
+    alone = {
+        "a": filter_groups(QUADRANTS, rule, FilterThresholds()),
+        "b": filter_groups(other, rule, FilterThresholds()),
+    }
+    joint = filter_jointly({"a": QUADRANTS, "b": other}, rule, FilterThresholds())
+    assert joint.groups.kept_P.tolist() == (alone["a"].kept_P | alone["b"].kept_P).tolist()
+    assert joint.groups.reasons == tuple(None if keep else rule for keep in joint.groups.kept_P.tolist())
+    for name, mask in alone.items():
+        assert joint.by_reward[name].tolist() == mask.kept_P.tolist()
+        assert joint.muted[name].tolist() == (joint.groups.kept_P & ~mask.kept_P).tolist()
+    single = filter_jointly({"reward": QUADRANTS}, rule, FilterThresholds())
+    assert single.groups.kept_P.tolist() == alone["a"].kept_P.tolist()
+    assert single.groups.reasons == alone["a"].reasons
+    assert not single.muted["reward"].any()
+
+
+def test_of_several_rewards_the_quorum_counts_candidates_that_have_all_and_all_must_be_solved():
+    a = torch.tensor([[0.99, 0.98, NAN], [0.99, 0.98, 0.97], [0.99, 0.98, 0.97]])
+    b = torch.tensor([[0.99, NAN, 0.98], [0.1, 0.9, 0.5], [0.98, 0.97, 0.99]])
+    joint = filter_jointly({"a": a, "b": b}, "none", FilterThresholds(quorum=2))
+    assert joint.groups.reasons == ("below_quorum", None, None)
+    assert solved_groups({"a": a, "b": b}, FilterThresholds(quorum=2)).tolist() == [False, False, True]
+
+
 def test_missing_scores_take_no_part_in_the_statistics():
     with_missing = group_statistics(torch.tensor([[0.1, NAN, 0.5]]))
     without = group_statistics(torch.tensor([[0.1, 0.5]]))
@@ -78,4 +111,9 @@ def test_missing_scores_take_no_part_in_the_statistics():
 
 
 def test_what_every_rule_would_drop_is_counted():
-    assert num_dropped_by_rule(QUADRANTS, FilterThresholds()) == {"paper": 1, "strict": 3, "range": 2, "none": 0}
+    assert num_dropped_by_rule({"reward": QUADRANTS}, FilterThresholds()) == {
+        "paper": 1,
+        "strict": 3,
+        "range": 2,
+        "none": 0,
+    }

@@ -183,7 +183,12 @@ class Service:
             self._phase = "the self-test is running"
             found = await check_golden(scorer, self._calibration, settings.min_score_mass)
             log.info("self-test passed", **found)
-        log.info("ready", model=settings.display_name, engine=self._engine.name)
+        log.info(
+            "ready",
+            model=settings.display_name,
+            engine=self._engine.name,
+            max_model_len=self._engine.max_model_len,
+        )
         return scorer
 
     def _fail(self, reason: str) -> None:

@@ -75,12 +75,28 @@ class Settings(BaseSettings):
 
     max_batch: int = Field(32, ge=1, description="Maximum number of candidates per forward pass.")
     max_model_len: int | None = Field(
-        None, ge=1, description="Maximum number of tokens of prompt and answer together; by default the model's own."
+        None,
+        ge=1,
+        description="Maximum number of tokens of prompt and answer together; by default the model's own, with vllm as "
+        "many as fit into memory.",
+    )
+    max_num_batched_tokens: int | None = Field(
+        None, ge=1, description="Maximum number of tokens per step, over all prompts; 8192 by default on a GPU (vllm)."
+    )
+    quantization: str | None = Field(
+        None, description="Quantization method by vLLM's name; by default the checkpoint's own, if any (vllm)."
+    )
+    trust_remote_code: bool = Field(False, description="Execute Python code that the checkpoint contains.")
+    min_judge_pixels: int | None = Field(
+        None,
+        ge=1,
+        description="Images with fewer pixels are scaled up for the judge; by default the processor's limit.",
     )
     max_judge_pixels: int | None = Field(
         None,
         ge=1,
-        description="Images with more pixels are scaled down for the judge; by default the processor's limit.",
+        description="Images with more pixels are scaled down for the judge; by default the processor's limit, but at "
+        "most 1048576 (1024 x 1024).",
     )
     adapters: dict[str, Path] = Field(
         {}, description="LoRA adapters, METHOD=DIRECTORY; each serves that method. By default the judge's own."
@@ -144,7 +160,11 @@ class Settings(BaseSettings):
             openai_key=self.openai_key.get_secret_value() if self.openai_key else None,
             openai_model=self.openai_model,
             gpu_memory_utilization=self.gpu_memory_utilization,
-            max_image_pixels=self.max_judge_pixels,
+            min_judge_pixels=self.min_judge_pixels,
+            max_judge_pixels=self.max_judge_pixels,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            quantization=self.quantization,
+            trust_remote_code=self.trust_remote_code,
         )
 
     @property

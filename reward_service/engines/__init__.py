@@ -6,9 +6,12 @@ base          the interface of an engine, and its options
 chat          a model's chat template, tokenizer and label ids
 transformers  the transformers engine, for CPUs and GPUs
 checkpoint    a checkpoint in memory
-batches       conversations -> padded model inputs
+batches       conversations -> padded model inputs, Qwen-VL
+processor_batches  the same for other families, by their own processor
+resolution    the resolution at which a judge sees images
 vision        encodes each image once per batch
 sampling      picks tokens, seeded per row
 vllm          vLLM, in process
+vllm_config   engine options -> vLLM's configuration
 openai        a remote vLLM server, over its OpenAI-style API
 """

@@ -52,8 +52,16 @@ class EngineOptions:
     """API key sent to that server as a bearer token."""
     openai_model: str | None = None
     """The judge's name on that server; None: `model`."""
-    max_image_pixels: int | None = None
-    """Images are scaled down to at most this many pixels for the judge; None: the processor's own limit."""
+    min_judge_pixels: int | None = None
+    """Images are scaled up to at least this many pixels for the judge; None: the processor's own limit."""
+    max_judge_pixels: int | None = None
+    """Images are scaled down to at most this many pixels; None: see `resolution`."""
+    max_num_batched_tokens: int | None = None
+    """Maximum number of tokens per step, over all prompts (vLLM); None: 8192 on a GPU, vLLM's choice on a CPU."""
+    quantization: str | None = None
+    """Method to quantize the weights with, by vLLM's name; None: as the checkpoint's configuration says."""
+    trust_remote_code: bool = False
+    """Whether to execute Python code that the checkpoint contains."""
 
 
 class Engine(Protocol):

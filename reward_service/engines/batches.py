@@ -1,4 +1,4 @@
-"""Conversations -> padded model inputs, for the transformers engine.
+"""Conversations -> padded model inputs of Qwen-VL models, for the transformers engine.
 
 Each image is turned into patches once (candidates share their group's source); text is padded on the left, so that the
 answer begins after the last position of every row. Legend: B rows, S tokens, N patches, D values per patch.
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.engines.resolution import Resolution
 from edit_r1.reward_service.types import JudgeImage, Messages
 from edit_r1.shared.errors import EngineError
 
@@ -52,7 +53,8 @@ class ModelInputs:
     """Inputs of one model run."""
 
     arguments: dict[str, Any]
-    """Keyword arguments; `pixel_values` has each distinct image once, `image_grid_thw` one row per placeholder."""
+    """Keyword arguments; of Qwen-VL, `pixel_values` has each distinct image once, `image_grid_thw` one row per
+    placeholder."""
     shown: list[str]
     """Digest of each placeholder's image, in reading order over all rows."""
 
@@ -60,17 +62,32 @@ class ModelInputs:
 class BatchBuilder:
     """Turns conversations into the keyword arguments of a Qwen-VL model."""
 
-    def __init__(self, chat: Chat, device: torch.device, max_tokens: int, max_image_pixels: int | None) -> None:
+    def __init__(self, chat: Chat, device: torch.device, max_tokens: int, resolution: Resolution) -> None:
         self._chat = chat
         self._processor = chat.processor
         self._device = device
         self._max_tokens = max_tokens
-        self._size = chat.image_size(max_image_pixels)
-        self._image_id: int = self._processor.image_token_id
+        self._size = resolution.size
+        self._image_id = chat.image_token_id
         self._pad_id: int = self._chat.tokenizer.pad_token_id or 0
         self._cache: OrderedDict[str, _Patches] = OrderedDict()
         self._cached_bytes = 0
         self._lock = threading.Lock()
+
+    def batches(
+        self, conversations: Sequence[Messages], prefixes: Sequence[tuple[int, ...]], limit: int | None
+    ) -> list[tuple[list[int], ModelInputs]]:
+        """Inputs of model runs over at most `limit` padded tokens, each with the numbers of its conversations.
+
+        Raises:
+            EngineError: a conversation is longer than the model's limit.
+
+        """
+        rows = self.rows(conversations, prefixes)
+        numbers = range(len(rows))
+        return [
+            (list(numbers[chunk]), self.inputs(rows[chunk])) for chunk in chunks([len(row.ids) for row in rows], limit)
+        ]
 
     def rows(self, conversations: Sequence[Messages], prefixes: Sequence[tuple[int, ...]]) -> list[Row]:
         """One row per conversation, whose answer begins with the given token ids.
@@ -105,8 +122,7 @@ class BatchBuilder:
         for token in self._chat.token_ids(messages):
             ids += self._placeholder_ids(next(widths)) if token == self._image_id else [token]
         ids += prefix
-        if len(ids) > self._max_tokens:
-            raise EngineError(f"the prompt has {len(ids)} tokens; this model's limit is {self._max_tokens}")
+        check_length(len(ids), self._max_tokens)
         return ids
 
     def _placeholder_ids(self, image: _Patches) -> list[int]:
@@ -114,12 +130,8 @@ class BatchBuilder:
 
     def _pad(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
         """[B, S] ids, mask (1: token) and modality (1: image), padded on the left."""
-        longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self._pad_id)
-        mask = torch.zeros_like(ids)
-        for i, row in enumerate(rows):
-            ids[i, longest - len(row) :] = torch.tensor(row)
-            mask[i, longest - len(row) :] = 1
+        ids = pad_left(rows, self._pad_id)
+        mask = pad_left([[1] * len(row) for row in rows], 0)
         modality = (ids == self._image_id).long()
         inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": modality}
         return {name: tensor.to(self._device) for name, tensor in inputs.items()}
@@ -155,6 +167,18 @@ class BatchBuilder:
         while self._cached_bytes > _CACHE_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= oldest.num_bytes
+
+
+def pad_left(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+    """[B, S] rows of numbers, filled up on the left."""
+    longest = max(map(len, rows))
+    return torch.tensor([[filler] * (longest - len(row)) + list(row) for row in rows])
+
+
+def check_length(num_tokens: int, max_tokens: int) -> None:
+    """Raise EngineError for a prompt that is longer than the model's limit."""
+    if num_tokens > max_tokens:
+        raise EngineError(f"the prompt has {num_tokens} tokens; this model's limit is {max_tokens}")
 
 
 def chunks(lengths: Sequence[int], limit: int | None) -> list[slice]:

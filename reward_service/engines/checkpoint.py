@@ -1,4 +1,5 @@
 """Loads a judge's checkpoint, for serving and training alike: its model, chat template and end tokens.
+`load_chat` loads only the text side, for engines that load the weights elsewhere.
 
 Takes a directory or a name on the Hugging Face Hub and returns a `Checkpoint` on this machine's device, with all
 weights frozen.
@@ -6,20 +7,27 @@ weights frozen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar
 
 from edit_r1.reward_service.engines.base import DtypeName
 from edit_r1.reward_service.engines.chat import Chat
+from edit_r1.shared.errors import ConfigError, UnsuitableModelError
+
+QWEN_VL = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"})
+"""Model types whose images can be encoded apart from the text: one row of patches per image, and its grid."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A Qwen-VL model that is ready to judge."""
+    """A vision-language model that is ready to judge."""
 
     model: Any
     """On its device, in evaluation mode, with the checkpoint's generation settings removed."""
@@ -29,25 +37,34 @@ class Checkpoint:
     max_tokens: int
     """The model's maximum number of tokens of prompt and answer together."""
 
+    @property
+    def is_qwen_vl(self) -> bool:
+        """Whether each image can be encoded once and shared by conversations (`QWEN_VL`)."""
+        return self.model.config.model_type in QWEN_VL
+
     def until_end(self, token_ids: list[int]) -> tuple[list[int], bool]:
         """The answer up to and including the first end token, and whether there is one."""
         end = next((i + 1 for i, token in enumerate(token_ids) if token in self.end_ids), None)
         return token_ids[:end], end is not None
 
 
-def load_checkpoint(name: str, dtype: DtypeName) -> Checkpoint:
+def load_checkpoint(name: str, dtype: DtypeName, *, trust_remote_code: bool = False) -> Checkpoint:
     """Load processor and weights, on a GPU if there is one; blocks.
 
     Raises:
-        UnsuitableModelError: no processor for text and images, or no chat template.
+        ConfigError: the checkpoint contains code, and `trust_remote_code` is off.
+        UnsuitableModelError: not a vision-language model that transformers can load, or its processor does not fit.
 
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if dtype == "auto" and device.type == "cpu":
         dtype = "float32"
     disable_progress_bar()
-    chat = Chat(AutoProcessor.from_pretrained(name), name)
-    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype).to(device).eval()
+    chat = load_chat(name, trust_remote_code=trust_remote_code)
+    with _asking_for_trust(name):
+        _check_is_vision_language(name, trust_remote_code)
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, trust_remote_code=trust_remote_code)
+    model = model.to(device).eval()
     model.requires_grad_(False)
     written = model.generation_config.eos_token_id
     ids = [written] if isinstance(written, int) else list(written or [])
@@ -59,3 +76,47 @@ def load_checkpoint(name: str, dtype: DtypeName) -> Checkpoint:
         end_ids=tuple(dict.fromkeys([*ids, chat.tokenizer.eos_token_id])),
         max_tokens=model.config.get_text_config().max_position_embeddings,
     )
+
+
+def load_chat(name: str, *, trust_remote_code: bool = False) -> Chat:
+    """Load the text side of a model: processor, tokenizer and chat template.
+
+    Raises:
+        ConfigError: the checkpoint contains code, and `trust_remote_code` is off.
+        UnsuitableModelError: no processor for text and images, no image placeholder, or no fitting chat template.
+
+    """
+    with _asking_for_trust(name):
+        try:
+            processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+        except ValueError as error:
+            if "Unrecognized processing class" not in str(error):
+                raise
+            raise UnsuitableModelError(
+                f"model {name} has no processor for both text and images, which a judge needs: {error}"
+            ) from error
+    return Chat(processor, name)
+
+
+def _check_is_vision_language(name: str, trust_remote_code: bool) -> None:
+    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    brings_its_own = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
+    if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not brings_its_own:
+        raise UnsuitableModelError(
+            f"model {name} cannot be a judge: {config.model_type} is not a vision-language model that the transformers "
+            "engine can run (AutoModelForImageTextToText); with a GPU, try --engine vllm"
+        )
+
+
+@contextmanager
+def _asking_for_trust(name: str) -> Iterator[None]:
+    """Turn transformers' request for `trust_remote_code` into one that names our flag."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ConfigError(
+            f"trust_remote_code: model {name} contains Python code of its own, which is executed only with "
+            "--trust-remote-code (REWARD_TRUST_REMOTE_CODE=true); read that code first"
+        ) from error

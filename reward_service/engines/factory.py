@@ -10,6 +10,30 @@ from typing import Literal
 from edit_r1.reward_service.engines.base import Engine, EngineName, EngineOptions
 from edit_r1.shared.errors import ConfigError
 
+_VLLM_ONLY = {
+    "tensor_parallel_size": "use --engine vllm to split a judge over GPUs",
+    "pipeline_parallel_size": "use --engine vllm to split a judge over GPUs",
+    "data_parallel_size": "use --engine vllm to run several copies of a judge",
+    "max_num_batched_tokens": "use --engine vllm, or limit --max-batch",
+    "vllm_arguments": "use --engine vllm",
+}
+"""Options that only vLLM in process has, and what to do instead."""
+
+_NOT_HONOURED: Mapping[str, Mapping[str, str]] = {
+    "vllm": {},
+    "transformers": {
+        **_VLLM_ONLY,
+        "quantization": "it takes quantized checkpoints as their own config.json says, without this option",
+    },
+    "openai": {
+        **dict.fromkeys(_VLLM_ONLY, "set it on that server"),
+        "quantization": "set it on that server",
+        "min_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
+        "max_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
+    },
+}
+"""Options that an engine cannot honour, and what to do instead."""
+
 
 def choose_engine(name: EngineName) -> Literal["transformers", "vllm", "openai"]:
     """Resolve `auto`: vLLM if it is installed and there is a GPU, else transformers."""
@@ -25,24 +49,43 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
     """Load the model; blocks until it is loaded.
 
     Raises:
-        ConfigError: no such checkpoint or adapter directory, unknown vLLM argument, or no such server.
+        ConfigError: no such checkpoint or adapter directory, an option that the engine cannot honour, or no such
+            server.
         UnsuitableModelError: the model cannot serve as a judge.
 
     """
     if options.model.startswith((".", "/", "~")) and not Path(options.model).is_dir():
         raise ConfigError(f"model: directory {options.model} does not exist")
     _check_adapters(options.adapters)
-    if name == "openai":
+    chosen = choose_engine(name)
+    _check_options(chosen, options)
+    if chosen == "openai":
         from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415
 
         return OpenAIEngine(options)
-    if choose_engine(name) == "vllm":
+    if chosen == "vllm":
         from edit_r1.reward_service.engines.vllm import VllmEngine  # noqa: PLC0415 - vLLM is imported only when used
 
         return VllmEngine(options)
     from edit_r1.reward_service.engines.transformers import TransformersEngine  # noqa: PLC0415
 
     return TransformersEngine.load(options)
+
+
+def _check_options(engine: str, options: EngineOptions) -> None:
+    """Raise ConfigError for options that this engine would ignore."""
+    default = EngineOptions(options.model)
+    wrong = {name: instead for name, instead in _NOT_HONOURED[engine].items() if _differs(name, options, default)}
+    if wrong:
+        faults = [
+            f"{name}: the engine {engine} has no such setting (it is {getattr(options, name)!r}); {instead}"
+            for name, instead in wrong.items()
+        ]
+        raise ConfigError("\n".join(faults))
+
+
+def _differs(name: str, options: EngineOptions, default: EngineOptions) -> bool:
+    return bool(getattr(options, name) != getattr(default, name))
 
 
 def _check_adapters(adapters: Mapping[str, Path]) -> None:

@@ -1,4 +1,7 @@
-"""The transformers engine: any Qwen-VL checkpoint, on CPU or GPU, with batched forward passes.
+"""The transformers engine: any vision-language checkpoint, on CPU or GPU, with batched forward passes.
+
+Qwen-VL models encode each image once for all conversations that contain it. Other families get text and images through
+their own processor and `generate`.
 
 One thread gathers waiting conversations and prepares their inputs while another runs the model, so batches form
 naturally under load. A batch that fails is split in half and retried, so that one bad conversation fails alone.
@@ -23,10 +26,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from transformers import GenerationConfig, LogitsProcessorList
 
 from edit_r1.reward_service.engines.base import EngineOptions
-from edit_r1.reward_service.engines.batches import BatchBuilder, ModelInputs, chunks
+from edit_r1.reward_service.engines.batches import BatchBuilder, ModelInputs
 from edit_r1.reward_service.engines.checkpoint import Checkpoint, load_checkpoint
+from edit_r1.reward_service.engines.processor_batches import ProcessorBatchBuilder
+from edit_r1.reward_service.engines.resolution import choose_resolution
 from edit_r1.reward_service.engines.sampling import SeededSampler
-from edit_r1.reward_service.engines.vision import SeenPictures
+from edit_r1.reward_service.engines.vision import EveryPicture, SeenPictures
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
 from edit_r1.shared.errors import EngineDiedError, EngineError
 
@@ -71,8 +76,7 @@ class TransformersEngine:
         self._model = model
         self._max_batch = options.max_batch
         self.max_model_len = options.max_model_len or checkpoint.max_tokens
-        self._pictures = SeenPictures(model)
-        self._builder = BatchBuilder(self.chat, model.device, self.max_model_len, options.max_image_pixels)
+        self._pictures, self._builder = self._input_side(options)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._prepared: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
         self._batch_tokens = _CPU_BATCH_TOKENS if model.device.type == "cpu" else None
@@ -90,7 +94,7 @@ class TransformersEngine:
     @classmethod
     def load(cls, options: EngineOptions) -> TransformersEngine:
         """Load the checkpoint and its adapters; blocks."""
-        checkpoint = load_checkpoint(options.model, options.dtype)
+        checkpoint = load_checkpoint(options.model, options.dtype, trust_remote_code=options.trust_remote_code)
         model = checkpoint.model
         # Loading several adapters is intended, but each load warns about the others and reports their weights missing.
         logging.getLogger("transformers.integrations.peft").setLevel(logging.ERROR)
@@ -100,6 +104,17 @@ class TransformersEngine:
                 model.load_adapter(str(directory), adapter_name=name)
         model.requires_grad_(False)
         return cls(checkpoint, options)
+
+    def _input_side(
+        self, options: EngineOptions
+    ) -> tuple[SeenPictures | EveryPicture, BatchBuilder | ProcessorBatchBuilder]:
+        """Vision cache and batch builder for this family."""
+        model, chat = self._model, self.chat
+        images = chat.processor.image_processor
+        resolution = choose_resolution(images, options.min_judge_pixels, options.max_judge_pixels)
+        if self._checkpoint.is_qwen_vl:
+            return SeenPictures(model), BatchBuilder(chat, model.device, self.max_model_len, resolution)
+        return EveryPicture(), ProcessorBatchBuilder(chat, model.device, model.dtype, self.max_model_len, resolution)
 
     async def generate(self, messages: Messages, spec: SamplingSpec) -> Answer:
         """Answer one conversation. Raises EngineError."""
@@ -165,11 +180,10 @@ class TransformersEngine:
         """Build the inputs of these jobs and pass them on; jobs whose inputs cannot be built fail with the error."""
         started = time.monotonic()
         try:
-            rows = self._builder.rows([job.messages for job in jobs], [job.spec.prefix_ids for job in jobs])
-            batches = [
-                _Batch(jobs[chunk], self._builder.inputs(rows[chunk]), started)
-                for chunk in chunks([len(row.ids) for row in rows], self._batch_tokens)
-            ]
+            found = self._builder.batches(
+                [job.messages for job in jobs], [job.spec.prefix_ids for job in jobs], self._batch_tokens
+            )
+            batches = [_Batch([jobs[i] for i in numbers], inputs, started) for numbers, inputs in found]
         except Exception as error:
             for half in _halves(jobs, error):
                 self._prepare(half, then)
@@ -214,7 +228,8 @@ class TransformersEngine:
         shown = [f"{adapter or ''}:{digest}" for digest in batch.inputs.shown]
         self._switch_to(adapter)
         with self._pictures.shown(shown):
-            if specs[0].max_tokens == 1:
+            # Other families than Qwen-VL compute positions from the padding in `generate` only.
+            if specs[0].max_tokens == 1 and self._checkpoint.is_qwen_vl:
                 logits = self._model(**batch.inputs.arguments, logits_to_keep=1, use_cache=False).logits[:, -1]
                 tokens = sampler.draw(logits)[:, None]
             else:

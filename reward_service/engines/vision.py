@@ -32,6 +32,20 @@ class _Features:
         return sum(tensor.numel() * tensor.element_size() for tensor in (self.pooled, *self.layers))
 
 
+class EveryPicture:
+    """For families whose images are encoded together with the text: only counts them."""
+
+    def __init__(self) -> None:
+        self.num_seen, self.num_new = 0, 0
+        """Numbers of images found in a cache, which is none, and of images encoded."""
+
+    @contextmanager
+    def shown(self, digests: Sequence[str]) -> Iterator[None]:
+        """Inside, these images are encoded."""
+        self.num_new += len(digests)
+        yield
+
+
 class SeenPictures:
     """Replaces a model's `get_image_features`; used by one thread at a time."""
 

@@ -6,24 +6,22 @@ Label log-probabilities come from `logprob_token_ids`: full-vocabulary values of
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
-from transformers import AutoProcessor
 
 from edit_r1.reward_service.engines.base import EngineOptions
-from edit_r1.reward_service.engines.chat import Chat, images_of
+from edit_r1.reward_service.engines.chat import images_of
+from edit_r1.reward_service.engines.checkpoint import load_chat
+from edit_r1.reward_service.engines.resolution import choose_resolution
+from edit_r1.reward_service.engines.vllm_config import build_config, check_arguments
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
-from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError
+from edit_r1.shared.errors import EngineDiedError, EngineError
 
 _CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -49,32 +47,14 @@ class VllmEngine:
             for name, value in _CPU_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
         # Import after the environment is set: vLLM reads it on import.
-        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
         from vllm.lora.request import LoRARequest  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-        self.chat = Chat(AutoProcessor.from_pretrained(options.model), options.model)
-        _check_arguments(options.vllm_arguments, [one.name for one in fields(AsyncEngineArgs)])
-        settings: dict[str, Any] = dict(
-            model=options.model,
-            dtype="float32" if on_cpu and options.dtype == "auto" else options.dtype,
-            max_model_len=options.max_model_len,
-            max_num_seqs=options.max_batch,
-            tensor_parallel_size=options.tensor_parallel_size,
-            pipeline_parallel_size=options.pipeline_parallel_size,
-            data_parallel_size=options.data_parallel_size,
-            gpu_memory_utilization=options.gpu_memory_utilization,
-            limit_mm_per_prompt={"image": options.max_images, "video": 0},
-            mm_processor_kwargs=(
-                {"size": self.chat.image_size(options.max_image_pixels)} if options.max_image_pixels else None
-            ),
-            enforce_eager=on_cpu,
-            # On a CPU, a seeded request prefilled in chunks crashes the engine (CPU generators have no offset).
-            enable_chunked_prefill=not on_cpu,
-            generation_config="vllm",  # no penalties or temperature from the checkpoint
-            **_lora_arguments(options.adapters, on_cpu),
-        )
-        self.llm: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**settings, **options.vllm_arguments}))
+        check_arguments(options)
+        self.chat = load_chat(options.model, trust_remote_code=options.trust_remote_code)
+        images = self.chat.processor.image_processor
+        self._resolution = choose_resolution(images, options.min_judge_pixels, options.max_judge_pixels)
+        self.llm: Any = AsyncLLM.from_vllm_config(build_config(options, self._resolution, on_cpu=on_cpu))
         self.adapters = frozenset(options.adapters)
         self.max_model_len: int = self.llm.model_config.max_model_len
         self.loras = {
@@ -90,7 +70,7 @@ class VllmEngine:
         images = images_of(messages)
         prompt = {
             "prompt_token_ids": [*self.chat.token_ids(messages), *spec.prefix_ids],
-            "multi_modal_data": {"image": [image.pixels for image in images]},
+            "multi_modal_data": {"image": [self._resolution.scaled(image.pixels) for image in images]},
             "multi_modal_uuids": {"image": [image.digest for image in images]},
         }
         request = f"edit-{next(self._request_numbers)}"
@@ -147,29 +127,6 @@ class VllmEngine:
             finished=completion.finish_reason == "stop",
             queue_seconds=_queue_seconds(output.metrics),
         )
-
-
-def _check_arguments(given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise ConfigError for an engine argument that the installed vLLM does not have."""
-    for name in given:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(f"vllm_arguments: the installed vLLM has no engine argument {name!r}{hint}")
-
-
-def _lora_arguments(adapters: Mapping[str, Path], on_cpu: bool) -> dict[str, Any]:
-    """Adapter settings that vLLM needs at start-up.
-
-    On a CPU there is one more slot than adapters: when a batch mixes rows with and without an adapter, vLLM gives rows
-    without one the *last* slot (vllm pull request 48421), and a slot that is never filled adds zero.
-    """
-    if not adapters:
-        return {}
-    ranks = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters.values()]
-    # vLLM supports only certain ranks.
-    rank = next(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= max(ranks))
-    return {"enable_lora": True, "max_loras": len(adapters) + on_cpu, "max_lora_rank": rank}
 
 
 def _queue_seconds(metrics: Any) -> float:

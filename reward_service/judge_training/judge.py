@@ -19,8 +19,10 @@ from transformers import GenerationConfig
 
 from edit_r1.reward_service.engines.batches import BatchBuilder
 from edit_r1.reward_service.engines.checkpoint import load_checkpoint
+from edit_r1.reward_service.engines.resolution import choose_resolution
 from edit_r1.reward_service.engines.vision import SeenPictures
 from edit_r1.reward_service.types import Messages, Question
+from edit_r1.shared.errors import UnsuitableModelError
 
 TARGETS = r".*language_model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _ROWS_AT_ONCE = 64
@@ -51,8 +53,13 @@ class LearningJudge:
         self.chat = checkpoint.chat
         self._checkpoint = checkpoint
         self._device: torch.device = model.device
+        if not checkpoint.is_qwen_vl:
+            raise UnsuitableModelError(
+                f"model {directory} cannot be trained: train-judge supports Qwen-VL, not {model.config.model_type}"
+            )
         self._pictures = SeenPictures(model)
-        self._builder = BatchBuilder(self.chat, self._device, checkpoint.max_tokens, None)
+        resolution = choose_resolution(self.chat.processor.image_processor, None, None)
+        self._builder = BatchBuilder(self.chat, self._device, checkpoint.max_tokens, resolution)
         self.model: Any = (
             PeftModel.from_pretrained(model, str(start), is_trainable=True)
             if start is not None

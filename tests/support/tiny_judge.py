@@ -30,7 +30,7 @@ from edit_r1.worlds.shapes.training.judge_model import (
     save,
 )
 
-_RANGE = 0.2
+RANGE = 0.2
 """Range of the weights, large enough for images and words to affect the scores clearly."""
 
 
@@ -38,15 +38,15 @@ def save_tiny_judge(
     directory: Path, *, words: tuple[str, ...] = ("Yes", "No"), vocab_size: int = 600, seed: int = 0
 ) -> Path:
     """Write a Qwen2.5-VL checkpoint directory; `words` become single tokens, which digits always are."""
-    processor = make_processor(_tokenizer(words, vocab_size), longest_side=64)
+    processor = make_processor(judge_tokenizer(words, vocab_size), longest_side=64)
     torch.manual_seed(seed)
-    save(build_model(processor, initializer_range=_RANGE).eval(), processor, directory)
+    save(build_model(processor, initializer_range=RANGE).eval(), processor, directory)
     return directory
 
 
 def save_tiny_qwen3_judge(directory: Path, *, seed: int = 0) -> Path:
     """Write a Qwen3-VL checkpoint directory with deepstack and interleaved rope, like the large models."""
-    tokenizer = _tokenizer(("Yes", "No"), 600)
+    tokenizer = judge_tokenizer()
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
     text = {
         "vocab_size": len(tokenizer),
@@ -66,7 +66,7 @@ def save_tiny_qwen3_judge(directory: Path, *, seed: int = 0) -> Path:
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": ids[END],
-        "initializer_range": _RANGE,
+        "initializer_range": RANGE,
     }
     vision = {
         "depth": 3,
@@ -79,7 +79,7 @@ def save_tiny_qwen3_judge(directory: Path, *, seed: int = 0) -> Path:
         "out_hidden_size": 128,
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0, 1],
-        "initializer_range": _RANGE,
+        "initializer_range": RANGE,
     }
     config = Qwen3VLConfig(
         text_config=text,
@@ -112,7 +112,7 @@ def save_random_adapter(judge: Path, directory: Path, *, seed: int = 0) -> Path:
     return directory
 
 
-def _tokenizer(words: tuple[str, ...], vocab_size: int) -> PreTrainedTokenizerFast:
+def judge_tokenizer(words: tuple[str, ...] = ("Yes", "No"), vocab_size: int = 600) -> PreTrainedTokenizerFast:
     prompts = [path.read_text(encoding="utf-8") for path in sorted(PROMPTS_DIRECTORY.glob("*.txt"))]
     prompts += [path.read_text(encoding="utf-8") for path in sorted((PROMPTS_DIRECTORY / "tasks").glob("*.txt"))]
     return make_tokenizer(prompts, words, vocab_size=vocab_size)

@@ -13,6 +13,7 @@ from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.batches import BatchBuilder
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.engines.factory import build_engine
+from edit_r1.reward_service.engines.resolution import choose_resolution
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import SCORE_LABELS
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, SamplingSpec
@@ -77,8 +78,9 @@ def test_large_pictures_are_shown_to_the_judge_at_the_size_that_was_set(tiny_jud
     (question,) = METHODS["score_logit"].ask(edit)
     widths = []
     for max_pixels in (None, 64 * 64, 32 * 32):
-        (row,) = BatchBuilder(chat, torch.device("cpu"), 4096, max_pixels).rows([question.messages], [()])
-        widths.append(row.ids.count(chat.processor.image_token_id))
+        resolution = choose_resolution(chat.processor.image_processor, None, max_pixels)
+        (row,) = BatchBuilder(chat, torch.device("cpu"), 4096, resolution).rows([question.messages], [()])
+        widths.append(row.ids.count(chat.image_token_id))
     assert widths[0] == widths[1] == 2.5 * widths[2]  # a source of 32 pixels' side, a candidate of 64
 
 

@@ -61,7 +61,7 @@ def load_checkpoint(name: str, dtype: DtypeName, *, trust_remote_code: bool = Fa
         dtype = "float32"
     disable_progress_bar()
     chat = load_chat(name, trust_remote_code=trust_remote_code)
-    with _asking_for_trust(name):
+    with asking_for_trust(name):
         _check_is_vision_language(name, trust_remote_code)
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, trust_remote_code=trust_remote_code)
     model = model.to(device).eval()
@@ -86,7 +86,7 @@ def load_chat(name: str, *, trust_remote_code: bool = False) -> Chat:
         UnsuitableModelError: no processor for text and images, no image placeholder, or no fitting chat template.
 
     """
-    with _asking_for_trust(name):
+    with asking_for_trust(name):
         try:
             processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
         except ValueError as error:
@@ -109,7 +109,7 @@ def _check_is_vision_language(name: str, trust_remote_code: bool) -> None:
 
 
 @contextmanager
-def _asking_for_trust(name: str) -> Iterator[None]:
+def asking_for_trust(name: str) -> Iterator[None]:
     """Turn transformers' request for `trust_remote_code` into one that names our flag."""
     try:
         yield

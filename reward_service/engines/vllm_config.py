@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edit_r1.reward_service.engines.base import EngineOptions
+from edit_r1.reward_service.engines.checkpoint import asking_for_trust
 from edit_r1.reward_service.engines.resolution import Resolution
 from edit_r1.shared.errors import ConfigError, UnsuitableModelError
 
@@ -42,7 +43,7 @@ def build_config(options: EngineOptions, resolution: Resolution, *, on_cpu: bool
     """A `VllmConfig`.
 
     Raises:
-        ConfigError: vLLM rejects the settings.
+        ConfigError: vLLM rejects the settings, or the checkpoint contains code and `trust_remote_code` is off.
         UnsuitableModelError: the CPU build would compute something else than the model.
 
     """
@@ -51,10 +52,11 @@ def build_config(options: EngineOptions, resolution: Resolution, *, on_cpu: bool
 
     settings = _settings(options, resolution, on_cpu)
     try:
-        if on_cpu:
-            model = AsyncEngineArgs(**settings).create_model_config()
-            settings = _cpu_settings(model, options) | settings
-        return AsyncEngineArgs(**settings).create_engine_config(UsageContext.ENGINE_CONTEXT)
+        with asking_for_trust(options.model):
+            if on_cpu:
+                model = AsyncEngineArgs(**settings).create_model_config()
+                settings = _cpu_settings(model, options) | settings
+            return AsyncEngineArgs(**settings).create_engine_config(UsageContext.ENGINE_CONTEXT)
     except (ValueError, NotImplementedError) as error:
         raise ConfigError(f"vLLM cannot serve {options.model} with these settings: {error}") from error
 

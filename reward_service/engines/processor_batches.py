@@ -84,7 +84,7 @@ class ProcessorBatchBuilder:
 
     def _process(self, texts: list[str], images: list[list[Any]]) -> dict[str, Any]:
         options: dict[str, Any] = {"images": images} if images[0] else {}
-        if images[0] and self._resolution.size is not None and not self._resolution.is_own:
+        if images[0] and not self._resolution.is_own:
             options["size"] = self._resolution.size
         with self._lock:
             return dict(

@@ -1,7 +1,7 @@
-"""The resolution at which a judge sees images: at most about one megapixel, unless its own limit is lower.
+"""The resolution at which a judge sees images: at most one megapixel, unless set otherwise or its own limit is lower.
 
-Qwen-VL and GLM-4V take images of any size; their processors are given other bounds. The other families have a fixed
-number of tokens or tiles per image; images are scaled before their processors, and only if a bound is set.
+Qwen-VL's image processor has bounds in pixels, which are replaced. Other processors count otherwise (GLM-4V in pixels
+of all frames, InternVL in tiles, Gemma 3 not at all), so images are scaled before them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from edit_r1.shared.errors import ConfigError
 
 DEFAULT_MAX_PIXELS = 1024 * 1024
-"""Upper bound for families that take images of any size: 1,024 to 1,369 visual tokens per image."""
+"""Default upper bound: 1,024 to 1,337 visual tokens per image for Qwen-VL."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Resolution:
     """How to scale images for one judge."""
 
     size: dict[str, int] | None
-    """The image processor's `size`: its bounds in pixels; None for families without such bounds."""
+    """Qwen-VL's bounds in pixels, the image processor's `size`; None for other families."""
     is_own: bool
     """Whether `size` is the processor's own."""
     min_pixels: int | None = None
-    """Bounds for images before the processor, for families without bounds of their own; None: no bound."""
+    """Bounds for images before the processor, for other families; None: no bound."""
     max_pixels: int | None = None
 
     def scaled(self, image: Image.Image) -> Image.Image:
@@ -51,8 +51,9 @@ def choose_resolution(image_processor: Any, min_pixels: int | None, max_pixels: 
     """
     own = _bounds(image_processor)
     if own is None:
-        _check(min_pixels or 0, max_pixels or math.inf)
-        return Resolution(None, is_own=True, min_pixels=min_pixels, max_pixels=max_pixels)
+        highest = max_pixels or DEFAULT_MAX_PIXELS
+        _check(min_pixels or 0, highest)
+        return Resolution(None, is_own=True, min_pixels=min_pixels, max_pixels=highest)
     highest = max_pixels or min(own["longest_edge"], DEFAULT_MAX_PIXELS)
     lowest = min_pixels or min(own["shortest_edge"], highest)
     _check(lowest, highest)
@@ -61,16 +62,13 @@ def choose_resolution(image_processor: Any, min_pixels: int | None, max_pixels: 
 
 
 def _bounds(image_processor: Any) -> dict[str, int] | None:
-    """The `size` of a processor whose edges are numbers of pixels, not sides; else None."""
-    size = dict(getattr(image_processor, "size", None) or {})
-    edges = {name for name, value in size.items() if value is not None}
-    merges = getattr(image_processor, "merge_size", None) is not None
-    if not merges or edges != {"shortest_edge", "longest_edge"}:
+    """The `size` of Qwen-VL's image processor, whose edges are numbers of pixels; None for another processor."""
+    if not type(image_processor).__name__.startswith("Qwen2VLImageProcessor"):
         return None
-    return {name: size[name] for name in ("shortest_edge", "longest_edge")}
+    return {name: image_processor.size[name] for name in ("shortest_edge", "longest_edge")}
 
 
-def _check(lowest: float, highest: float) -> None:
+def _check(lowest: int, highest: int) -> None:
     if lowest > highest:
         raise ConfigError(
             f"min_judge_pixels: {lowest} is above the maximum of {highest} pixels; lower it, or raise max_judge_pixels"

@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.checkpoint import asking_for_trust
 from edit_r1.reward_service.engines.resolution import Resolution
@@ -54,9 +56,12 @@ def build_config(options: EngineOptions, resolution: Resolution, *, on_cpu: bool
     try:
         with asking_for_trust(options.model):
             if on_cpu:
-                model = AsyncEngineArgs(**settings).create_model_config()
+                model = AsyncEngineArgs(**({"dtype": "float32"} | settings)).create_model_config()
                 settings = _cpu_settings(model, options) | settings
             return AsyncEngineArgs(**settings).create_engine_config(UsageContext.ENGINE_CONTEXT)
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise ConfigError(f"vLLM cannot serve {options.model} with these settings: {faults}") from error
     except (ValueError, NotImplementedError) as error:
         raise ConfigError(f"vLLM cannot serve {options.model} with these settings: {error}") from error
 
@@ -99,7 +104,8 @@ def _cpu_settings(model: Any, options: EngineOptions) -> dict[str, Any]:
             "both directions, which that build ignores without a message; use --engine transformers, or a GPU"
         )
     if not model.is_hybrid:
-        return {"dtype": "float32", "enable_chunked_prefill": False}
+        # Quantized layers are computed in 16 bits.
+        return {"dtype": "bfloat16" if model.quantization else "float32", "enable_chunked_prefill": False}
     if options.dtype not in ("auto", "bfloat16"):
         raise ConfigError(
             f"dtype: vLLM's CPU build runs the linear attention of {options.model} in bfloat16 only, not in "

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import CLIPImageProcessor, Qwen2VLImageProcessor
+from transformers import CLIPImageProcessor, Glm4vImageProcessor, Qwen2VLImageProcessor
 
 from edit_r1.reward_service.engines.resolution import DEFAULT_MAX_PIXELS, choose_resolution
 from edit_r1.shared.errors import ConfigError
@@ -19,7 +19,7 @@ def test_images_of_other_families_are_scaled_into_the_bounds(width, height, lowe
     scaled = resolution.scaled(Image.new("RGB", (width, height)))
     if lowest is not None and width * height < lowest:
         assert scaled.width * scaled.height >= lowest
-    elif highest is None or width * height <= highest:
+    elif width * height <= (highest or DEFAULT_MAX_PIXELS):
         assert scaled.size == (width, height)
     else:
         # One pixel of a side is the most that rounding changes; a side is at least one pixel.
@@ -37,11 +37,17 @@ def test_images_of_other_families_are_scaled_into_the_bounds(width, height, lowe
         ((3_136, 12_845_056), (None, 2_000), (2_000, 2_000)),
     ],
 )
-def test_the_bounds_of_a_processor_that_counts_pixels_are_replaced(own, given, size):
+def test_the_bounds_of_qwen_vl_are_replaced(own, given, size):
     processor = Qwen2VLImageProcessor(size={"shortest_edge": own[0], "longest_edge": own[1]})
     resolution = choose_resolution(processor, *given)
     assert resolution.size == {"shortest_edge": size[0], "longest_edge": size[1]}
     assert resolution.is_own == (own == size)
+
+
+@pytest.mark.parametrize("processor", [CLIPImageProcessor(), Glm4vImageProcessor()])
+def test_a_photograph_is_scaled_down_by_default(processor):
+    scaled = choose_resolution(processor, None, None).scaled(Image.new("RGB", (3840, 2160)))
+    assert 0.99 * DEFAULT_MAX_PIXELS < scaled.width * scaled.height <= DEFAULT_MAX_PIXELS
 
 
 @pytest.mark.parametrize("processor", [CLIPImageProcessor(), Qwen2VLImageProcessor()])

@@ -109,7 +109,7 @@ def test_an_option_that_the_engine_would_ignore_is_rejected(checkpoint, engine, 
     ("options", "message"),
     [
         ({"quantization": "awk"}, "quantization: the installed vLLM has no method 'awk'; did you mean 'awq'"),
-        ({"quantization": "fp8"}, "vLLM cannot serve"),  # the weights are float32 and it would need bfloat16
+        ({"quantization": "fp8_per_tensor", "dtype": "float32"}, "vLLM cannot serve .*quantization method fp8_per_"),
         ({"vllm_arguments": {"sead": 1}}, "vllm_arguments: .* 'sead'; did you mean 'seed'"),
         ({"max_num_batched_tokens": 64}, r"vLLM cannot serve .*max_num_batched_tokens \(64\)"),
         ({"max_model_len": 10**6}, r"vLLM cannot serve .*max_model_len"),

@@ -167,7 +167,12 @@ class Service:
             self._phase = "the self-test is running"
             share = await check_order(scorer, self._calibration)
             log.info("self-test passed", ordered_share=share)
-        log.info("ready", model=settings.display_name, engine=self._engine.name)
+        log.info(
+            "ready",
+            model=settings.display_name,
+            engine=self._engine.name,
+            max_model_len=self._engine.max_model_len,
+        )
         return scorer
 
     def _fail(self, reason: str) -> None:

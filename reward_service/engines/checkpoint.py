@@ -49,21 +49,20 @@ class Checkpoint:
 
 
 def load_checkpoint(name: str, dtype: DtypeName, *, trust_remote_code: bool = False) -> Checkpoint:
-    """Load processor and weights, on a GPU if there is one; blocks.
+    """Load processor and weights, on a GPU if there is one; blocks. Raises like `read_config` and `load_chat`."""
+    read_config(name, trust_remote_code=trust_remote_code)
+    return load_weights(
+        load_chat(name, trust_remote_code=trust_remote_code), dtype, trust_remote_code=trust_remote_code
+    )
 
-    Raises:
-        ConfigError: the checkpoint contains code, and `trust_remote_code` is off.
-        UnsuitableModelError: not a vision-language model that transformers can load, or its processor does not fit.
 
-    """
+def load_weights(chat: Chat, dtype: DtypeName, *, trust_remote_code: bool = False) -> Checkpoint:
+    """Load the weights of a model whose text side is loaded, on a GPU if there is one; blocks."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if dtype == "auto" and device.type == "cpu":
         dtype = "float32"
     disable_progress_bar()
-    chat = load_chat(name, trust_remote_code=trust_remote_code)
-    with asking_for_trust(name):
-        _check_is_vision_language(name, trust_remote_code)
-        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, trust_remote_code=trust_remote_code)
+    model = AutoModelForImageTextToText.from_pretrained(chat.model, dtype=dtype, trust_remote_code=trust_remote_code)
     model = model.to(device).eval()
     model.requires_grad_(False)
     written = model.generation_config.eos_token_id
@@ -98,14 +97,28 @@ def load_chat(name: str, *, trust_remote_code: bool = False) -> Chat:
     return Chat(processor, name)
 
 
-def _check_is_vision_language(name: str, trust_remote_code: bool) -> None:
-    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+def read_config(name: str, *, trust_remote_code: bool = False) -> Any:
+    """The configuration of a model that the transformers engine can run.
+
+    Raises:
+        ConfigError: the checkpoint contains code, and `trust_remote_code` is off.
+        UnsuitableModelError: not a vision-language model, or one that does not read images as tokens of the prompt.
+
+    """
+    with asking_for_trust(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     brings_its_own = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
     if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not brings_its_own:
         raise UnsuitableModelError(
             f"model {name} cannot be a judge: {config.model_type} is not a vision-language model that the transformers "
             "engine can run (AutoModelForImageTextToText); with a GPU, try --engine vllm"
         )
+    if config.is_encoder_decoder or config.model_type == "mllama":
+        raise UnsuitableModelError(
+            f"model {name} cannot be a judge: {config.model_type} reads images by cross-attention or in an encoder of "
+            "their own, not as tokens of the prompt"
+        )
+    return config
 
 
 @contextmanager

@@ -17,27 +17,17 @@ from edit_r1.reward_service.engines.batches import ModelInputs, check_length, ch
 from edit_r1.reward_service.engines.chat import Chat, images_of
 from edit_r1.reward_service.engines.resolution import Resolution
 from edit_r1.reward_service.types import Messages
-from edit_r1.shared.errors import UnsuitableModelError
 
 _PER_TOKEN = ("attention_mask", "token_type_ids", "mm_token_type_ids")
 """Inputs of shape [B, S] beside the ids, with the value of an ordinary text token."""
 
 
 class ProcessorBatchBuilder:
-    """Turns conversations into the keyword arguments of a model, for families without a faster way.
-
-    Raises:
-        UnsuitableModelError: the family reads images in a way that answers cannot be appended to.
-
-    """
+    """Turns conversations into the keyword arguments of a model, for families without a faster way."""
 
     def __init__(
         self, chat: Chat, device: torch.device, dtype: torch.dtype, max_tokens: int, resolution: Resolution
     ) -> None:
-        if "cross_attention_mask" in chat.processor.model_input_names:
-            raise UnsuitableModelError(
-                f"model {chat.model} cannot be a judge: it reads images by cross-attention, not as tokens of the prompt"
-            )
         self._chat = chat
         # Padding changes a tokenizer's state, and other threads use the chat's.
         self._processor = copy.deepcopy(chat.processor)

@@ -27,13 +27,13 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.batches import BatchBuilder, ModelInputs
-from edit_r1.reward_service.engines.checkpoint import Checkpoint, load_checkpoint
+from edit_r1.reward_service.engines.checkpoint import Checkpoint, load_chat, load_weights, read_config
 from edit_r1.reward_service.engines.processor_batches import ProcessorBatchBuilder
 from edit_r1.reward_service.engines.resolution import choose_resolution
 from edit_r1.reward_service.engines.sampling import SeededSampler
 from edit_r1.reward_service.engines.vision import EveryPicture, SeenPictures
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
-from edit_r1.shared.errors import EngineDiedError, EngineError
+from edit_r1.shared.errors import ConfigError, EngineDiedError, EngineError
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +93,19 @@ class TransformersEngine:
 
     @classmethod
     def load(cls, options: EngineOptions) -> TransformersEngine:
-        """Load the checkpoint and its adapters; blocks."""
-        checkpoint = load_checkpoint(options.model, options.dtype, trust_remote_code=options.trust_remote_code)
+        """Load the checkpoint and its adapters; blocks.
+
+        Raises:
+            ConfigError: an option that the model cannot have.
+            UnsuitableModelError: the model cannot be a judge.
+
+        """
+        trust = options.trust_remote_code
+        config = read_config(options.model, trust_remote_code=trust)
+        _check_length(options.max_model_len, config)
+        chat = load_chat(options.model, trust_remote_code=trust)
+        choose_resolution(chat.processor.image_processor, options.min_judge_pixels, options.max_judge_pixels)
+        checkpoint = load_weights(chat, options.dtype, trust_remote_code=trust)
         model = checkpoint.model
         # Loading several adapters is intended, but each load warns about the others and reports their weights missing.
         logging.getLogger("transformers.integrations.peft").setLevel(logging.ERROR)
@@ -280,6 +291,13 @@ class TransformersEngine:
             finished=finished,
             queue_seconds=batch.started - job.arrived,
         )
+
+
+def _check_length(wanted: int | None, config: Any) -> None:
+    """Raise ConfigError if prompts would be longer than the model's position embeddings."""
+    limit = config.get_text_config().max_position_embeddings
+    if wanted is not None and wanted > limit:
+        raise ConfigError(f"max_model_len: {wanted} is above the model's own limit of {limit} tokens")
 
 
 def _alike(jobs: Iterable[_Job]) -> Iterable[list[_Job]]:

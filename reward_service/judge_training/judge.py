@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from edit_r1.reward_service.engines.batches import BatchBuilder
-from edit_r1.reward_service.engines.checkpoint import load_checkpoint
+from edit_r1.reward_service.engines.checkpoint import QWEN_VL, load_checkpoint, read_config
 from edit_r1.reward_service.engines.resolution import choose_resolution
 from edit_r1.reward_service.engines.vision import SeenPictures
 from edit_r1.reward_service.types import Messages, Question
@@ -48,15 +48,14 @@ class LearningJudge:
     """
 
     def __init__(self, directory: str, *, rank: int, start: Path | None = None) -> None:
+        family = read_config(directory).model_type
+        if family not in QWEN_VL:
+            raise UnsuitableModelError(f"model {directory}: train-judge trains Qwen-VL judges, not {family}")
         checkpoint = load_checkpoint(directory, "bfloat16" if torch.cuda.is_available() else "float32")
         model = checkpoint.model
         self.chat = checkpoint.chat
         self._checkpoint = checkpoint
         self._device: torch.device = model.device
-        if not checkpoint.is_qwen_vl:
-            raise UnsuitableModelError(
-                f"model {directory} cannot be trained: train-judge supports Qwen-VL, not {model.config.model_type}"
-            )
         self._pictures = SeenPictures(model)
         resolution = choose_resolution(self.chat.processor.image_processor, None, None)
         self._builder = BatchBuilder(self.chat, self._device, checkpoint.max_tokens, resolution)

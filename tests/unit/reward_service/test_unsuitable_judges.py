@@ -72,13 +72,31 @@ def test_a_language_model_is_rejected(tmp_path):
     Qwen2Config().save_pretrained(tmp_path)
     judge_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UnsuitableModelError, match="has no processor for both text and images"):
-        build_engine("transformers", EngineOptions(str(tmp_path)))
+        build_engine("vllm", EngineOptions(str(tmp_path)))
 
 
 def test_a_model_that_transformers_cannot_run_is_rejected(checkpoint):
     (checkpoint / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     with pytest.raises(UnsuitableModelError, match="qwen2 is not a vision-language model"):
         build_engine("transformers", EngineOptions(str(checkpoint)))
+
+
+def test_a_model_that_reads_no_images_as_tokens_is_rejected(checkpoint):
+    (checkpoint / "config.json").write_text(json.dumps({"model_type": "mllama"}))
+    with pytest.raises(UnsuitableModelError, match="mllama reads images by cross-attention"):
+        build_engine("transformers", EngineOptions(str(checkpoint)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_model_len": 5000}, "max_model_len: 5000 is above the model's own limit of 4096 tokens"),
+        ({"min_judge_pixels": 9000}, "min_judge_pixels: 9000 is above the maximum of 4096 pixels"),
+    ],
+)
+def test_settings_that_a_judge_cannot_have_are_named(checkpoint, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_engine("transformers", EngineOptions(str(checkpoint), **options))
 
 
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])

@@ -28,6 +28,7 @@ _NOT_HONOURED: Mapping[str, Mapping[str, str]] = {
     "openai": {
         **dict.fromkeys(_VLLM_ONLY, "set it on that server"),
         "quantization": "set it on that server",
+        "trust_remote_code": "set it on that server; here, a processor without code of its own is needed",
         "min_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
         "max_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
     },

@@ -54,7 +54,12 @@ class VllmEngine:
         self.chat = load_chat(options.model, trust_remote_code=options.trust_remote_code)
         images = self.chat.processor.image_processor
         self._resolution = choose_resolution(images, options.min_judge_pixels, options.max_judge_pixels)
-        self.llm: Any = AsyncLLM.from_vllm_config(build_config(options, self._resolution, on_cpu=on_cpu))
+        self.llm: Any = AsyncLLM.from_vllm_config(
+            build_config(options, self._resolution, on_cpu=on_cpu),
+            # The only arguments of engines that are not in the configuration.
+            enable_log_requests=bool(options.vllm_arguments.get("enable_log_requests", False)),
+            disable_log_stats=bool(options.vllm_arguments.get("disable_log_stats", False)),
+        )
         self.adapters = frozenset(options.adapters)
         self.max_model_len: int = self.llm.model_config.max_model_len
         self.loras = {

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from edit_r1.shared.errors import ConfigError, EditR1Error
-from edit_r1.shared.golden_edits import low_mass
+from edit_r1.shared.golden.edits import low_mass
 from edit_r1.shared.replicas import Replicas
 from edit_r1.trainer.config import TrainConfig, check_world_size, group_parts
 from edit_r1.trainer.doctor.estimates import load_of_rewards

@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     )
     prompts: Path | None = Field(
         None,
-        description="Directory of <name>.txt files that replace built-in base prompts; by default the judge's, if any.",
+        description="Directory of <name>.txt files that replace base prompts: an adapter's, the judge's own and the "
+        "built-in ones.",
     )
     principles: Literal["judge", "texts"] | Path | None = Field(
         None,
@@ -119,7 +120,9 @@ class Settings(BaseSettings):
         "most 1048576 (1024 x 1024).",
     )
     adapters: dict[str, Path] = Field(
-        {}, description="LoRA adapters, METHOD=DIRECTORY; each serves that method. By default the judge's own."
+        {},
+        description="LoRA adapters, METHOD=DIRECTORY; each serves that method, with the base prompts in its directory "
+        "`prompts`. By default the judge's own.",
     )
     tensor_parallel_size: int = Field(1, ge=1, description="Number of GPUs each layer is split across (vllm).")
     pipeline_parallel_size: int = Field(1, ge=1, description="Number of pipeline stages (vllm).")
@@ -212,9 +215,9 @@ class Settings(BaseSettings):
         return self.model_name or Path(self.model).name
 
     @property
-    def prompts_directory(self) -> Path | None:
-        """Directory of replacement base prompts: as set, else in the checkpoint; None if there is none."""
-        return self.prompts or self._own("prompts")
+    def judge_prompts(self) -> Path | None:
+        """Directory of base prompts in the checkpoint, which those in `prompts` replace; None if there is none."""
+        return self._own("prompts")
 
     @property
     def task_prompts_directory(self) -> Path:

@@ -293,6 +293,7 @@ class ServiceInfo(WireModel):
     limits: Limits = Field(description="Request limits.")
     methods: tuple[str, ...] = Field(description="Names of the scoring methods.")
     adapters: tuple[str, ...] = Field((), description="Methods answered by the LoRA adapter of the same name.")
+    warnings: tuple[str, ...] = Field((), description="Settings under which scores are not what they should be.")
     tasks: tuple[str, ...] = Field(description="Task types that have a task prompt.")
     labels: dict[str, dict[str, int]] = Field(
         default_factory=dict,

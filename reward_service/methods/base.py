@@ -59,6 +59,8 @@ class Method:
     """Whether its edits must have principles."""
     max_tries: int = 1
     """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
+    published_at: str = ""
+    """Where the questions are published that its models were trained on, if these are not built in."""
     components: tuple[Method, ...] = ()
     """The methods that it combines."""
 

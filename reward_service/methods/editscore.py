@@ -3,7 +3,7 @@
 The first question shows originals and edit and asks about following and preservation; the second shows only the edit
 and asks about naturalness and cleanness. SC = min(first), PQ = min(second), raw score = sqrt(SC * PQ). Answers are
 sampled; `num_passes` is the number of passes whose raw scores are averaged. Intended for a base model with a LoRA
-adapter (`--adapters`).
+adapter (`--adapters`), which should bring the questions it was trained on; the built-in ones are ours.
 """
 
 from __future__ import annotations
@@ -56,4 +56,5 @@ def method(template: Templates) -> Method:
         temperature=SPEC.temperature,
         reasoning=True,
         max_tries=_MAX_TRIES,
+        published_at="EditScore (github.com/VectorSpaceLab/EditScore, editscore/vie_prompts.py)",
     )

@@ -46,4 +46,5 @@ def method(template: Templates) -> Method:
         sampled=True,
         temperature=SPEC.temperature,
         reasoning=True,
+        published_at="UnifiedReward (github.com/CodeGoat24/UnifiedReward, its point score for image generation)",
     )

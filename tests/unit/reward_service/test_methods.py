@@ -105,8 +105,8 @@ def test_a_recipe_may_come_as_json_text():
     assert group.composite == Combination(rule="min", weights={"score_logit": 1.0})
 
 
-def test_an_adapter_answers_the_method_of_its_name():
-    methods = load_methods(adapters=["editscore"])
+def test_an_adapter_answers_the_method_of_its_name(tmp_path):
+    methods = load_methods(adapters={"editscore": tmp_path})
     adapters = {name: {question.spec.adapter for question in method.ask(EDIT)} for name, method in methods.items()}
     assert adapters.pop("editscore") == {"editscore"}
     assert set().union(*adapters.values()) == {None}

@@ -79,7 +79,7 @@ def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scor
     )
     chosen = settings.adapter_directories if adapters is None else dict(adapters)
     engine = build_engine(settings.engine, replace(settings.engine_options, adapters=chosen))
-    methods = load_methods(settings.prompts_directory, chosen)
+    methods = load_methods(settings.prompts, chosen, settings.judge_prompts)
     tasks = load_task_prompts(settings.task_prompts_directory)
     principles = WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY)
     return Scorer(engine, methods, tasks, principles, options)

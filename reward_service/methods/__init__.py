@@ -10,7 +10,8 @@ score_sampling      a written number
 score_sampling_cot  a written number after reasoning
 score_logit_cot     expected score at the number that follows the reasoning
 editscore           two rated questions, as EditScore asks them
-unified_reward      the output of a UnifiedReward model
+unified_reward      the output of a UnifiedReward model, and of one for edits
+firm_edit           execution and consistency, as FIRM-Edit rates them
 verifier            p(Yes) of every principle
 verifier_cot        a written verdict on every principle
 composite           several methods in one reward
@@ -24,6 +25,7 @@ from pathlib import Path
 from edit_r1.reward_service.methods import (
     composite,
     editscore,
+    firm_edit,
     score_logit,
     score_logit_cot,
     score_sampling,
@@ -47,6 +49,8 @@ _CONSTRUCTORS = (
     score_logit_cot.method,
     editscore.method,
     unified_reward.method,
+    unified_reward.edit,
+    firm_edit.method,
     verifier.method,
     verifier_cot.method,
 )

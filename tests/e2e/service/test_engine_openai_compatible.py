@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from edit_r1.reward_service.engines import openai_trouble
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.engines.factory import build_engine
+from edit_r1.reward_service.engines.remote import trouble
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, score_edit
 from edit_r1.reward_service.types import JudgeImage, Message, Messages, Principle, SamplingSpec, Score
@@ -202,7 +202,7 @@ def scored(url: str, method: str = "score_logit_direct") -> httpx.Response:
 
 
 def test_trouble_of_the_account_makes_the_service_unready_until_it_is_mended(monkeypatch):
-    monkeypatch.setattr(openai_trouble, "_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(trouble, "_PAUSE_SECONDS", 1.0)
     provider = Provider(GPT)
     with serving(provider.app) as api, judge_at(f"{api}/v1", "some-model") as url:
         assert [one["raw_score"] for one in scored(url).json()["results"]] == [4.0, 4.0]

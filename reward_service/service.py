@@ -17,14 +17,14 @@ import structlog
 from edit_r1.reward_service.admission import Admission
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.engines.factory import build_engine
-from edit_r1.reward_service.methods import METHODS, adapter_warnings, load_methods
+from edit_r1.reward_service.methods import METHODS, adapter_warnings, load_group_methods, load_methods
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
 from edit_r1.reward_service.metrics import Metrics
 from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.principles import JudgedPrinciples, Principles, WrittenPrinciples
-from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
+from edit_r1.reward_service.scoring.scorer import AnyMethod, Scorer, ScorerOptions
 from edit_r1.reward_service.scoring.selftest import check_golden, check_labels
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.errors import ConfigError, EditR1Error, EngineUnavailableError
@@ -59,7 +59,10 @@ class Service:
         self._prompts = base_prompts(settings.prompts, settings.judge_prompts)
         adapters = settings.adapter_directories
         _check_adapters(adapters)
-        self.methods = load_methods(settings.prompts, adapters, settings.judge_prompts)
+        self.methods: dict[str, AnyMethod] = {
+            **load_methods(settings.prompts, adapters, settings.judge_prompts),
+            **load_group_methods(settings.prompts, settings.judge_prompts, settings.max_opponents),
+        }
         self._warnings = adapter_warnings(adapters, settings.prompts, settings.judge_prompts)
         self._task_prompts = load_task_prompts(settings.task_prompts_directory)
         directory = settings.principles_directory
@@ -139,6 +142,7 @@ class Service:
             versions=installed_versions(_PACKAGES),
             limits=self.settings.limits,
             methods=tuple(self.methods),
+            relative_methods=tuple(name for name, method in self.methods.items() if method.relative),
             adapters=tuple(self.settings.adapter_directories),
             warnings=self._warnings,
             tasks=tuple(self._task_prompts),

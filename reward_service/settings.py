@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions, OpenAIMode
+from edit_r1.reward_service.methods.ranking import MAX_OPPONENTS
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
 from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError, fault_line
@@ -24,6 +25,8 @@ from edit_r1.shared.schemas import Limits
 _SHAPES = Path(__file__).resolve().parents[1] / "worlds" / "shapes"
 EMBEDDED_JUDGE = _SHAPES / "judge"
 _THINKING_TOKENS = 2048
+_MAX_CANDIDATES_SHOWN = 2
+"""Candidates in one question of a method that compares them."""
 
 
 class Settings(BaseSettings):
@@ -92,6 +95,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="Score mass below which a score is flagged and counted, and the self-test fails.",
+    )
+
+    max_opponents: int = Field(
+        MAX_OPPONENTS,
+        ge=2,
+        description="Maximum number of other candidates that the method `ranking` compares each candidate with.",
     )
 
     max_batch: int = Field(32, ge=1, description="Maximum number of candidates per forward pass.")
@@ -189,7 +198,7 @@ class Settings(BaseSettings):
             chat_template_kwargs=self.chat_template_kwargs,
             dtype=self.dtype,
             max_batch=self.max_batch,
-            max_images=self.max_sources + 1,
+            max_images=self.max_sources + _MAX_CANDIDATES_SHOWN,
             max_model_len=self.max_model_len,
             adapters=self.adapter_directories,
             tensor_parallel_size=self.tensor_parallel_size,

@@ -14,6 +14,7 @@ unified_reward      the output of a UnifiedReward model, and of one for edits
 firm_edit           execution and consistency, as FIRM-Edit rates them
 verifier            p(Yes) of every principle
 verifier_cot        a written verdict on every principle
+ranking             the candidates of a group compared in pairs
 composite           several methods in one reward
 adapters            methods answered by an adapter, with the questions that it brings
 """
@@ -26,6 +27,7 @@ from edit_r1.reward_service.methods import (
     composite,
     editscore,
     firm_edit,
+    ranking,
     score_logit,
     score_logit_cot,
     score_sampling,
@@ -36,7 +38,7 @@ from edit_r1.reward_service.methods import (
     yes_no_logit,
 )
 from edit_r1.reward_service.methods.adapters import Adapters, adapted, unlike_its_training
-from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.base import GroupMethod, Method
 from edit_r1.reward_service.methods.templates import base_prompts
 
 _CONSTRUCTORS = (
@@ -89,4 +91,13 @@ def adapter_warnings(adapters: Adapters, prompts: Path | None, judge_prompts: Pa
     return tuple(filter(None, found))
 
 
+def load_group_methods(
+    prompts: Path | None = None, judge_prompts: Path | None = None, max_opponents: int = ranking.MAX_OPPONENTS
+) -> dict[str, GroupMethod]:
+    """All methods that compare the candidates of a group; arguments and errors as for `load_methods`."""
+    method = ranking.method(base_prompts(prompts, judge_prompts), max_opponents)
+    return {method.name: method}
+
+
 METHODS = load_methods()
+GROUP_METHODS = load_group_methods()

@@ -20,7 +20,7 @@ PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"
 PRINCIPLES_DIRECTORY = PROMPTS_DIRECTORY / "principles"
 SYSTEM_PROMPT = "You are a helpful assistant."
-READ_AT_FIRST_TOKEN = ("principle", "score", "score_direct", "yes_no", "yes_no_direct")
+READ_AT_FIRST_TOKEN = ("principle", "ranking", "score", "score_direct", "yes_no", "yes_no_direct")
 """Base prompts whose answer is the probability of a label, so that they may have an answer prefix."""
 _ANSWER = ".answer"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")

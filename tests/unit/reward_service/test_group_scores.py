@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Mapping
 from typing import cast
 
 import pytest
@@ -28,7 +29,7 @@ def image(name: str) -> JudgeImage:
 class Scripted:
     """An engine that prefers the better version, and the first one by a bias, and fails on some."""
 
-    def __init__(self, bias: float = 0.0, failing: dict[str, Exception] | None = None) -> None:
+    def __init__(self, bias: float = 0.0, failing: Mapping[str, Exception] | None = None) -> None:
         self.asked: list[tuple[str, ...]] = []
         self._bias, self._failing = bias, failing or {}
         self.chat = self

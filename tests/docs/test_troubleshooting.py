@@ -231,6 +231,11 @@ def not_a_pipeline(place):
 
 
 @provokes
+def not_whole_groups(place):
+    return train(place, "run_dir=runs/new", "reward.method=ranking")
+
+
+@provokes
 def unknown_method(place):
     return train(place, "run_dir=runs/new", "reward.method=score_logits")
 

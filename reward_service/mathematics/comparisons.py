@@ -75,6 +75,21 @@ def unaffected(candidates: Collection[int], failures: Sequence[tuple[int, ...]])
     return left
 
 
+def largest_linked(candidates: Collection[int], pairs: Collection[tuple[int, ...]]) -> set[int]:
+    """The largest set of candidates that comparisons link to each other; only their scores have a common scale."""
+    neighbours = {candidate: {one for pair in pairs if candidate in pair for one in pair} for candidate in candidates}
+    largest: set[int] = set()
+    waiting = set(candidates)
+    while waiting:
+        linked, reached = set(), {min(waiting)}
+        while reached:
+            linked |= reached
+            reached = {one for candidate in reached for one in neighbours[candidate]} - linked
+        waiting -= linked
+        largest = max(largest, linked, key=len)
+    return largest
+
+
 def _is_partial(compared: np.ndarray) -> bool:
     return int(compared.sum()) < len(compared) * (len(compared) - 1)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from edit_r1.reward_service.engines.base import Engine
-from edit_r1.reward_service.mathematics.comparisons import unaffected
+from edit_r1.reward_service.mathematics.comparisons import largest_linked, unaffected
 from edit_r1.reward_service.methods.base import GroupMethod, GroupQuestion
 from edit_r1.reward_service.scoring.answering import answer_to_the_end
 from edit_r1.reward_service.scoring.self_ensemble import Scored, forced
@@ -53,10 +53,11 @@ async def _score_readable(
             return [outcome] * len(edits)
     failures = [(one.about, error) for one, error in zip(asked, found, strict=True) if isinstance(error, JudgeError)]
     left = unaffected(range(len(edits)), [about for about, _ in failures])
+    linked = largest_linked(left, {one.about for one in asked if left.issuperset(one.about)})
     kept = [
         (one, outcome)
         for one, outcome in zip(asked, found, strict=True)
-        if not isinstance(outcome, JudgeError) and left.issuperset(one.about)
+        if not isinstance(outcome, JudgeError) and linked.issuperset(one.about)
     ]
     scores = method.combine([one for one, _ in kept], [score for _, (_, score) in kept]) if kept else {}
     return [

@@ -76,3 +76,9 @@ def test_the_service_tells_its_clients(tmp_path):
     settings = Settings(model=str(tmp_path), adapters={"editscore": tmp_path}, calibration="none")
     (warning,) = Service(settings).info.warnings
     assert "adapter of editscore" in warning
+
+
+def test_the_embedded_judges_adapters_are_asked_what_they_learned(shapes_dir):
+    settings = Settings(model=str(shapes_dir / "judge"))
+    assert {"editscore", "unified_reward"} < settings.adapter_directories.keys()
+    assert adapter_warnings(settings.adapter_directories, None, settings.judge_prompts) == ()

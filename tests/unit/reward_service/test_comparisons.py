@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_r1.reward_service.mathematics.comparisons import schedule, unaffected, win_rates
+from edit_r1.reward_service.mathematics.comparisons import largest_linked, schedule, unaffected, win_rates
 
 SEEDS = st.integers(0, 2**63)
 
@@ -72,6 +72,12 @@ def test_a_failing_candidate_goes_and_the_others_stay():
     assert unaffected(range(4), [(2, 0), (1, 2), (2, 3)]) == {0, 1, 3}
     assert unaffected(range(4), [(1, 3)]) == {0, 2}
     assert unaffected(range(2), [(0, 1)]) == set()
+
+
+def test_candidates_without_a_link_have_no_common_scale():
+    assert largest_linked(range(6), {(0, 1), (3, 4), (4, 5), (5, 3)}) == {3, 4, 5}
+    assert largest_linked([4, 7], {(4, 7)}) == {4, 7}
+    assert largest_linked([], set()) == set()
 
 
 @given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] != pair[1])))

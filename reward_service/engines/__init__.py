@@ -20,6 +20,7 @@ openai_compatible  a judge behind any OpenAI-style API
 openai_probe       what such an API can do
 openai_server      what a server says about itself
 openai_trouble     remembers that a server answers nobody
+none               no judge, for a service that offers only measures
 named_chat         stands in for `chat` where there is no tokenizer
 top_labels         label log-probabilities from the most likely tokens
 """

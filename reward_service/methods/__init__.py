@@ -14,13 +14,15 @@ unified_reward      the output of a UnifiedReward model
 verifier            p(Yes) of every principle
 verifier_cot        a written verdict on every principle
 composite           several methods in one reward
+plugins             methods and measures that a setting adds, by import path
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edit_r1.reward_service.methods import (
     composite,
@@ -35,6 +37,7 @@ from edit_r1.reward_service.methods import (
     yes_no_logit,
 )
 from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.plugins import load_plugins
 from edit_r1.reward_service.methods.templates import base_prompts
 from edit_r1.reward_service.types import Edit, Question
 
@@ -53,19 +56,28 @@ _CONSTRUCTORS = (
 )
 
 
-def load_methods(prompts: Path | None = None, adapters: Collection[str] = ()) -> dict[str, Method]:
+def load_methods(
+    prompts: Path | None = None,
+    adapters: Collection[str] = (),
+    added: Mapping[str, str] | None = None,
+    added_options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Method]:
     """All methods.
 
     Args:
         prompts: directory of base prompts that replace the built-in ones.
         adapters: names of the engine's LoRA adapters; each serves the method of the same name.
+        added: import paths of methods that are not built in, by name.
+        added_options: their options, by name.
 
     Raises:
-        ConfigError: a base prompt is invalid.
+        ConfigError: a base prompt is invalid, or a method cannot be added.
 
     """
     template = base_prompts(prompts)
     loaded = [construct(template) for construct in _CONSTRUCTORS]
+    names = [*(method.name for method in loaded), composite.NAME]
+    loaded += load_plugins(added or {}, added_options or {}, template, names).values()
     methods = {method.name: _adapted(method) if method.name in adapters else method for method in loaded}
     return {**methods, composite.NAME: composite.compose(composite.DEFAULT_RECIPE, methods)}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edit_r1.reward_service.measures.base import Measure
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 
 SCORE_LABELS = ("0", "1", "2", "3", "4", "5")
@@ -61,6 +62,18 @@ class Method:
     """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
     components: tuple[Method, ...] = ()
     """The methods that it combines."""
+    measure: Measure | None = None
+    """Computes the score without the judge; None: the judge is asked."""
+
+    @property
+    def measures(self) -> tuple[Method, ...]:
+        """Itself or its components, as far as they are measures."""
+        return (self,) if self.measure else tuple(found for one in self.components for found in one.measures)
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether it, or a component, asks the judge."""
+        return self.measure is None and (not self.components or any(one.asks_judge for one in self.components))
 
     @property
     def reads_labels(self) -> bool:

@@ -2,6 +2,7 @@
 
 scorer         the steps of a request, in order
 principles     the principles that verifiers check
+measuring      runs measures, which ask the judge nothing
 self_ensemble  the answers behind one score: asking, retrying, averaging
 answering      one answer, past the judge's thoughts and up to its score
 selftest       checks made before the service is ready

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -20,6 +21,7 @@ from edit_r1.reward_service.methods import composite
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
+from edit_r1.reward_service.scoring.measuring import EditOrError, Measuring
 from edit_r1.reward_service.scoring.principles import Principles
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
@@ -91,11 +93,13 @@ class Scorer:
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self.begins_thinking = thoughts_end(engine) is not None
+        self._measuring = Measuring(methods.values())
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Shut down the decoder threads after their current images."""
+        """Shut down the threads after their current images."""
         self._decoders.shutdown(wait=False)
+        self._measuring.close()
 
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
         """Score every candidate of a group.
@@ -109,9 +113,8 @@ class Scorer:
         candidates = await self._decode_all(group.candidates)
         decoded = time.perf_counter()
         principles = await self._principles_of(method, group, brief)
-        outcomes = await asyncio.gather(
-            *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
-        )
+        edits = await self._measuring.measured(method, [_edit(brief, one, principles) for one in candidates])
+        outcomes = await asyncio.gather(*(self._score_one(method, group, edit) for edit in edits))
         _raise_if_unavailable(outcomes)
         ended = time.perf_counter()
         waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, Scored)]
@@ -135,6 +138,10 @@ class Scorer:
         (candidate,) = await self._decode_all(group.candidates[:1])
         if isinstance(candidate, ImageError):
             raise _image_problem("candidate 0", candidate)
+        if not method.asks_judge:
+            raise ProblemError(
+                422, "no_prompt", f"method {method.name!r} measures the images; the judge gets no prompt"
+            )
         principles = await self._principles_of(method, group, brief)
         if isinstance(principles, JudgeError):
             raise ProblemError(422, principles.code, f"principles: {principles}")
@@ -153,19 +160,10 @@ class Scorer:
             questions=questions,
         )
 
-    async def _score_one(
-        self,
-        method: Method,
-        group: EditGroup,
-        brief: Brief,
-        principles: _Principles,
-        candidate: JudgeImage | ImageError,
-    ) -> _Outcome:
+    async def _score_one(self, method: Method, group: EditGroup, edit: EditOrError) -> _Outcome:
         """One candidate's score, or the reason it has none."""
-        if isinstance(candidate, ImageError):
-            return candidate
-        if isinstance(principles, JudgeError):
-            return principles
+        if not isinstance(edit, Edit):
+            return edit
         options = PassOptions(
             group.num_passes,
             group.seed,
@@ -174,10 +172,10 @@ class Scorer:
             self._options.max_thinking_tokens,
         )
         arrived = time.perf_counter()
-        async with self._turns:
+        async with self._turns if method.asks_judge else nullcontext():
             waited = time.perf_counter() - arrived
             try:
-                scored = await score_edit(self._engine, method, Edit(brief, candidate, principles), options)
+                scored = await score_edit(self._engine, method, edit, options)
             except JudgeError as error:
                 return error
         return replace(scored, queue_seconds=scored.queue_seconds + waited)
@@ -233,6 +231,10 @@ class Scorer:
 
     def why_not(self, method: Method) -> ProblemError | None:
         """Why this judge cannot serve a method; None if it can."""
+        if method.asks_judge and self._engine.name == "none":
+            served = ", ".join(name for name, one in self._methods.items() if not one.asks_judge)
+            detail = f"method {method.name!r} asks a judge, and this service has none (engine none)"
+            return ProblemError(422, "unsupported_method", f"{detail}; without a judge: {served}")
         if method.reads_first_token and self.begins_thinking:
             detail = first_token_is_a_thought(self._methods)
             return ProblemError(422, "thinking_judge", f"method {method.name}: {detail}")
@@ -262,7 +264,9 @@ class Scorer:
             detail = f"task {group.task!r}; known: {', '.join(sorted(self._task_prompts))}"
             raise ProblemError(422, "unknown_task", f"{detail} (or send a requirement of your own)")
         requirement = self._task_prompts[task] if group.requirement is None else group.requirement
-        return Brief(group.instruction, requirement, task, await self._sources(group))
+        sources = await self._sources(group)
+        mask = await self._mask(group, sources[0])
+        return Brief(group.instruction, requirement, task, sources, mask, group.expected_text)
 
     def _refuse_control_tokens(self, group: EditGroup) -> None:
         questions = {f"principles.{i}": one.question for i, one in enumerate(group.principles or ())}
@@ -279,12 +283,30 @@ class Scorer:
                 raise _image_problem(f"source {index}", image)
         return tuple(image for image in decoded if isinstance(image, JudgeImage))
 
+    async def _mask(self, group: EditGroup, source: JudgeImage) -> JudgeImage | None:
+        """The decoded mask, which must be as large as the first source."""
+        if group.mask is None:
+            return None
+        (mask,) = await self._decode_all([group.mask])
+        if isinstance(mask, ImageError):
+            raise _image_problem("mask", mask)
+        if mask.pixels.size != source.pixels.size:
+            found, expected = ("x".join(map(str, one.pixels.size)) for one in (mask, source))
+            raise ProblemError(422, "invalid_field", f"mask: {found}; it must be as large as source 0: {expected}")
+        return mask
+
     async def _decode_all(self, encoded: Sequence[bytes]) -> list[JudgeImage | ImageError]:
         """Decode off the event loop; an unreadable image is returned as its error."""
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(loop.run_in_executor(self._decoders, _decode_one, data, self._options.image_limits) for data in encoded)
         )
+
+
+def _edit(brief: Brief, candidate: JudgeImage | ImageError, principles: _Principles) -> EditOrError:
+    if isinstance(candidate, ImageError):
+        return candidate
+    return principles if isinstance(principles, JudgeError) else Edit(brief, candidate, principles)
 
 
 def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:

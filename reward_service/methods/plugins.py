@@ -45,7 +45,7 @@ def load_plugins(
 
 
 def measured(name: str, measure: Measure) -> Method:
-    """The method `name`, which asks the judge nothing. Its `read` takes the score from `Edit.measured`, or raises the MeasureError found there."""
+    """The method `name`. Its `read` takes the score from `Edit.measured`, or raises the MeasureError found there."""
 
     def read(edit: Edit, _answers: Sequence[Answer]) -> Score:
         found = edit.measured[name]

@@ -109,7 +109,8 @@ class Scorer:
 
         """
         started = time.perf_counter()
-        method, brief = self._method(group), await self._brief(group)
+        method = self._method(group)
+        brief = await self._brief(group, method)
         candidates = await self._decode_all(group.candidates)
         decoded = time.perf_counter()
         principles = await self._principles_of(method, group, brief)
@@ -134,7 +135,8 @@ class Scorer:
 
         Raises ProblemError, also if that image is unreadable or the judge cannot write the principles.
         """
-        method, brief = self._method(group), await self._brief(group)
+        method = self._method(group)
+        brief = await self._brief(group, method)
         (candidate,) = await self._decode_all(group.candidates[:1])
         if isinstance(candidate, ImageError):
             raise _image_problem("candidate 0", candidate)
@@ -256,14 +258,14 @@ class Scorer:
             raise ProblemError(422, "unknown_component", f"composite: {unknown}")
         return composite.compose(group.composite, self._methods)
 
-    async def _brief(self, group: EditGroup) -> Brief:
+    async def _brief(self, group: EditGroup, method: Method) -> Brief:
         """The group's brief, with its source images decoded and its requirement chosen."""
         self._refuse_control_tokens(group)
         task = task_key(group.task or DEFAULT_TASK)
-        if group.requirement is None and task not in self._task_prompts:
+        if group.requirement is None and task not in self._task_prompts and method.asks_judge:
             detail = f"task {group.task!r}; known: {', '.join(sorted(self._task_prompts))}"
             raise ProblemError(422, "unknown_task", f"{detail} (or send a requirement of your own)")
-        requirement = self._task_prompts[task] if group.requirement is None else group.requirement
+        requirement = self._task_prompts.get(task, "None") if group.requirement is None else group.requirement
         sources = await self._sources(group)
         mask = await self._mask(group, sources[0])
         return Brief(group.instruction, requirement, task, sources, mask, group.expected_text)

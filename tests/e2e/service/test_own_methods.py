@@ -91,7 +91,7 @@ def test_added_methods_are_listed(beside_the_judge, without_a_judge):
 
 
 def test_without_a_judge_measures_are_scored_and_all_else_is_refused(without_a_judge):
-    (result,) = score(without_a_judge, "redness", png(1))
+    (result,) = score(without_a_judge, "redness", png(1), task="a task without a prompt")
     assert result.score == pytest.approx(red(1))
     recipe = Combination(rule="geometric", weights={"redness": 1, "redness.green": 1})
     (both,) = score(without_a_judge, "composite", png(1), composite=recipe)

@@ -162,7 +162,7 @@ class Service:
 
     async def _load(self) -> Scorer:
         settings = self.settings
-        log.info("loading", model=settings.model, engine=settings.engine)
+        log.info("loading", model=settings.model if settings.engine != "none" else None, engine=settings.engine)
         for method in self.methods.values():
             if method.measure is not None:
                 self._phase = f"the measure {method.name} is loading"

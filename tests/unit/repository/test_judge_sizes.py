@@ -80,7 +80,14 @@ def in_examples() -> Iterator[Start]:
                 yield Start(path.name, options["model"], options, number)
 
 
-STARTS = [slurm(), kubernetes(), compose(), *in_examples()]
+def ray() -> Start:
+    (application,) = yaml.safe_load((ROOT / "examples/launch/ray_serve.yaml").read_text())["applications"]
+    variables = application["runtime_env"]["env_vars"]
+    settings = {name.removeprefix("REWARD_").lower(): value for name, value in variables.items()}
+    return Start("ray_serve.yaml", settings["model"], settings, application["args"]["gpus_per_replica"])
+
+
+STARTS = [slurm(), ray(), kubernetes(), compose(), *in_examples()]
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,10 @@ def test_the_sdist_holds_what_is_in_git_and_can_be_tested():
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names - tracked() == {"PKG-INFO"}
-    assert tracked(*PACKAGES, "tests", "docs", "Makefile", "constraints.txt", "overrides.txt", "LICENSE", "SECURITY.md") <= names
+    assert (
+        tracked(*PACKAGES, "tests", "docs", "Makefile", "constraints.txt", "overrides.txt", "LICENSE", "SECURITY.md")
+        <= names
+    )
     assert not [name for name in names if name.startswith((".ci", ".cache", "runs"))]
 
 

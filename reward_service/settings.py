@@ -16,8 +16,8 @@ from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOpt
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
 from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError, fault_line
-from edit_r1.shared.golden_edits import MIN_SCORE_MASS, Golden, read_calibration
-from edit_r1.shared.golden_scenes import SCENES, golden_scenes
+from edit_r1.shared.golden.edits import MIN_SCORE_MASS, Golden, read_calibration
+from edit_r1.shared.golden.scenes import SCENES, golden_scenes
 from edit_r1.shared.images import DEFAULT_LIMITS, ImageLimits
 from edit_r1.shared.schemas import Limits
 

@@ -2,14 +2,12 @@
 
 schemas           the HTTP API as pydantic models
 client            sends groups of candidate edits to a reward service; returns scores or typed failures
-connections       API keys, proxies of the environment, and the httpx clients that follow both
+connections       API keys, proxies, httpx clients, and which HTTP failures are worth retrying
 replicas          which replica a group is sent to
-http_failures     which HTTP failures are worth retrying, and when
 chat              OpenAI-style chat endpoints of any provider
 images            image bytes <-> RGB images, with limits; the only place that names a codec
 sources           references to images: files, or pictures embedded in a data set
-golden_edits      edits of known quality: does a judge order them correctly?
-golden_scenes     golden edits made by code, for judges that bring none
+golden            golden edits, of known quality, for testing judges
 preferences       human preferences over edits, as read by `align` and `train-judge`
 annotators        one label from several annotators
 errors            the hierarchy of all our errors

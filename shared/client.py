@@ -25,7 +25,7 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
-from edit_r1.shared import http_failures
+from edit_r1.shared.connections import http_failures
 from edit_r1.shared.connections.http_clients import async_client
 from edit_r1.shared.connections.proxies import proxy_for
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceError, RewardServiceUnavailable

@@ -1,6 +1,6 @@
 """Adds the repository files that pages link to as pages of the site, and checks that nothing loads from other hosts.
 
-Pages link to `../BENCHMARKS.md` or `../trainer/config.py`, which works wherever the repository is browsed. On the site,
+Pages link to `../BENCHMARKS.md` or `../trainer/train.py`, which works wherever the repository is browsed. On the site,
 root documents become pages, and so does each source file that some page links to. A link that names a function, such as
 `[trainer/mathematics/flow.py: interpolate](../trainer/mathematics/flow.py)`, leads to its line. Broken links are left
 unchanged, so that `mkdocs build --strict` reports them.

@@ -14,12 +14,5 @@ vision             encodes each image once per batch
 sampling           picks tokens, seeded per row
 vllm               vLLM, in process
 vllm_config        engine options -> vLLM's configuration
-openai             a remote vLLM server, over its OpenAI-style API, by token ids
-openai_mode        chooses between that and the following
-openai_compatible  a judge behind any OpenAI-style API
-openai_probe       what such an API can do
-openai_server      what a server says about itself
-openai_trouble     remembers that a server answers nobody
-named_chat         stands in for `chat` where there is no tokenizer
-top_labels         label log-probabilities from the most likely tokens
+remote             a judge on another server
 """

@@ -60,7 +60,7 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
     chosen = choose_engine(name)
     _check_options(chosen, options)
     if chosen == "openai":
-        from edit_r1.reward_service.engines.openai_mode import open_engine  # noqa: PLC0415
+        from edit_r1.reward_service.engines.remote.mode import open_engine  # noqa: PLC0415
 
         return open_engine(options)
     if chosen == "vllm":

@@ -12,7 +12,7 @@ from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.scoring.scorer import Scorer
 from edit_r1.shared.errors import UnsuitableModelError
-from edit_r1.shared.golden_edits import (
+from edit_r1.shared.golden.edits import (
     MIN_ORDERED_SHARE,
     Golden,
     low_mass,

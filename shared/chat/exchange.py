@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 import stamina
 
-from edit_r1.shared import http_failures
 from edit_r1.shared.chat.completions import Completion, read_completion
 from edit_r1.shared.chat.failures import Failure, failure_of
 from edit_r1.shared.chat.parameters import ChatParameters
+from edit_r1.shared.connections import http_failures
 from edit_r1.shared.errors import AccountError, ConfigError, EndpointFailed, EndpointRefused, EndpointUnavailable
 
 _MAX_FAILURES = 4

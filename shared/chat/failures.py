@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import httpx
 
-from edit_r1.shared import http_failures
+from edit_r1.shared.connections import http_failures
 
 FailureKind = Literal["account", "address", "busy", "refused", "failed"]
 _SHOWN = 300

@@ -94,7 +94,7 @@ async def test_the_prompt_is_what_the_judge_would_get(service_url):
     user = prompt.messages[1].content
     assert [part.image for part in user if part.type == "image"] == ["source 0", "source 1", "candidate 0"]
     assert "Instruction: make it blue\nRequirements: keep the rest\n" in prompt.text
-    assert prompt.text.endswith("<|im_start|>assistant\n")
+    assert prompt.text.endswith('<|im_start|>assistant\n"Score": [[')
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from edit_r1.shared.errors import ConfigError, EditR1Error
+from edit_r1.shared.golden.edits import low_mass
 from edit_r1.shared.replicas import Replicas
 from edit_r1.trainer.config import TrainConfig, check_world_size, group_parts
 from edit_r1.trainer.doctor.estimates import load_of_rewards
@@ -171,10 +172,16 @@ class Doctor:
         present = [value for value in rewards.values if value is not None]
         if not present:
             raise ConfigError(f"no candidate of the first task got a score; first failure: {rewards.failures[0]}")
+        masses = [mass for mass in rewards.masses if mass is not None]
+        limit = config.monitor.min_score_mass
+        if masses and limit is not None and statistics.fmean(masses) < limit:
+            methods = ", ".join(dict.fromkeys(term.method for term in terms_of(config.reward)))
+            raise ConfigError(f"{low_mass(methods, statistics.fmean(masses), limit)} (limit: monitor.min_score_mass)")
+        mass = f", score mass {statistics.fmean(masses):.3f}" if masses else ""
         self._say(
             "ok",
             f"scored a group of {len(rewards.values)} ({len(present)} scores): the unedited source of "
-            f"{tasks[0].instruction!r} scores {statistics.fmean(present):.3f}",
+            f"{tasks[0].instruction!r} scores {statistics.fmean(present):.3f}{mass}",
         )
 
     def _rewards_keep_up(self, rollout_seconds: float, update_seconds: float, how: str) -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from edit_r1.shared.client import RewardClient
 from edit_r1.shared.errors import ConfigError, DataError
-from edit_r1.shared.golden_edits import MIN_SCORE_MASS, low_mass
+from edit_r1.shared.golden.edits import MIN_SCORE_MASS, low_mass
 from edit_r1.shared.preferences import PreferenceItem
 from edit_r1.shared.schemas import ServiceInfo
 from edit_r1.workbench.alignment import report

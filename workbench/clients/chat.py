@@ -19,10 +19,10 @@ from typing import Any, Self
 
 import httpx
 
-from edit_r1.shared import http_failures
 from edit_r1.shared.chat.completions import Completion, Usage
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.connections import http_failures
 from edit_r1.shared.connections.http_clients import async_client
 from edit_r1.shared.errors import AccountError, ConfigError, EndpointUnavailable
 from edit_r1.shared.images import data_url

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edit_r1.shared.client import RewardClient
-from edit_r1.shared.golden_edits import (
+from edit_r1.shared.golden.edits import (
     MIN_ORDERED_SHARE,
     MIN_SCORE_MASS,
     QUALITIES,
@@ -29,7 +29,7 @@ from edit_r1.shared.golden_edits import (
     required_share,
     scores_by_quality,
 )
-from edit_r1.shared.golden_scenes import SCENES, golden_scenes
+from edit_r1.shared.golden.scenes import SCENES, golden_scenes
 from edit_r1.shared.schemas import DEFAULT_METHOD, ScoreResponse
 from edit_r1.workbench.clients.options import DEFAULT_URL, ApiKey, Url
 

@@ -12,8 +12,8 @@ import pytest
 
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.factory import build_engine
-from edit_r1.reward_service.engines.openai import OpenAIEngine
-from edit_r1.reward_service.engines.openai_compatible import CompatibleEngine
+from edit_r1.reward_service.engines.remote.compatible import CompatibleEngine
+from edit_r1.reward_service.engines.remote.exact import OpenAIEngine
 from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.scoring.answering import answer_to_the_end
 from edit_r1.reward_service.types import Answer, Edit, Question, Score

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from edit_r1.reward_service.engines import openai_trouble
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.chat import Chat
 from edit_r1.reward_service.engines.factory import build_engine
-from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.engines.remote import trouble
+from edit_r1.reward_service.methods import METHODS, load_methods
+from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, score_edit
 from edit_r1.reward_service.types import JudgeImage, Message, Messages, Principle, SamplingSpec, Score
 from edit_r1.shared.errors import AccountError, EngineError, UnparsableAnswerError, UnsuitableModelError
@@ -37,10 +38,12 @@ def engine_at(provider: Provider, **options: Any) -> Iterator[Engine]:
         engine.close()
 
 
-def scores(engine: Engine, method: str, numbers: Sequence[int] = (0,)) -> list[Score]:
+def scores(
+    engine: Engine, method: str, numbers: Sequence[int] = (0,), methods: Mapping[str, Method] = METHODS
+) -> list[Score]:
     async def ask() -> list[Score]:
         edits = [replace(EDITS[number], principles=CLAIMS) for number in numbers]
-        return [(await score_edit(engine, METHODS[method], edit, OPTIONS)).score for edit in edits]
+        return [(await score_edit(engine, methods[method], edit, OPTIONS)).score for edit in edits]
 
     return asyncio.run(ask())
 
@@ -89,10 +92,12 @@ def vocabulary(shapes_dir: Path) -> Iterator[OpenVocabulary]:
     found.engine.close()
 
 
-@pytest.mark.parametrize("method", ["score_logit_direct", "yes_no_logit_direct"])
-def test_where_the_top_tokens_hold_the_labels_scores_are_those_of_our_own_engine(vocabulary, method):
+@pytest.mark.parametrize("method", ["score_logit", "yes_no_logit", "verifier"])
+def test_where_the_top_tokens_hold_the_labels_scores_are_those_of_our_own_engine(vocabulary, method, shapes_dir):
+    methods = load_methods(shapes_dir / "judge" / "prompts")  # which force no prefix
     with engine_at(Provider(GPT, vocabulary)) as engine:
-        pairs = zip(scores(vocabulary.engine, method, range(3)), scores(engine, method, range(3)), strict=True)
+        ours_and_theirs = (scores(one, method, range(3), methods) for one in (vocabulary.engine, engine))
+        pairs = zip(*ours_and_theirs, strict=True)
         for ours, theirs in pairs:
             assert theirs.raw_score == pytest.approx(ours.raw_score, abs=1e-6)
             assert theirs.score_mass == pytest.approx(ours.score_mass, abs=1e-6)
@@ -202,7 +207,7 @@ def scored(url: str, method: str = "score_logit_direct") -> httpx.Response:
 
 
 def test_trouble_of_the_account_makes_the_service_unready_until_it_is_mended(monkeypatch):
-    monkeypatch.setattr(openai_trouble, "_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(trouble, "_PAUSE_SECONDS", 1.0)
     provider = Provider(GPT)
     with serving(provider.app) as api, judge_at(f"{api}/v1", "some-model") as url:
         assert [one["raw_score"] for one in scored(url).json()["results"]] == [4.0, 4.0]

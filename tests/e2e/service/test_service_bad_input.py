@@ -91,7 +91,7 @@ def test_a_bad_source_refuses_the_group(http, source, status, code):
         ({"instruction": "   "}, "invalid_field", "instruction"),
         ({"instruction": "x" * 9000}, "invalid_field", "8,192 (max_text_chars)"),
         ({"instruction": "an <|image_pad|> more"}, "invalid_field", "<|image_pad|>"),
-        ({"method": "guess"}, "unknown_method", "score_logit, yes_no_logit"),
+        ({"method": "guess"}, "unknown_method", "score_logit, score_logit_direct, yes_no_logit"),
         ({"task": "juggle"}, "unknown_task", "remove"),
         ({"seed": "soon"}, "invalid_field", "seed"),
         ({"num_passes": "0"}, "invalid_field", "num_passes"),

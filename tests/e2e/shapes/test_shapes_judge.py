@@ -14,6 +14,7 @@ from edit_r1.worlds.shapes.studies.edit_sets import (
     agreement,
     corruption_set,
     editor_set,
+    judge_set,
     make_scorer,
     score_set,
     untouched_set,
@@ -55,6 +56,14 @@ def test_every_method_tells_right_from_wrong(shapes_dir: Path, corruptions: Edit
     scores = _score(shapes_dir, few, method)
     assert np.isnan(scores).mean() < 0.05
     assert agreement(scores, few.oracle)["pairwise_accuracy"] > LEAST_ACCURACY[method]
+
+
+@pytest.mark.parametrize("method", ["score_logit", "yes_no_logit"])
+def test_the_judge_answers_after_a_prefix_too(shapes_dir: Path, corruptions: EditSet, method: str) -> None:
+    scorer = make_scorer(shapes_dir / "judge", built_in_prompts=True)
+    scores, masses = asyncio.run(judge_set(scorer, corruptions, method))
+    assert agreement(scores, corruptions.oracle)["pairwise_accuracy"] > 0.85
+    assert masses.mean() > 0.95
 
 
 def test_an_untouched_source_earns_little(shapes_dir: Path) -> None:

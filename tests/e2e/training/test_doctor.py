@@ -52,6 +52,13 @@ def test_a_run_that_will_go(tiny, url):
     assert not (tiny.folder / "run").exists()
 
 
+def test_a_judge_that_writes_something_else_than_scores_is_told(tiny, service_url):
+    status, output = doctor(tiny, service_url)
+    assert status == 1
+    assert "score_logit: the judge puts a probability of only 0.0" in output
+    assert "(limit: monitor.min_score_mass)" in output
+
+
 def test_a_service_too_slow_for_its_trainer_is_told(tiny, url):
     status, output = doctor(tiny, url, "--gpus", "1", "--tflops", "100000")
     assert status == 0, output

@@ -3,7 +3,7 @@
 import pytest
 
 from edit_r1.shared.errors import ConfigError
-from edit_r1.shared.golden_edits import PAIRS, ordered_shares, read_calibration, required_share
+from edit_r1.shared.golden.edits import PAIRS, ordered_shares, read_calibration, required_share
 
 
 def test_the_embedded_worlds_samples_show_every_quality_of_every_task(shapes_dir):

@@ -68,10 +68,11 @@ def untouched_set(num_tasks: int, seed: int = 9) -> EditSet:
     return EditSet("untouched", tasks, edits, oracle_scores(tasks, edits))
 
 
-def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scorer:
+def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None, *, built_in_prompts: bool = False) -> Scorer:
     """The service's scorer for this judge, with the transformers engine in float32.
 
     adapters: adapter directories by method, instead of the judge's own.
+    built_in_prompts: the service's prompts and answer prefixes, instead of the judge's own.
     """
     settings = Settings(model=str(judge), engine="transformers", dtype="float32")
     options = ScorerOptions(
@@ -79,7 +80,7 @@ def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scor
     )
     chosen = settings.adapter_directories if adapters is None else dict(adapters)
     engine = build_engine(settings.engine, replace(settings.engine_options, adapters=chosen))
-    methods = load_methods(settings.prompts_directory, chosen)
+    methods = load_methods(None if built_in_prompts else settings.prompts_directory, chosen)
     tasks = load_task_prompts(settings.task_prompts_directory)
     principles = WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY)
     return Scorer(engine, methods, tasks, principles, options)
@@ -87,7 +88,12 @@ def make_scorer(judge: Path, adapters: Mapping[str, Path] | None = None) -> Scor
 
 async def score_set(scorer: Scorer, edit_set: EditSet, method: str) -> Scores:
     """Scores [N, K] from one method; NaN where there is none."""
-    rows = []
+    return (await judge_set(scorer, edit_set, method))[0]
+
+
+async def judge_set(scorer: Scorer, edit_set: EditSet, method: str) -> tuple[Scores, Scores]:
+    """Scores and score masses, each [N, K], from one method; NaN where there is none."""
+    rows, masses = [], []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         pairs = list(zip(edit_set.tasks, edit_set.edits, strict=True))
         for task, edits in progress.track(pairs, description=f"{method}: {edit_set.name}"):
@@ -99,8 +105,10 @@ async def score_set(scorer: Scorer, edit_set: EditSet, method: str) -> Scores:
                 candidates=tuple(encode(to_image(edited)) for edited in edits),
             )
             answer = await scorer.score(group, "table")
-            rows.append([r.score if isinstance(r, CandidateScore) else np.nan for r in answer.results])
-    return np.array(rows)
+            scored = [result if isinstance(result, CandidateScore) else None for result in answer.results]
+            rows.append([one.score if one else np.nan for one in scored])
+            masses.append([np.nan if one is None or one.score_mass is None else one.score_mass for one in scored])
+    return np.array(rows), np.array(masses)
 
 
 def agreement(scores: Scores, oracle: Scores) -> Agreement:

@@ -29,6 +29,7 @@ from edit_r1.worlds.shapes.studies.edit_sets import (
     agreement,
     corruption_set,
     editor_set,
+    judge_set,
     make_scorer,
     score_set,
     untouched_set,
@@ -36,6 +37,8 @@ from edit_r1.worlds.shapes.studies.edit_sets import (
 from edit_r1.worlds.shapes.world.tasks import TASKS
 
 HERE = Path(__file__).resolve().parents[1]
+_PREFIXED = ("score_logit", "yes_no_logit")
+"""Methods that are also measured with the service's own answer prefixes, which the judge's own prompts do not have."""
 ALONE = [name for name in METHODS if name != COMPOSITE]
 """All methods except the composite one."""
 
@@ -62,10 +65,14 @@ async def measure(judge: Path, sets: Sequence[EditSet], methods: Sequence[str]) 
     scorer = make_scorer(judge)
     result = Result(methods={}, tasks={}, untouched={})
     for method in dict.fromkeys((DEFAULT_METHOD, *methods)):
-        scores = {edit_set.name: await score_set(scorer, edit_set, method) for edit_set in sets}
-        result["methods"][method] = {s.name: agreement(scores[s.name], s.oracle) for s in sets}
+        judged = {edit_set.name: await judge_set(scorer, edit_set, method) for edit_set in sets}
+        result["methods"][method] = {s.name: _agreement(*judged[s.name], s.oracle) for s in sets}
         if method == DEFAULT_METHOD:
-            result["tasks"] = {s.name: per_task(s, scores[s.name]) for s in sets}
+            result["tasks"] = {s.name: per_task(s, judged[s.name][0]) for s in sets}
+    prefixing = make_scorer(judge, built_in_prompts=True)
+    for method in _PREFIXED:
+        judged = {edit_set.name: await judge_set(prefixing, edit_set, method) for edit_set in sets}
+        result["methods"][f"{method}, prefixed"] = {s.name: _agreement(*judged[s.name], s.oracle) for s in sets}
     untouched = untouched_set(240)
     rewards = (await score_set(scorer, untouched, DEFAULT_METHOD))[:, 0]
     names = np.array([task.task for task in untouched.tasks])
@@ -73,19 +80,32 @@ async def measure(judge: Path, sets: Sequence[EditSet], methods: Sequence[str]) 
     return result
 
 
+def _agreement(scores: Scores, masses: Scores, oracle: Scores) -> Agreement:
+    """Agreement with the oracle, and the mean score mass of methods that read probabilities."""
+    mass = {} if np.isnan(masses).all() else {"score_mass": round(float(np.nanmean(masses)), 4)}
+    return {**agreement(scores, oracle), **mass}
+
+
 def markdown(result: Result) -> str:
     """The tables for BENCHMARKS.md."""
     sets = list(result["tasks"])
-    methods = [[f"`{method}`", *(_figures(row[name]) for name in sets)] for method, row in result["methods"].items()]
+    methods = [
+        [f"`{method}`", *(f"{_figures(row[name])}, {_mass(row[name])}" for name in sets)]
+        for method, row in result["methods"].items()
+    ]
     tasks = [
         [task, *(_figures(result["tasks"][name][task]) for name in sets), result["untouched"][task]] for task in TASKS
     ]
     return "\n\n".join(
         (
-            table(("method", *(f"{name}: pairwise, correlation, error, missing" for name in sets)), methods),
+            table(("method", *(f"{name}: pairwise, correlation, error, missing, mass" for name in sets)), methods),
             table((f"task (`{DEFAULT_METHOD}`)", *sets, "reward of an untouched source"), tasks),
         )
     )
+
+
+def _mass(row: Agreement) -> str:
+    return f"{row['score_mass']:.3f}" if "score_mass" in row else "-"
 
 
 def _figures(row: Agreement) -> str:

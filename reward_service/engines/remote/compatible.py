@@ -19,11 +19,11 @@ from PIL import Image
 from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.base import EngineOptions
-from edit_r1.reward_service.engines.named_chat import NamedChat
-from edit_r1.reward_service.engines.openai_probe import Abilities, probe
-from edit_r1.reward_service.engines.openai_server import counters
-from edit_r1.reward_service.engines.openai_trouble import Trouble
-from edit_r1.reward_service.engines.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
+from edit_r1.reward_service.engines.remote.named_chat import NamedChat
+from edit_r1.reward_service.engines.remote.probe import Abilities, probe
+from edit_r1.reward_service.engines.remote.server import counters
+from edit_r1.reward_service.engines.remote.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
+from edit_r1.reward_service.engines.remote.trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Completion, Position, Usage
 from edit_r1.shared.chat.exchange import ChatExchange

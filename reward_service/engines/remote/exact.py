@@ -19,12 +19,13 @@ from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.checkpoint import load_chat
-from edit_r1.reward_service.engines.openai_server import check_served, counters
-from edit_r1.reward_service.engines.openai_trouble import Trouble
+from edit_r1.reward_service.engines.remote.server import check_served, counters
+from edit_r1.reward_service.engines.remote.trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Usage, usage_of
 from edit_r1.shared.chat.failures import failure_of
 from edit_r1.shared.connections.http_clients import async_client, client
+from edit_r1.shared.connections.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.errors import (
     ConfigError,
     EngineAccountError,
@@ -33,7 +34,6 @@ from edit_r1.shared.errors import (
     EngineUnavailableError,
     UnsuitableModelError,
 )
-from edit_r1.shared.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.images import data_url, encode
 
 _TIMEOUT_SECONDS = 300.0

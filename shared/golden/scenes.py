@@ -11,7 +11,7 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from edit_r1.shared.golden_edits import Golden
+from edit_r1.shared.golden.edits import Golden
 from edit_r1.shared.images import encode
 from edit_r1.shared.schemas import EditGroup
 

@@ -14,7 +14,7 @@ import httpx
 import structlog
 from PIL import Image
 
-from edit_r1.reward_service.engines.openai_server import check_served
+from edit_r1.reward_service.engines.remote.server import check_served
 from edit_r1.shared.chat.completions import Completion
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.parameters import ChatParameters

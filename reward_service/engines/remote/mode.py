@@ -11,8 +11,8 @@ from pathlib import Path
 import structlog
 
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
-from edit_r1.reward_service.engines.openai_compatible import CompatibleEngine
-from edit_r1.reward_service.engines.openai_server import returns_token_ids
+from edit_r1.reward_service.engines.remote.compatible import CompatibleEngine
+from edit_r1.reward_service.engines.remote.server import returns_token_ids
 from edit_r1.shared.connections.http_clients import client
 from edit_r1.shared.errors import ConfigError, UnsuitableModelError
 
@@ -45,7 +45,7 @@ def open_engine(options: EngineOptions) -> Engine:
             f"max_judge_pixels: in mode exact the server scales images; set its own bounds (--mm-processor-kwargs) "
             f"instead of {options.max_judge_pixels} here"
         )
-    from edit_r1.reward_service.engines.openai import OpenAIEngine  # noqa: PLC0415 - imports transformers
+    from edit_r1.reward_service.engines.remote.exact import OpenAIEngine  # noqa: PLC0415 - imports transformers
 
     try:
         engine = OpenAIEngine(options)

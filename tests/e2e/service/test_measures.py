@@ -145,7 +145,7 @@ def test_weights_that_are_not_alexnets_are_refused(tmp_path):
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(ConfigError, match=r"No module named 'nowhere'; .*pip install 'edit-r1\[measures\]'"):
+    with pytest.raises(ConfigError, match=r"preservation: No module named 'nowhere'; install the extra `measures`"):
         packages.need("nowhere", "preservation")
     assert {"preservation", "text_edit_ocr"} <= set(SHIPPED)
 

@@ -111,8 +111,8 @@ def test_more_noise_is_never_preserved_better(seed, less, more):
 
 
 def sign(text: str) -> Image.Image:
-    image = Image.new("RGB", (256, 96), "white")
-    ImageDraw.Draw(image).text((10, 30), text, fill="black", font=ImageFont.load_default(32))
+    image = Image.new("RGB", (190, 160), "white")
+    ImageDraw.Draw(image).text((10, 60), text, fill="black", font=ImageFont.load_default(32))
     return image
 
 

@@ -18,13 +18,15 @@ from statistics import fmean
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.mathematics.expectation import normalise
 from edit_r1.reward_service.methods import composite
-from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.base import GroupMethod, Method, MethodTraits
 from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
+from edit_r1.reward_service.scoring.group_scores import Outcome, score_group
 from edit_r1.reward_service.scoring.measuring import EditOrError, Measuring
 from edit_r1.reward_service.scoring.principles import Principles
+from edit_r1.reward_service.scoring.prompt import prompt_response
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
-from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Principle
 from edit_r1.shared.errors import EngineUnavailableError, ImageError, JudgeError
 from edit_r1.shared.images import ImageLimits, content_hash, decode
 from edit_r1.shared.schemas import (
@@ -34,9 +36,6 @@ from edit_r1.shared.schemas import (
     CandidateScore,
     EditGroup,
     ErrorBody,
-    PromptMessage,
-    PromptPart,
-    PromptQuestion,
     PromptResponse,
     ScoreResponse,
     Timing,
@@ -63,7 +62,7 @@ class ScorerOptions:
     """Maximum number of candidates in the engine at once; the others wait their turn."""
 
 
-_Outcome = Scored | ImageError | JudgeError
+AnyMethod = Method | GroupMethod
 _Principles = tuple[Principle, ...] | JudgeError
 
 
@@ -78,7 +77,7 @@ class Scorer:
     def __init__(
         self,
         engine: Engine,
-        methods: Mapping[str, Method],
+        methods: Mapping[str, AnyMethod],
         task_prompts: Mapping[str, str],
         principles: Principles,
         options: ScorerOptions,
@@ -93,7 +92,7 @@ class Scorer:
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self.begins_thinking = thoughts_end(engine) is not None
-        self._measuring = Measuring(methods.values())
+        self._measuring = Measuring(one for one in methods.values() if isinstance(one, Method))
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -113,9 +112,7 @@ class Scorer:
         brief = await self._brief(group, method)
         candidates = await self._decode_all(group.candidates)
         decoded = time.perf_counter()
-        principles = await self._principles_of(method, group, brief)
-        edits = await self._measuring.measured(method, [_edit(brief, one, principles) for one in candidates])
-        outcomes = await asyncio.gather(*(self._score_one(method, group, edit) for edit in edits))
+        outcomes = await self._outcomes(method, group, brief, candidates)
         _raise_if_unavailable(outcomes)
         ended = time.perf_counter()
         waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, Scored)]
@@ -131,38 +128,37 @@ class Scorer:
         )
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
-        """The questions that the judge would be asked about candidate 0.
+        """The questions that the judge would be asked about candidate 0, compared with candidate 1 if it compares.
 
-        Raises ProblemError, also if that image is unreadable or the judge cannot write the principles.
+        Raises ProblemError, also if an image is unreadable or the judge cannot write the principles.
         """
         method = self._method(group)
         brief = await self._brief(group, method)
-        (candidate,) = await self._decode_all(group.candidates[:1])
-        if isinstance(candidate, ImageError):
-            raise _image_problem("candidate 0", candidate)
+        edits = [Edit(brief, image) for image in await self._readable(group.candidates[: 1 + method.relative])]
         if not method.asks_judge:
             raise ProblemError(
                 422, "no_prompt", f"method {method.name!r} measures the images; the judge gets no prompt"
             )
-        principles = await self._principles_of(method, group, brief)
-        if isinstance(principles, JudgeError):
-            raise ProblemError(422, principles.code, f"principles: {principles}")
-        questions = tuple(
-            PromptQuestion(
-                messages=_wire_messages(asked.messages, brief),
-                text=self._engine.chat.text(asked.messages) + asked.answer_prefix,
-            )
-            for asked in method.ask(Edit(brief, candidate, principles))
-        )
-        return PromptResponse(
-            model=self._options.model_name,
-            method=method.name,
-            messages=questions[0].messages,
-            text=questions[0].text,
-            questions=questions,
-        )
+        if isinstance(method, GroupMethod):
+            asked = [one.question for one in method.ask(edits, group.seed)]
+        else:
+            principles = await self._principles_of(method, group, brief)
+            if isinstance(principles, JudgeError):
+                raise ProblemError(422, principles.code, f"principles: {principles}")
+            asked = list(method.ask(replace(edits[0], principles=principles)))
+        return prompt_response(self._engine.chat, self._options.model_name, method.name, asked, edits)
 
-    async def _score_one(self, method: Method, group: EditGroup, edit: EditOrError) -> _Outcome:
+    async def _outcomes(
+        self, method: AnyMethod, group: EditGroup, brief: Brief, candidates: Sequence[JudgeImage | ImageError]
+    ) -> Sequence[Outcome]:
+        """One outcome per candidate: each on its own, or compared with the others."""
+        if isinstance(method, GroupMethod):
+            return await score_group(self._engine, method, brief, candidates, seed=group.seed, turns=self._turns)
+        principles = await self._principles_of(method, group, brief)
+        edits = await self._measuring.measured(method, [_edit(brief, one, principles) for one in candidates])
+        return await asyncio.gather(*(self._score_one(method, group, edit) for edit in edits))
+
+    async def _score_one(self, method: Method, group: EditGroup, edit: EditOrError) -> Outcome:
         """One candidate's score, or the reason it has none."""
         if not isinstance(edit, Edit):
             return edit
@@ -195,7 +191,7 @@ class Scorer:
         except JudgeError as error:
             return error
 
-    def _result(self, index: int, outcome: _Outcome, method: Method, group: EditGroup) -> CandidateResult:
+    def _result(self, index: int, outcome: Outcome, method: AnyMethod, group: EditGroup) -> CandidateResult:
         if not isinstance(outcome, Scored):
             return CandidateError(index=index, error=_error_body(index, outcome))
         score = outcome.score
@@ -213,7 +209,7 @@ class Scorer:
             details=details,
         )
 
-    def _method(self, group: EditGroup) -> Method:
+    def _method(self, group: EditGroup) -> AnyMethod:
         method = self._methods.get(group.method)
         if method is None:
             raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(self._methods)}")
@@ -222,6 +218,9 @@ class Scorer:
         refused = self.why_not(method)
         if refused is not None:
             raise refused
+        if method.relative and len(group.candidates) == 1:
+            detail = f"candidates: {method.name} compares the candidates of a group and needs at least 2; found 1"
+            raise ProblemError(422, "too_few_candidates", detail)
         if not method.sampled and group.temperature is not None:
             raise ProblemError(422, "invalid_field", f"temperature: {method.name} does not sample")
         temperature = method.temperature if group.temperature is None else group.temperature
@@ -231,7 +230,7 @@ class Scorer:
             raise ProblemError(422, "invalid_field", detail + hint)
         return method
 
-    def why_not(self, method: Method) -> ProblemError | None:
+    def why_not(self, method: MethodTraits) -> ProblemError | None:
         """Why this judge cannot serve a method; None if it can."""
         if method.asks_judge and self._engine.name == "none":
             served = ", ".join(name for name, one in self._methods.items() if not one.asks_judge)
@@ -253,12 +252,13 @@ class Scorer:
         """The method built from the request's own recipe."""
         if group.method != composite.NAME or group.composite is None:
             raise ProblemError(422, "invalid_field", f"composite: the method is {group.method}, which takes no recipe")
-        unknown = composite.unknown_component(group.composite, self._methods)
+        alone = {name: one for name, one in self._methods.items() if isinstance(one, Method)}
+        unknown = composite.unknown_component(group.composite, alone)
         if unknown:
             raise ProblemError(422, "unknown_component", f"composite: {unknown}")
-        return composite.compose(group.composite, self._methods)
+        return composite.compose(group.composite, alone)
 
-    async def _brief(self, group: EditGroup, method: Method) -> Brief:
+    async def _brief(self, group: EditGroup, method: AnyMethod) -> Brief:
         """The group's brief, with its source images decoded and its requirement chosen."""
         self._refuse_control_tokens(group)
         task = task_key(group.task or DEFAULT_TASK)
@@ -284,6 +284,14 @@ class Scorer:
             if isinstance(image, ImageError):
                 raise _image_problem(f"source {index}", image)
         return tuple(image for image in decoded if isinstance(image, JudgeImage))
+
+    async def _readable(self, encoded: Sequence[bytes]) -> list[JudgeImage]:
+        """Decoded candidates. Raises ProblemError for the first unreadable one."""
+        found = await self._decode_all(encoded)
+        for index, image in enumerate(found):
+            if isinstance(image, ImageError):
+                raise _image_problem(f"candidate {index}", image)
+        return [image for image in found if isinstance(image, JudgeImage)]
 
     async def _mask(self, group: EditGroup, source: JudgeImage) -> JudgeImage | None:
         """The decoded mask, which must be as large as the first source."""
@@ -311,7 +319,7 @@ def _edit(brief: Brief, candidate: JudgeImage | ImageError, principles: _Princip
     return principles if isinstance(principles, JudgeError) else Edit(brief, candidate, principles)
 
 
-def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:
+def first_token_is_a_thought(methods: Mapping[str, AnyMethod]) -> str:
     """A message for methods that read the first token of a judge that begins with its thoughts."""
     others = [method.name for method in methods.values() if not method.reads_first_token]
     return (
@@ -320,7 +328,7 @@ def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:
     )
 
 
-def _raise_if_unavailable(outcomes: Sequence[_Outcome]) -> None:
+def _raise_if_unavailable(outcomes: Sequence[Outcome]) -> None:
     """Raise 503 for the whole group if the engine answers nothing at present: it may be scored later, or elsewhere."""
     for outcome in outcomes:
         if isinstance(outcome, EngineUnavailableError):
@@ -340,14 +348,3 @@ def _image_problem(which: str, error: ImageError) -> ProblemError:
 
 def _error_body(index: int, error: ImageError | JudgeError) -> ErrorBody:
     return ErrorBody(code=error.code, message=f"candidate {index}: {error}")
-
-
-def _wire_messages(messages: Messages, brief: Brief) -> tuple[PromptMessage, ...]:
-    names = {id(image): f"source {i}" for i, image in enumerate(brief.sources)}
-
-    def wire(part: str | JudgeImage) -> PromptPart:
-        if isinstance(part, str):
-            return PromptPart(type="text", text=part)
-        return PromptPart(type="image", image=names.get(id(part), "candidate 0"))
-
-    return tuple(PromptMessage(role=message.role, content=tuple(map(wire, message.content))) for message in messages)

@@ -24,8 +24,8 @@ help: ## list all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(UV):
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
-	  || { echo "Edit-R1 needs Python 3.11 or 3.12; choose one with: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "Edit-R1 needs Python 3.11, 3.12 or 3.13; choose one with: make setup PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
@@ -36,8 +36,8 @@ $(VENV)/.cpu: pyproject.toml constraints.txt | $(UV) $(LINKS)
 	$(INSTALL) '.[cpu]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(UV) $(LINKS)
-	$(INSTALL) '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt overrides.txt | $(UV) $(LINKS)
+	$(INSTALL) '.[dev]' --override overrides.txt
 	@touch $(VENV)/.cpu $(VENV)/.docs $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(UV) $(LINKS)
@@ -132,7 +132,7 @@ audit: | $(UV) ## check the pins for known vulnerabilities; needs PyPI's advisor
 	$(AUDIT) --requirement constraints.txt
 
 pins: | $(UV) ## update constraints.txt
-	$(UV) pip compile --quiet pyproject.toml --extra dev --extra supply --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+	$(UV) pip compile --quiet pyproject.toml --extra dev --extra supply --override overrides.txt --no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean: ## remove .venv, caches, runs and build outputs
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache dist runs site

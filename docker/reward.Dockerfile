@@ -60,12 +60,14 @@ RUN python3 -m pip list --format=freeze > /tmp/pins.txt \
 # hadolint ignore=DL3006
 FROM runtime-${VARIANT} AS final
 RUN useradd --uid 10001 --create-home app && mkdir -p /models && chown app /models
-# Weights from the Hugging Face Hub are stored on a volume; nothing is written anywhere else.
-ENV HF_HOME=/models REWARD_HOST=0.0.0.0 REWARD_LOG_FORMAT=json PYTHONUNBUFFERED=1
+# Weights from the Hugging Face Hub and compiled kernels are stored on a volume, and survive the container.
+ENV HF_HOME=/models XDG_CACHE_HOME=/models/.cache VLLM_CACHE_ROOT=/models/.cache/vllm \
+    TRITON_CACHE_DIR=/models/.cache/triton TORCHINDUCTOR_CACHE_DIR=/models/.cache/inductor
+ENV REWARD_HOST=0.0.0.0 REWARD_LOG_FORMAT=json PYTHONUNBUFFERED=1
 VOLUME /models
 WORKDIR /home/app
 USER 10001
 EXPOSE 8000
-HEALTHCHECK --interval=3s --timeout=5s --start-period=30m --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=3s --timeout=5s --start-period=60m --start-interval=1s --retries=3 \
     CMD ["python3", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8000/readyz', timeout=4)"]
 ENTRYPOINT ["python3", "-m", "edit_r1", "serve"]

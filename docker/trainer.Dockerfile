@@ -1,6 +1,7 @@
 # The trainer.
 #   CPU:  docker build -f docker/trainer.Dockerfile -t edit-r1-trainer .
-#   GPU:  docker build -f docker/trainer.Dockerfile --build-arg TORCH_BACKEND= -t edit-r1-trainer:cuda .   (torch includes CUDA)
+#   GPU:  docker build -f docker/trainer.Dockerfile --build-arg TORCH_BACKEND= --build-arg COMPILER="gcc libc6-dev" \
+#           -t edit-r1-trainer:cuda .   (torch includes CUDA)
 ARG BASE=python:3.11-slim
 # An image or build context with wheels to use before any index.
 ARG WHEELS_IMAGE=scratch
@@ -39,10 +40,21 @@ COPY worlds worlds
 RUN /opt/uv/bin/uv build --wheel --no-cache --out-dir /dist
 
 FROM dependencies AS final
+# Debian packages of a C compiler, which torch.compile (model.compile) and Triton call on GPUs.
+ARG COMPILER=""
+# hadolint ignore=DL3008,SC2086
+RUN if [ -n "${COMPILER}" ]; then \
+      apt-get update && apt-get install --yes --no-install-recommends ${COMPILER} && rm -rf /var/lib/apt/lists/*; \
+    fi
 RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv --mount=type=bind,from=build,source=/dist,target=/dist \
     /opt/uv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps /dist/*.whl
 RUN useradd --uid 10001 --create-home app && mkdir -p /models /runs /data && chown app /models /runs /data
 ENV PATH=/opt/venv/bin:$PATH HF_HOME=/models PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
+# With a read-only root, everything else goes to the volume of the runs: compiled kernels (/tmp may forbid to execute
+# them) and what trackers write.
+ENV XDG_CACHE_HOME=/runs/.cache TRITON_CACHE_DIR=/runs/.cache/triton TORCHINDUCTOR_CACHE_DIR=/runs/.cache/inductor \
+    WANDB_DIR=/runs/.cache/wandb WANDB_DATA_DIR=/runs/.cache/wandb WANDB_CONFIG_DIR=/runs/.cache/wandb \
+    TRACKIO_DIR=/runs/.cache/trackio
 # Configurations refer to files by their path in the repository.
 WORKDIR /app
 COPY worlds worlds

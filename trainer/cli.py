@@ -70,6 +70,9 @@ def doctor(
     judge_memory: Annotated[
         float | None, typer.Option(min=0, help="GB of each GPU that a judge on the same GPUs takes.")
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Judge to check, a checkpoint directory or Hub name, as vLLM would serve it.")
+    ] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Also load the model and train on one group.")] = False,
 ) -> None:
     """Check data, service, memory and time of a training run, and suggest changes. No weights are loaded."""
@@ -78,7 +81,7 @@ def doctor(
     from edit_r1.trainer.doctor.planning import this_machine  # noqa: PLC0415
 
     machine = this_machine(gpus, gpu_memory, tflops, judge_memory)
-    checks = Doctor(read_config(config, overrides or []), machine, typer.echo)
+    checks = Doctor(read_config(config, overrides or []), machine, typer.echo, judge)
     checks.examine()
     if rehearse and not checks.num_failures:
         checks.rehearse()

@@ -3,6 +3,7 @@
 # fine-tuning, add tuning=full optimizer.learning_rate=1e-5. A model that fits on each GPU is faster with
 # model.sharding=none.
 #   examples/launch/one_node.sh reward.url=http://REWARD_NODE:8000 data.train=my_tasks.jsonl
+# With the judge on two of the GPUs see examples/flux_kontext_nft_8x80gb.yaml.
 set -euo pipefail
 # torchrun forwards these signals, upon which the trainer writes a checkpoint; it kills after 100 s instead of 30.
 export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT="${PET_SHUTDOWN_TIMEOUT:-100}"

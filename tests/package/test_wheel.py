@@ -140,7 +140,10 @@ def test_the_sdist_holds_what_is_in_git_and_can_be_tested():
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names - tracked() == {"PKG-INFO"}
-    assert tracked(*PACKAGES, "tests", "docs", "Makefile", "constraints.txt", "LICENSE", "SECURITY.md") <= names
+    assert (
+        tracked(*PACKAGES, "tests", "docs", "Makefile", "constraints.txt", "overrides.txt", "LICENSE", "SECURITY.md")
+        <= names
+    )
     assert not [name for name in names if name.startswith((".ci", ".cache", "runs"))]
 
 
@@ -149,7 +152,10 @@ def test_what_it_says_of_itself(bare):
     said = json.loads(bare.run("python", "-c", code).stdout)
     assert said["license_expression"] == "Apache-2.0"
     assert said["author"] == "The Edit-R1 authors"
-    assert {"cpu", "reward", "service", "trainer"} <= set(said["provides_extra"])
+    assert {"cpu", "ray", "reward", "service", "trainer"} <= set(said["provides_extra"])
+    assert said["requires_python"] == "<3.14,>=3.11"
+    exact = [one for one in said["requires_dist"] if re.search(r"[^!<>~]==", one.partition(";")[0])]
+    assert exact == []  # exact versions are in constraints.txt
     assert "project_url" not in said  # there is no URL yet
 
 

@@ -25,6 +25,7 @@ from edit_r1.shared.golden.edits import low_mass
 from edit_r1.shared.replicas import Replicas
 from edit_r1.trainer.config import TrainConfig, check_world_size, group_parts
 from edit_r1.trainer.doctor.estimates import load_of_rewards
+from edit_r1.trainer.doctor.judge import judge_fits, judge_shape
 from edit_r1.trainer.doctor.needs import Finding, Mark, Needs, driver
 from edit_r1.trainer.doctor.planning import Gpus, num_parameters
 from edit_r1.trainer.machine.progress import Display
@@ -50,8 +51,8 @@ _SCORING_SECONDS = 300.0
 class Doctor:
     """Runs the checks in order; a failed check is reported and the remaining ones still run."""
 
-    def __init__(self, config: TrainConfig, gpus: Gpus, tell: Callable[[str], None]) -> None:
-        self._config, self._gpus, self._tell = config, gpus, tell
+    def __init__(self, config: TrainConfig, gpus: Gpus, tell: Callable[[str], None], judge: str | None = None) -> None:
+        self._config, self._gpus, self._tell, self._judge = config, gpus, tell, judge
         self._scores_per_second: float | None = None
         self._marks: Counter[str] = Counter()
 
@@ -101,6 +102,9 @@ class Doctor:
         if needs is not None:
             for findings in (needs.gpu_memory(), needs.main_memory(), needs.disk(), needs.time()):
                 self._show(findings)
+        if self._judge is not None:
+            with self._check("judge"):
+                self._show(judge_fits(self._judge, judge_shape(self._judge), self._gpus))
         with self._check("reward service"):
             at_once = _with_reward(config, wait_seconds=0.0, timeout_seconds=_ANSWER_SECONDS)
             services = check_services(at_once, lambda line: self._say("..", line))

@@ -22,6 +22,9 @@ _HOST_PROCESS_BYTES = 4e9
 _SHARD_WRITER_BYTES = 1e9
 """Main memory that writing shards takes: up to three copies of one file's contents (`machine.shard_files`)."""
 
+_JUDGE_WORKSPACE_BYTES = 4e9
+"""What vLLM sets aside beside weights and cache for 8192 tokens per step and images of one megapixel. Assumed."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -87,6 +90,32 @@ class Plan:
     """Forward passes of old policy and reference for each forward pass with gradient."""
     judge_bytes: float = 0.0
     """Memory of each GPU that a judge takes."""
+
+
+@dataclass(frozen=True)
+class JudgeShape:
+    """Sizes of a judge that vLLM serves."""
+
+    parameters: int
+    num_blocks: int
+    """Blocks of the language model, each with a key-value cache."""
+    heads: int
+    """Attention heads, which tensor parallelism divides evenly."""
+    kv_heads: int
+    head_size: int
+
+
+def judge_memory(shape: JudgeShape, cached_tokens: int, tensor_parallel: int) -> Mapping[str, float]:
+    """Bytes that a judge in 16 bits needs on each of its GPUs at least, by component.
+
+    vLLM refuses to start with less, and fills the rest of its share with more cache.
+    """
+    heads = max(1, shape.kv_heads // tensor_parallel)  # with more GPUs than heads, vLLM copies them
+    return {
+        "weights": 2.0 * shape.parameters / tensor_parallel,
+        "cache": 2.0 * 2.0 * shape.num_blocks * heads * shape.head_size * cached_tokens,
+        "activations and CUDA graphs": _JUDGE_WORKSPACE_BYTES,
+    }
 
 
 def memory(shape: ModelShape, plan: Plan) -> Mapping[str, float]:

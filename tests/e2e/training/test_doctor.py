@@ -118,6 +118,19 @@ def test_a_judge_on_the_same_gpu_takes_its_share(tiny, url, kontext):
     assert "40.0 GB  judge on the same GPU" in output
 
 
+def test_a_judge_is_checked_against_the_memory_it_gets(tiny, url, tiny_judge, tmp_path):
+    sizes = ("--gpus", "1", "--gpu-memory", "80", "--judge")
+    status, output = doctor(tiny, url, *sizes, str(tiny_judge))
+    assert status == 0, output
+    assert f"judge {tiny_judge} needs 4.0 GB on a GPU" in output
+    status, output = doctor(tiny, url, *sizes, str(tiny_judge), "--judge-memory", "2")
+    assert status == 1
+    assert "it gets 2 (--gpu-memory-utilization 0.03): give it more (--judge-memory)" in output
+    status, output = doctor(tiny, url, *sizes, str(tmp_path))
+    assert status == 1
+    assert f"--judge: {tmp_path} has no configuration of a vision-language model" in output
+
+
 def test_an_assumed_rate_says_so_and_gives_a_span(tiny, url, kontext):
     at_real_size = (f"model.path={kontext}", "model.width=1024", "model.height=1024")
     _, assumed = doctor(tiny, url, *at_real_size, "--gpus", "1")

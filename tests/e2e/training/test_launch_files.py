@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.color_judge import ColorJudge, serving
@@ -98,8 +99,10 @@ def test_a_signal_to_the_launcher_reaches_the_trainer(tiny, tmp_path, launch, nu
 
 
 def test_a_slurm_job_whose_time_is_up_writes_a_checkpoint_and_requeues_itself(tiny, tmp_path):
-    process = slurm_job(tiny, tmp_path, *LONG, SLURM_JOB_ID="17")
+    port = free_port()
+    process = slurm_job(tiny, tmp_path, *LONG, SLURM_JOB_ID="17", JUDGE_PORT=str(port))
     wait_for(lambda: finished_an_epoch(tmp_path / "run"), 150)
+    assert httpx.get(f"http://127.0.0.1:{port}/v1/info").status_code == 401  # the job has a key of its own
     process.send_signal(signal.SIGUSR1)
     output, _ = process.communicate(timeout=60)
     assert "stopped by SIGUSR1 after epoch" in output
@@ -112,21 +115,27 @@ def slurm_job(tiny, tmp_path, *arguments, **variables):
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    return start(
-        "slurm.sbatch",
-        tiny,
-        f"run_dir={tmp_path / 'run'}",
-        "reward.wait_seconds=90",
-        *arguments,
-        SLURM_JOB_NODELIST="three",
-        JUDGE=str(JUDGE),
-        ENGINE="transformers",
-        JUDGE_PORT=str(free_port()),
-        GPUS_PER_NODE="1",
-        PORT=str(free_port()),
-        PATH=f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+    environment = {
+        "SLURM_JOB_NODELIST": "three",
+        "JUDGE": str(JUDGE),
+        "ENGINE": "transformers",
+        "JUDGE_OPTIONS": "",
+        "JUDGE_PORT": str(free_port()),
+        "GPUS_PER_NODE": "1",
+        "PORT": str(free_port()),
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         **variables,
+    }
+    return start(
+        "slurm.sbatch", tiny, f"run_dir={tmp_path / 'run'}", "reward.wait_seconds=90", *arguments, **environment
     )
+
+
+def test_a_slurm_job_whose_judge_cannot_start_ends(tiny, tmp_path):
+    process = slurm_job(tiny, tmp_path, "reward.wait_seconds=3600", JUDGE=str(tmp_path / "no-judge"))
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode not in (0, None)
+    assert "no-judge" in output
 
 
 def test_a_slurm_job_judges_on_its_first_node_and_trains_on_the_others_as_one_process_does(tiny, tmp_path):

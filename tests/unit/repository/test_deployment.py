@@ -89,8 +89,22 @@ def test_the_example_environment_is_complete():
     wanted = set()
     for path in COMPOSE:
         wanted |= set(re.findall(r"\$\{(\w+)", path.read_text()))
-    listed = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert listed == wanted - {"COMPOSE_PROJECT_NAME"}  # which compose itself sets
+    listed = re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == wanted - {"COMPOSE_PROJECT_NAME"}  # which compose itself sets
+
+
+def test_a_copy_of_the_example_environment_overrides_no_overlay_and_has_no_known_key():
+    example = dict(re.findall(r"^([A-Z_]+)=([^\s#]*)", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert not {"REWARD_IMAGE", "TRAINER_IMAGE", "TRAIN_CONFIG"} & set(example)
+    assert example["REWARD_API_KEY"] == ""
+
+
+def test_a_read_only_trainer_writes_only_to_its_volumes():
+    dockerfile = (ROOT / "docker/trainer.Dockerfile").read_text()
+    written = dict(re.findall(r"\b(\w+_(?:DIR|HOME))=(\S+)", dockerfile))
+    assert {"TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "WANDB_DIR", "XDG_CACHE_HOME", "HF_HOME"} <= set(written)
+    assert all(path.startswith(("/runs", "/models")) for path in written.values())
 
 
 @pytest.mark.parametrize("dockerfile", sorted((ROOT / "docker").glob("*.Dockerfile")), ids=lambda path: path.stem)

@@ -20,10 +20,10 @@ class Lpips:
     """A loaded network. Raises ConfigError if the file does not contain AlexNet's convolutions."""
 
     def __init__(self, weights: str, device: str) -> None:
+        found = _tensors(Path(weights))
         # torchmetrics' public classes download the backbone; this one begins with random weights, replaced below.
         self._net = _NoTrainLpips(net="alex", pnet_rand=True, spatial=True)
         wanted = {name: f"features.{name.partition('.')[2]}" for name in self._net.net.state_dict()}
-        found = _tensors(Path(weights))
         missing = [key for key in wanted.values() if key not in found]
         if missing:
             raise ConfigError(f"lpips_weights: {weights} has no {missing[0]}; expected torchvision's AlexNet")

@@ -14,5 +14,6 @@ def need(module: str, measure: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"{measure}: {error}; install what measures need with: pip install 'edit-r1[measures]'"
+            f"{measure}: {error}; install the extra `measures`: uv pip install -e '.[measures]' in a checkout, "
+            "uv pip install 'WHEEL_FILE[measures]' without one"
         ) from error

@@ -111,8 +111,8 @@ def test_more_noise_is_never_preserved_better(seed, less, more):
 
 
 def sign(text: str) -> Image.Image:
-    image = Image.new("RGB", (256, 96), "white")
-    ImageDraw.Draw(image).text((10, 30), text, fill="black", font=ImageFont.load_default(32))
+    image = Image.new("RGB", (190, 160), "white")
+    ImageDraw.Draw(image).text((10, 60), text, fill="black", font=ImageFont.load_default(32))
     return image
 
 
@@ -145,7 +145,7 @@ def test_weights_that_are_not_alexnets_are_refused(tmp_path):
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(ConfigError, match=r"No module named 'nowhere'; .*pip install 'edit-r1\[measures\]'"):
+    with pytest.raises(ConfigError, match=r"preservation: No module named 'nowhere'; install the extra `measures`"):
         packages.need("nowhere", "preservation")
     assert {"preservation", "text_edit_ocr"} <= set(SHIPPED)
 

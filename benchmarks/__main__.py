@@ -28,8 +28,7 @@ import psutil
 from rich.console import Console
 
 from benchmarks.support.figures import replaced
-from edit_r1.reward_service.methods import METHODS
-from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
+from edit_r1.worlds.shapes.studies.judge_table import ALONE
 
 BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
     Path("BENCHMARKS.md"),
@@ -37,7 +36,7 @@ BENCHMARKS_PAGE, STUDIES_PAGE, METHODS_PAGE = (
     Path("docs/choose-a-method.md"),
 )
 DEMO_RUNS = "runs/bench-demo"
-QUICK_METHODS = tuple(name for name in METHODS if name not in (COMPOSITE, "verifier_cot", "editscore"))
+QUICK_METHODS = tuple(name for name in ALONE if name not in ("verifier_cot", "editscore"))
 """Methods in the judge's table; the others write long answers, and are measured by `alignment`."""
 MACHINE = "machine"
 """The block that describes the machine of the measurements."""

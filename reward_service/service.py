@@ -17,14 +17,14 @@ import structlog
 from edit_r1.reward_service.admission import Admission
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.engines.factory import build_engine
-from edit_r1.reward_service.methods import METHODS, load_methods
+from edit_r1.reward_service.methods import METHODS, adapter_warnings, load_group_methods, load_methods
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
 from edit_r1.reward_service.metrics import Metrics
 from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.principles import JudgedPrinciples, Principles, WrittenPrinciples
-from edit_r1.reward_service.scoring.scorer import Scorer, ScorerOptions
+from edit_r1.reward_service.scoring.scorer import AnyMethod, Scorer, ScorerOptions
 from edit_r1.reward_service.scoring.selftest import check_golden, check_labels
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.errors import ConfigError, EditR1Error, EngineUnavailableError
@@ -56,9 +56,14 @@ class Service:
         self.metrics.in_flight.set_function(lambda: self.admission.num_candidates)
         self.failure: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
-        self._prompts = base_prompts(settings.prompts_directory)
-        _check_adapters(settings.adapter_directories)
-        self.methods = load_methods(settings.prompts_directory, settings.adapter_directories)
+        self._prompts = base_prompts(settings.prompts, settings.judge_prompts)
+        adapters = settings.adapter_directories
+        _check_adapters(adapters)
+        self.methods: dict[str, AnyMethod] = {
+            **load_methods(settings.prompts, adapters, settings.judge_prompts),
+            **load_group_methods(settings.prompts, settings.judge_prompts, settings.max_opponents),
+        }
+        self._warnings = adapter_warnings(adapters, settings.prompts, settings.judge_prompts)
         self._task_prompts = load_task_prompts(settings.task_prompts_directory)
         directory = settings.principles_directory
         self._written_principles = WrittenPrinciples(directory) if directory else None
@@ -137,7 +142,9 @@ class Service:
             versions=installed_versions(_PACKAGES),
             limits=self.settings.limits,
             methods=tuple(self.methods),
+            relative_methods=tuple(name for name, method in self.methods.items() if method.relative),
             adapters=tuple(self.settings.adapter_directories),
+            warnings=self._warnings,
             tasks=tuple(self._task_prompts),
             labels=self._labels,
         )
@@ -159,6 +166,8 @@ class Service:
     async def _load(self) -> Scorer:
         settings = self.settings
         log.info("loading", model=settings.model, engine=settings.engine)
+        for warning in self._warnings:
+            log.warning(warning)
         # Assigned first, so that it is closed even if the self-test fails.
         self._engine = await _in_background(build_engine, settings.engine, settings.engine_options)
         self._labels = check_labels(self._engine, self.methods)

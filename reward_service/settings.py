@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from edit_r1.reward_service.engines.base import DtypeName, EngineName, EngineOptions, OpenAIMode
+from edit_r1.reward_service.methods.ranking import MAX_OPPONENTS
 from edit_r1.reward_service.methods.templates import PRINCIPLES_DIRECTORY, TASKS_DIRECTORY
 from edit_r1.shared.connections.api_keys import clean_key
 from edit_r1.shared.errors import ConfigError, fault_line
@@ -24,6 +25,8 @@ from edit_r1.shared.schemas import Limits
 _SHAPES = Path(__file__).resolve().parents[1] / "worlds" / "shapes"
 EMBEDDED_JUDGE = _SHAPES / "judge"
 _THINKING_TOKENS = 2048
+_MAX_CANDIDATES_SHOWN = 2
+"""Candidates in one question of a method that compares them."""
 
 
 class Settings(BaseSettings):
@@ -59,7 +62,8 @@ class Settings(BaseSettings):
     )
     prompts: Path | None = Field(
         None,
-        description="Directory of <name>.txt files that replace built-in base prompts; by default the judge's, if any.",
+        description="Directory of <name>.txt files that replace base prompts: an adapter's, the judge's own and the "
+        "built-in ones.",
     )
     principles: Literal["judge", "texts"] | Path | None = Field(
         None,
@@ -93,6 +97,12 @@ class Settings(BaseSettings):
         description="Score mass below which a score is flagged and counted, and the self-test fails.",
     )
 
+    max_opponents: int = Field(
+        MAX_OPPONENTS,
+        ge=2,
+        description="Maximum number of other candidates that the method `ranking` compares each candidate with.",
+    )
+
     max_batch: int = Field(32, ge=1, description="Maximum number of candidates per forward pass.")
     max_model_len: int | None = Field(
         None,
@@ -119,7 +129,9 @@ class Settings(BaseSettings):
         "most 1048576 (1024 x 1024).",
     )
     adapters: dict[str, Path] = Field(
-        {}, description="LoRA adapters, METHOD=DIRECTORY; each serves that method. By default the judge's own."
+        {},
+        description="LoRA adapters, METHOD=DIRECTORY; each serves that method, with the base prompts in its directory "
+        "`prompts`. By default the judge's own.",
     )
     tensor_parallel_size: int = Field(1, ge=1, description="Number of GPUs each layer is split across (vllm).")
     pipeline_parallel_size: int = Field(1, ge=1, description="Number of pipeline stages (vllm).")
@@ -186,7 +198,7 @@ class Settings(BaseSettings):
             chat_template_kwargs=self.chat_template_kwargs,
             dtype=self.dtype,
             max_batch=self.max_batch,
-            max_images=self.max_sources + 1,
+            max_images=self.max_sources + _MAX_CANDIDATES_SHOWN,
             max_model_len=self.max_model_len,
             adapters=self.adapter_directories,
             tensor_parallel_size=self.tensor_parallel_size,
@@ -212,9 +224,9 @@ class Settings(BaseSettings):
         return self.model_name or Path(self.model).name
 
     @property
-    def prompts_directory(self) -> Path | None:
-        """Directory of replacement base prompts: as set, else in the checkpoint; None if there is none."""
-        return self.prompts or self._own("prompts")
+    def judge_prompts(self) -> Path | None:
+        """Directory of base prompts in the checkpoint, which those in `prompts` replace; None if there is none."""
+        return self._own("prompts")
 
     @property
     def task_prompts_directory(self) -> Path:

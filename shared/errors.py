@@ -9,6 +9,7 @@
     ├── JudgeError                the reward service's model cannot do what it should
     │   ├── UnsuitableModelError    rejected at start-up: a label is not one token, the self-test fails, ...
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
+    │   ├── NotComparableError      no other candidate of the group is left to compare this one with
     │   └── EngineError             the engine failed on this candidate
     │       └── EngineUnavailableError  the engine cannot answer anything at present
     │           ├── EngineAccountError    the API that it uses refuses the account
@@ -88,6 +89,12 @@ class UnparsableAnswerError(JudgeError):
     """The judge answered, but its answer contains no score."""
 
     code = "unparsable_answer"
+
+
+class NotComparableError(JudgeError):
+    """A method compares the candidates of a group, and no other candidate is left to compare this one with."""
+
+    code: ClassVar[str] = "not_comparable"
 
 
 class EngineError(JudgeError):

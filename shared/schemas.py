@@ -250,7 +250,9 @@ class PromptQuestion(WireModel):
 
 
 class PromptResponse(PromptQuestion):
-    """The questions that the judge would be asked about candidate 0: the first one, and all of them."""
+    """The questions that the judge would be asked about candidate 0 (compared with candidate 1, by a method that
+    compares): the first one, and all of them.
+    """
 
     model: str = Field(description="The judge's name.")
     method: str = Field(description="The scoring method.")
@@ -266,6 +268,10 @@ class MethodInfo(WireModel):
     raw_score_max: float = Field(description="Highest raw score; maps to `score` 1.")
     labels: tuple[str, ...] = Field(description="Label tokens whose distribution is read; empty: text is parsed.")
     parts: tuple[str, ...] = Field((), description="Names of its sub-scores in `details.parts`.")
+    relative: bool = Field(
+        False,
+        description="Whether it compares the candidates of a group, so that a score depends on the others; needs two.",
+    )
     sampled: bool = Field(description="Whether it takes seed, temperature and num_passes.")
     reasoning: bool = Field(description="Whether it can return reasoning text.")
 
@@ -292,7 +298,11 @@ class ServiceInfo(WireModel):
     versions: dict[str, str] = Field(description="Versions of installed packages that can affect scores.")
     limits: Limits = Field(description="Request limits.")
     methods: tuple[str, ...] = Field(description="Names of the scoring methods.")
+    relative_methods: tuple[str, ...] = Field(
+        (), description="Those methods that compare the candidates of a group; their scores depend on the group."
+    )
     adapters: tuple[str, ...] = Field((), description="Methods answered by the LoRA adapter of the same name.")
+    warnings: tuple[str, ...] = Field((), description="Settings under which scores are not what they should be.")
     tasks: tuple[str, ...] = Field(description="Task types that have a task prompt.")
     labels: dict[str, dict[str, int]] = Field(
         default_factory=dict,

@@ -172,6 +172,7 @@ def _evaluate_once(run: Run, epoch: int) -> None:
             batch_size=config.batch_size,
             seed=config.seed,
             num_pictures=config.pictures,
+            method=config.method,
             reward_names=run.component_weights,
             true_cfg=evaluation_true_cfg(run.config),
             on_batch=advance,

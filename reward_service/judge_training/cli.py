@@ -76,7 +76,7 @@ def _train_judge(
     known_pairs = [] if pairs is None else read_pairs(pairs)
     settings = Settings(model=judge)
     questions = Questions(
-        load_methods(settings.prompts_directory)[method],
+        load_methods(settings.prompts, judge_prompts=settings.judge_prompts)[method],
         WrittenPrinciples(settings.principles_directory or PRINCIPLES_DIRECTORY),
         load_task_prompts(settings.task_prompts_directory),
     )

@@ -10,21 +10,24 @@ score_sampling      a written number
 score_sampling_cot  a written number after reasoning
 score_logit_cot     expected score at the number that follows the reasoning
 editscore           two rated questions, as EditScore asks them
-unified_reward      the output of a UnifiedReward model
+unified_reward      the output of a UnifiedReward model, and of one for edits
+firm_edit           execution and consistency, as FIRM-Edit rates them
 verifier            p(Yes) of every principle
 verifier_cot        a written verdict on every principle
+ranking             the candidates of a group compared in pairs
 composite           several methods in one reward
+adapters            methods answered by an adapter, with the questions that it brings
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 from edit_r1.reward_service.methods import (
     composite,
     editscore,
+    firm_edit,
+    ranking,
     score_logit,
     score_logit_cot,
     score_sampling,
@@ -34,9 +37,9 @@ from edit_r1.reward_service.methods import (
     verifier_cot,
     yes_no_logit,
 )
-from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.adapters import Adapters, adapted, unlike_its_training
+from edit_r1.reward_service.methods.base import GroupMethod, Method
 from edit_r1.reward_service.methods.templates import base_prompts
-from edit_r1.reward_service.types import Edit, Question
 
 _CONSTRUCTORS = (
     score_logit.method,
@@ -48,36 +51,53 @@ _CONSTRUCTORS = (
     score_logit_cot.method,
     editscore.method,
     unified_reward.method,
+    unified_reward.edit,
+    firm_edit.method,
     verifier.method,
     verifier_cot.method,
 )
 
 
-def load_methods(prompts: Path | None = None, adapters: Collection[str] = ()) -> dict[str, Method]:
+def load_methods(
+    prompts: Path | None = None, adapters: Adapters | None = None, judge_prompts: Path | None = None
+) -> dict[str, Method]:
     """All methods.
 
     Args:
-        prompts: directory of base prompts that replace the built-in ones.
-        adapters: names of the engine's LoRA adapters; each serves the method of the same name.
+        prompts: directory of base prompts that replace all others.
+        adapters: the engine's LoRA adapters; each serves the method of its name, with the base prompts it brings.
+        judge_prompts: directory of base prompts that replace the built-in ones.
 
     Raises:
         ConfigError: a base prompt is invalid.
 
     """
-    template = base_prompts(prompts)
-    loaded = [construct(template) for construct in _CONSTRUCTORS]
-    methods = {method.name: _adapted(method) if method.name in adapters else method for method in loaded}
-    return {**methods, composite.NAME: composite.compose(composite.DEFAULT_RECIPE, methods)}
+    template, adapters = base_prompts(prompts, judge_prompts), adapters or {}
+    loaded = {}
+    for construct in _CONSTRUCTORS:
+        method = construct(template)
+        if method.name in adapters:
+            method = adapted(construct, adapters[method.name], prompts, judge_prompts)
+        loaded[method.name] = method
+    return {**loaded, composite.NAME: composite.compose(composite.DEFAULT_RECIPE, loaded)}
 
 
-def _adapted(method: Method) -> Method:
-    """The method with its questions answered by the adapter of the same name."""
+def adapter_warnings(adapters: Adapters, prompts: Path | None, judge_prompts: Path | None) -> tuple[str, ...]:
+    """Warnings about adapters that are asked other questions than they were trained on."""
+    constructs = {construct(base_prompts()).name: construct for construct in _CONSTRUCTORS}
+    found = (
+        unlike_its_training(constructs[name], directory, prompts, judge_prompts) for name, directory in adapters.items()
+    )
+    return tuple(filter(None, found))
 
-    def ask(edit: Edit) -> tuple[Question, ...]:
-        asked = method.ask(edit)
-        return tuple(replace(one, spec=replace(one.spec, adapter=method.name)) for one in asked)
 
-    return replace(method, ask=ask)
+def load_group_methods(
+    prompts: Path | None = None, judge_prompts: Path | None = None, max_opponents: int = ranking.MAX_OPPONENTS
+) -> dict[str, GroupMethod]:
+    """All methods that compare the candidates of a group; arguments and errors as for `load_methods`."""
+    method = ranking.method(base_prompts(prompts, judge_prompts), max_opponents)
+    return {method.name: method}
 
 
 METHODS = load_methods()
+GROUP_METHODS = load_group_methods()

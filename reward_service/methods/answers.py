@@ -97,13 +97,15 @@ class Numbers:
 def parse_numbers(text: str, key: str, count: int, lowest: float, highest: float) -> Numbers:
     """The numbers under a key of a JSON object, and its reasoning; small JSON errors are repaired.
 
+    A single number may be written without the brackets of a list.
+
     Raises:
         UnparsableAnswerError: no such object, a wrong count of numbers, or one outside [lowest, highest].
 
     """
     found = _mended(text, "{", "}")
     listed = found.get(key) if isinstance(found, dict) else None
-    values = [_number(value) for value in listed] if isinstance(listed, list) else []
+    values = [_number(value) for value in (listed if isinstance(listed, list) else [listed])]
     if len(values) != count or any(value is None for value in values):
         raise UnparsableAnswerError(f"expected {count} numbers under {key!r} in the judge's answer {quoted(text)}")
     numbers = tuple(value for value in values if value is not None)

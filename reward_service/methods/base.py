@@ -1,10 +1,10 @@
-"""The definition of a scoring method: two pure functions, one that asks and one that reads. No I/O, no engine."""
+"""The definition of a scoring method: pure functions that ask about an edit or a group, and read. No I/O, no engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 
@@ -13,6 +13,19 @@ SCORE_VALUES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 
 Ask = Callable[[Edit], tuple[Question, ...]]
 Read = Callable[[Edit, Sequence[Answer]], Score]
+
+
+@dataclass(frozen=True)
+class GroupQuestion:
+    """A question about several candidates of a group."""
+
+    question: Question
+    about: tuple[int, ...]
+    """Positions of the candidates that it shows, in the order shown."""
+
+
+AskGroup = Callable[[Sequence[Edit], int], tuple[GroupQuestion, ...]]
+Combine = Callable[[Sequence[GroupQuestion], Sequence[Score]], Mapping[int, Score]]
 
 
 class Templates(Protocol):
@@ -27,18 +40,16 @@ class Templates(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to ask the judge and read its answers."""
+@dataclass(frozen=True, kw_only=True)
+class MethodTraits:
+    """Properties that every method has."""
+
+    relative: ClassVar[bool] = False
+    """Whether its scores compare the candidates of a group, so that they depend on the others."""
 
     name: str
     description: str
     """One sentence for GET /v1/methods."""
-    ask: Ask
-    """An edit -> the questions for the judge; all questions about an edit are asked at once."""
-    read: Read
-    """An edit and the answers in the order of its questions -> its score. Raises UnparsableAnswerError if an answer
-    contains no score; never guesses one."""
     raw_score_min: float
     raw_score_max: float
     at_first_token: bool = False
@@ -57,9 +68,7 @@ class Method:
     """Whether its scores include reasoning text; the service's settings limit the length of its answers."""
     needs_principles: bool = False
     """Whether its edits must have principles."""
-    max_tries: int = 1
-    """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
-    components: tuple[Method, ...] = ()
+    components: tuple[MethodTraits, ...] = ()
     """The methods that it combines."""
 
     @property
@@ -76,6 +85,35 @@ class Method:
     def begins_answers(self) -> bool:
         """Whether it, or a component, forces answers to begin with a text."""
         return bool(self.answer_prefix) or any(one.begins_answers for one in self.components)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(MethodTraits):
+    """A way to ask the judge about one edit and read its answers."""
+
+    ask: Ask
+    """An edit -> the questions for the judge; all questions about an edit are asked at once."""
+    read: Read
+    """An edit and the answers in the order of its questions -> its score. Raises UnparsableAnswerError if an answer
+    contains no score; never guesses one."""
+    max_tries: int = 1
+    """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
+    published_at: str = ""
+    """Where the questions are published that its models were trained on, if these are not built in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupMethod(MethodTraits):
+    """A way to compare the edits of a group; each question is answered with one token, and read alone."""
+
+    relative: ClassVar[bool] = True
+
+    ask: AskGroup
+    """At least two edits of one brief, and a seed -> the questions about them."""
+    parse: Callable[[Answer], Score]
+    """One answer -> its result. Raises UnparsableAnswerError if it contains none; never guesses one."""
+    combine: Combine
+    """Questions with their results -> the score of each candidate in them, by its position."""
 
 
 def first(parse: Callable[[Answer], Score]) -> Read:

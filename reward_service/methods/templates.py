@@ -20,7 +20,7 @@ PROMPTS_DIRECTORY = Path(__file__).parent / "prompts"
 TASKS_DIRECTORY = PROMPTS_DIRECTORY / "tasks"
 PRINCIPLES_DIRECTORY = PROMPTS_DIRECTORY / "principles"
 SYSTEM_PROMPT = "You are a helpful assistant."
-READ_AT_FIRST_TOKEN = ("principle", "score", "score_direct", "yes_no", "yes_no_direct")
+READ_AT_FIRST_TOKEN = ("principle", "ranking", "score", "score_direct", "yes_no", "yes_no_direct")
 """Base prompts whose answer is the probability of a label, so that they may have an answer prefix."""
 _ANSWER = ".answer"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -53,16 +53,26 @@ class BasePrompts:
         return read_text(built_in) if built_in.exists() else ""
 
 
-def base_prompts(directory: Path | None) -> BasePrompts:
-    """The base prompts by name: those in a directory, and the built-in ones for names it does not have.
+def base_prompts(*directories: Path | None) -> BasePrompts:
+    """The base prompts by name: those of the first directory that has the name, else the built-in ones.
 
-    `<name>.answer.txt` is the text that answers to `<name>.txt` are forced to begin with.
+    `<name>.answer.txt` is the text that answers to `<name>.txt` are forced to begin with. A text replaced by an earlier
+    directory takes its answer prefix with it.
 
     Raises:
         ConfigError: a file replaces no built-in prompt, or has a placeholder that the built-in one does not have.
 
     """
-    own = {} if directory is None else {path.stem: read_text(path) for path in sorted(directory.glob("*.txt"))}
+    own: dict[str, str] = {}
+    for directory in filter(None, directories):
+        found = _prompts_in(directory)
+        own |= {name: text for name, text in found.items() if not {name, name.removesuffix(_ANSWER)} & own.keys()}
+    return BasePrompts(own)
+
+
+def _prompts_in(directory: Path) -> dict[str, str]:
+    """The texts of one directory, checked."""
+    own = {path.stem: read_text(path) for path in sorted(directory.glob("*.txt"))}
     names = [path.stem for path in sorted(PROMPTS_DIRECTORY.glob("*.txt")) if not path.stem.endswith(_ANSWER)]
     known = [*names, *(f"{name}{_ANSWER}" for name in names if name in READ_AT_FIRST_TOKEN)]
     for name, text in own.items():
@@ -71,9 +81,9 @@ def base_prompts(directory: Path | None) -> BasePrompts:
         strange = placeholders(text) - (set() if name.endswith(_ANSWER) else placeholders(load_template(name)))
         if strange:
             raise ConfigError(f"base prompts in {directory}: {name}.txt has an unknown placeholder {{{min(strange)}}}")
-    if directory is not None and not own:
+    if not own:
         raise ConfigError(f"base prompts in {directory}: no *.txt (known: {', '.join(known)})")
-    return BasePrompts(own)
+    return own
 
 
 def load_task_prompts(directory: Path) -> dict[str, str]:

@@ -3,6 +3,8 @@
 scorer         the steps of a request, in order
 principles     the principles that verifiers check
 self_ensemble  the answers behind one score: asking, retrying, averaging
+group_scores   the scores of a group by a method that compares its candidates
+prompt         the questions about an edit, as the judge reads them
 answering      one answer, past the judge's thoughts and up to its score
 selftest       checks made before the service is ready
 """

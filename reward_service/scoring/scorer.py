@@ -17,12 +17,14 @@ from statistics import fmean
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.mathematics.expectation import normalise
 from edit_r1.reward_service.methods import composite
-from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.base import GroupMethod, Method, MethodTraits
 from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
+from edit_r1.reward_service.scoring.group_scores import Outcome, score_group
 from edit_r1.reward_service.scoring.principles import Principles
+from edit_r1.reward_service.scoring.prompt import prompt_response
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
-from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Messages, Principle
+from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Principle
 from edit_r1.shared.errors import EngineUnavailableError, ImageError, JudgeError
 from edit_r1.shared.images import ImageLimits, content_hash, decode
 from edit_r1.shared.schemas import (
@@ -32,9 +34,6 @@ from edit_r1.shared.schemas import (
     CandidateScore,
     EditGroup,
     ErrorBody,
-    PromptMessage,
-    PromptPart,
-    PromptQuestion,
     PromptResponse,
     ScoreResponse,
     Timing,
@@ -61,7 +60,7 @@ class ScorerOptions:
     """Maximum number of candidates in the engine at once; the others wait their turn."""
 
 
-_Outcome = Scored | ImageError | JudgeError
+AnyMethod = Method | GroupMethod
 _Principles = tuple[Principle, ...] | JudgeError
 
 
@@ -76,7 +75,7 @@ class Scorer:
     def __init__(
         self,
         engine: Engine,
-        methods: Mapping[str, Method],
+        methods: Mapping[str, AnyMethod],
         task_prompts: Mapping[str, str],
         principles: Principles,
         options: ScorerOptions,
@@ -108,10 +107,7 @@ class Scorer:
         method, brief = self._method(group), await self._brief(group)
         candidates = await self._decode_all(group.candidates)
         decoded = time.perf_counter()
-        principles = await self._principles_of(method, group, brief)
-        outcomes = await asyncio.gather(
-            *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
-        )
+        outcomes = await self._outcomes(method, group, brief, candidates)
         _raise_if_unavailable(outcomes)
         ended = time.perf_counter()
         waits = [outcome.queue_seconds for outcome in outcomes if isinstance(outcome, Scored)]
@@ -127,30 +123,30 @@ class Scorer:
         )
 
     async def prompt(self, group: EditGroup) -> PromptResponse:
-        """The questions that the judge would be asked about candidate 0.
+        """The questions that the judge would be asked about candidate 0, compared with candidate 1 if it compares.
 
-        Raises ProblemError, also if that image is unreadable or the judge cannot write the principles.
+        Raises ProblemError, also if an image is unreadable or the judge cannot write the principles.
         """
         method, brief = self._method(group), await self._brief(group)
-        (candidate,) = await self._decode_all(group.candidates[:1])
-        if isinstance(candidate, ImageError):
-            raise _image_problem("candidate 0", candidate)
+        edits = [Edit(brief, image) for image in await self._readable(group.candidates[: 1 + method.relative])]
+        if isinstance(method, GroupMethod):
+            asked = [one.question for one in method.ask(edits, group.seed)]
+        else:
+            principles = await self._principles_of(method, group, brief)
+            if isinstance(principles, JudgeError):
+                raise ProblemError(422, principles.code, f"principles: {principles}")
+            asked = list(method.ask(replace(edits[0], principles=principles)))
+        return prompt_response(self._engine.chat, self._options.model_name, method.name, asked, edits)
+
+    async def _outcomes(
+        self, method: AnyMethod, group: EditGroup, brief: Brief, candidates: Sequence[JudgeImage | ImageError]
+    ) -> Sequence[Outcome]:
+        """One outcome per candidate: each on its own, or compared with the others."""
+        if isinstance(method, GroupMethod):
+            return await score_group(self._engine, method, brief, candidates, seed=group.seed, turns=self._turns)
         principles = await self._principles_of(method, group, brief)
-        if isinstance(principles, JudgeError):
-            raise ProblemError(422, principles.code, f"principles: {principles}")
-        questions = tuple(
-            PromptQuestion(
-                messages=_wire_messages(asked.messages, brief),
-                text=self._engine.chat.text(asked.messages) + asked.answer_prefix,
-            )
-            for asked in method.ask(Edit(brief, candidate, principles))
-        )
-        return PromptResponse(
-            model=self._options.model_name,
-            method=method.name,
-            messages=questions[0].messages,
-            text=questions[0].text,
-            questions=questions,
+        return await asyncio.gather(
+            *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
         )
 
     async def _score_one(
@@ -160,7 +156,7 @@ class Scorer:
         brief: Brief,
         principles: _Principles,
         candidate: JudgeImage | ImageError,
-    ) -> _Outcome:
+    ) -> Outcome:
         """One candidate's score, or the reason it has none."""
         if isinstance(candidate, ImageError):
             return candidate
@@ -195,7 +191,7 @@ class Scorer:
         except JudgeError as error:
             return error
 
-    def _result(self, index: int, outcome: _Outcome, method: Method, group: EditGroup) -> CandidateResult:
+    def _result(self, index: int, outcome: Outcome, method: AnyMethod, group: EditGroup) -> CandidateResult:
         if not isinstance(outcome, Scored):
             return CandidateError(index=index, error=_error_body(index, outcome))
         score = outcome.score
@@ -213,7 +209,7 @@ class Scorer:
             details=details,
         )
 
-    def _method(self, group: EditGroup) -> Method:
+    def _method(self, group: EditGroup) -> AnyMethod:
         method = self._methods.get(group.method)
         if method is None:
             raise ProblemError(422, "unknown_method", f"method {group.method!r}; known: {', '.join(self._methods)}")
@@ -222,6 +218,9 @@ class Scorer:
         refused = self.why_not(method)
         if refused is not None:
             raise refused
+        if method.relative and len(group.candidates) == 1:
+            detail = f"candidates: {method.name} compares the candidates of a group and needs at least 2; found 1"
+            raise ProblemError(422, "too_few_candidates", detail)
         if not method.sampled and group.temperature is not None:
             raise ProblemError(422, "invalid_field", f"temperature: {method.name} does not sample")
         temperature = method.temperature if group.temperature is None else group.temperature
@@ -231,7 +230,7 @@ class Scorer:
             raise ProblemError(422, "invalid_field", detail + hint)
         return method
 
-    def why_not(self, method: Method) -> ProblemError | None:
+    def why_not(self, method: MethodTraits) -> ProblemError | None:
         """Why this judge cannot serve a method; None if it can."""
         if method.reads_first_token and self.begins_thinking:
             detail = first_token_is_a_thought(self._methods)
@@ -249,10 +248,11 @@ class Scorer:
         """The method built from the request's own recipe."""
         if group.method != composite.NAME or group.composite is None:
             raise ProblemError(422, "invalid_field", f"composite: the method is {group.method}, which takes no recipe")
-        unknown = composite.unknown_component(group.composite, self._methods)
+        alone = {name: one for name, one in self._methods.items() if isinstance(one, Method)}
+        unknown = composite.unknown_component(group.composite, alone)
         if unknown:
             raise ProblemError(422, "unknown_component", f"composite: {unknown}")
-        return composite.compose(group.composite, self._methods)
+        return composite.compose(group.composite, alone)
 
     async def _brief(self, group: EditGroup) -> Brief:
         """The group's brief, with its source images decoded and its requirement chosen."""
@@ -279,6 +279,14 @@ class Scorer:
                 raise _image_problem(f"source {index}", image)
         return tuple(image for image in decoded if isinstance(image, JudgeImage))
 
+    async def _readable(self, encoded: Sequence[bytes]) -> list[JudgeImage]:
+        """Decoded candidates. Raises ProblemError for the first unreadable one."""
+        found = await self._decode_all(encoded)
+        for index, image in enumerate(found):
+            if isinstance(image, ImageError):
+                raise _image_problem(f"candidate {index}", image)
+        return [image for image in found if isinstance(image, JudgeImage)]
+
     async def _decode_all(self, encoded: Sequence[bytes]) -> list[JudgeImage | ImageError]:
         """Decode off the event loop; an unreadable image is returned as its error."""
         loop = asyncio.get_running_loop()
@@ -287,7 +295,7 @@ class Scorer:
         )
 
 
-def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:
+def first_token_is_a_thought(methods: Mapping[str, AnyMethod]) -> str:
     """A message for methods that read the first token of a judge that begins with its thoughts."""
     others = [method.name for method in methods.values() if not method.reads_first_token]
     return (
@@ -296,7 +304,7 @@ def first_token_is_a_thought(methods: Mapping[str, Method]) -> str:
     )
 
 
-def _raise_if_unavailable(outcomes: Sequence[_Outcome]) -> None:
+def _raise_if_unavailable(outcomes: Sequence[Outcome]) -> None:
     """Raise 503 for the whole group if the engine answers nothing at present: it may be scored later, or elsewhere."""
     for outcome in outcomes:
         if isinstance(outcome, EngineUnavailableError):
@@ -316,14 +324,3 @@ def _image_problem(which: str, error: ImageError) -> ProblemError:
 
 def _error_body(index: int, error: ImageError | JudgeError) -> ErrorBody:
     return ErrorBody(code=error.code, message=f"candidate {index}: {error}")
-
-
-def _wire_messages(messages: Messages, brief: Brief) -> tuple[PromptMessage, ...]:
-    names = {id(image): f"source {i}" for i, image in enumerate(brief.sources)}
-
-    def wire(part: str | JudgeImage) -> PromptPart:
-        if isinstance(part, str):
-            return PromptPart(type="text", text=part)
-        return PromptPart(type="image", image=names.get(id(part), "candidate 0"))
-
-    return tuple(PromptMessage(role=message.role, content=tuple(map(wire, message.content))) for message in messages)

@@ -64,7 +64,7 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
     written = 0
     for attempt in range(method.max_tries):
         planned = [
-            _planned(_forced(engine, question), method, options, _seed(options.seed, edit, number, index, attempt))
+            _planned(forced(engine, question), method, options, _seed(options.seed, edit, number, index, attempt))
             for index, question in enumerate(questions)
         ]
         answers = await asyncio.gather(*(answer_to_the_end(engine, question) for question in planned))
@@ -119,7 +119,7 @@ def _mean(tables: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: fmean(one[name] for one in tables) for name in tables[0]} if tables else {}
 
 
-def _forced(engine: Engine, question: Question) -> Question:
+def forced(engine: Engine, question: Question) -> Question:
     """The question with its answer prefix as token ids."""
     if not question.answer_prefix:
         return question

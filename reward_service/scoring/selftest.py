@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.methods import METHODS
-from edit_r1.reward_service.methods.base import Method
+from edit_r1.reward_service.methods.base import MethodTraits
 from edit_r1.reward_service.scoring.scorer import Scorer
 from edit_r1.shared.errors import UnsuitableModelError
 from edit_r1.shared.golden.edits import (
@@ -26,7 +26,7 @@ _METHODS = (DEFAULT_METHOD, f"{DEFAULT_METHOD}_direct", "score_logit_cot", "scor
 """Methods for the self-test in order of preference."""
 
 
-def check_labels(engine: Engine, methods: Mapping[str, Method]) -> dict[str, dict[str, int]]:
+def check_labels(engine: Engine, methods: Mapping[str, MethodTraits]) -> dict[str, dict[str, int]]:
     """The tokens that count for each label of all methods: label -> text -> id.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edit_r1.reward_service.app import create_app
-from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.methods import GROUP_METHODS, METHODS
 from edit_r1.reward_service.settings import Settings
 from edit_r1.shared.client import RewardClient
 from edit_r1.shared.errors import RewardRequestRejected, RewardServiceUnavailable
@@ -83,7 +83,7 @@ async def test_what_the_service_says_about_itself(service_url, tiny_judge):
         info = await client.wait_ready(10)
         methods = await client.methods()
     assert (info.model, info.engine, info.ready) == (tiny_judge.name, "transformers", True)
-    assert info.methods == tuple(method.name for method in methods) == tuple(METHODS)
+    assert info.methods == tuple(method.name for method in methods) == (*METHODS, *GROUP_METHODS)
     assert {"torch", "transformers"} <= set(info.versions)
 
 

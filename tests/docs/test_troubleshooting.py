@@ -231,6 +231,12 @@ def not_a_pipeline(place):
 
 
 @provokes
+def not_whole_groups(place):
+    held_out = "data.held_out=worlds/shapes/data/held_out.jsonl"
+    return train(place, "run_dir=runs/new", "reward.method=ranking", held_out)
+
+
+@provokes
 def unknown_method(place):
     return train(place, "run_dir=runs/new", "reward.method=score_logits")
 

@@ -219,6 +219,9 @@ class EvaluationConfig(ConfigModel):
     branch."""
     negative_prompt: str | None = None
     """Prompt of the negative branch; None uses that of rollouts."""
+    method: str | None = None
+    """Scoring method of held-out edits, asked of the first reward's service; None: as in training. Required when the
+    reward compares the candidates of a group (`ranking`), because an evaluation has one edit per task."""
     tasks: PositiveInt | None = None
     """Number of held-out tasks, taken from the top of the list; None uses all."""
     batch_size: PositiveInt = 8

@@ -33,7 +33,7 @@ from edit_r1.trainer.models.base import ModelFamily
 from edit_r1.trainer.records.metrics_log import read_metrics
 from edit_r1.trainer.rewards.terms import terms_of
 from edit_r1.trainer.run.components import build_queue, choose_size, cut_instructions, load_family
-from edit_r1.trainer.run.preflight import Inputs, check_data, check_services, check_trackers
+from edit_r1.trainer.run.preflight import Inputs, check_data, check_services, check_trackers, check_whole_groups
 from edit_r1.trainer.run.resuming import find_start
 from edit_r1.trainer.tasks.task_list import TaskList, load_sources, longest_instructions
 from edit_r1.trainer.types import EditTask
@@ -107,7 +107,8 @@ class Doctor:
                 self._show(judge_fits(self._judge, judge_shape(self._judge), self._gpus))
         with self._check("reward service"):
             at_once = _with_reward(config, wait_seconds=0.0, timeout_seconds=_ANSWER_SECONDS)
-            check_services(at_once, lambda line: self._say("..", line))
+            services = check_services(at_once, lambda line: self._say("..", line))
+            check_whole_groups(config, services, group_parts(config, self._gpus.count))
             if tasks and family is not None and needs is not None:
                 self._rehearse_scoring(tasks, family)
                 seconds = needs.epoch_seconds(self._gpus.teraflops)

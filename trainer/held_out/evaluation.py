@@ -49,13 +49,15 @@ def evaluate(
     batch_size: int,
     seed: int,
     num_pictures: int,
+    method: str | None = None,
     reward_names: Collection[str] = (),
     true_cfg: TrueCfg | None = None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Evaluation, Pictures]:
     """Edit all tasks with one policy using Euler steps; the evaluation is the same on every process.
 
-    num_pictures: number of tasks whose images are returned, on the main process only. reward_names: parts of the reward
+    num_pictures: number of tasks whose images are returned, on the main process only. method: scoring method instead of
+    the reward's. reward_names: parts of the reward
     that are recorded as metrics `reward/NAME`. on_batch: called with the number of tasks done. Raises
     RewardServiceUnavailable when no edit got a score, and Stopped between batches.
     """
@@ -69,7 +71,7 @@ def evaluate(
             made = _edit(family, part or company, num_steps, seed, true_cfg)
         for (index, task, sources), edit in zip(part or (), made, strict=False):
             edits[index] = (sources, edit)
-            tickets.append(queue.submit(task, sources, [edit], seed=index))
+            tickets.append(queue.submit(task, sources, [edit], seed=index, method=method))
         on_batch(len(part or ()))
     rewards = collect_together(queue, tickets, processes)
     records = [

@@ -41,7 +41,7 @@ from edit_r1.trainer.run.components import (
     filter_thresholds,
     load_family,
 )
-from edit_r1.trainer.run.preflight import Inputs
+from edit_r1.trainer.run.preflight import Inputs, check_whole_groups
 from edit_r1.trainer.run.resuming import find_start, flatten
 from edit_r1.trainer.tasks.group_sampler import GroupSampler, SamplerState
 from edit_r1.trainer.tasks.task_list import longest_instructions
@@ -115,6 +115,7 @@ def assemble(config: TrainConfig, inputs: Inputs, display: Display) -> Iterator[
         stack.callback(processes.close)
         check_world_size(config, processes.count)
         parts = group_parts(config, processes.count)
+        check_whole_groups(config, inputs.services, parts)
         torch.manual_seed(derived_seed(config.seed, "process", processes.rank))
         display.say(processes.describe() + (f"; each group is divided into {parts} parts" if parts > 1 else ""))
         # Only one process hashes the checkpoints' files, which may have hundreds of gigabytes.

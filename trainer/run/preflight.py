@@ -89,10 +89,13 @@ def check_services(config: TrainConfig, tell: Callable[[str], None]) -> Mapping[
         kind = ConfigError if all(isinstance(fault, ConfigError) for fault in faults) else RewardServiceError
         raise kind("; ".join(dict.fromkeys(map(str, faults))))
     services = [outcome for outcome in outcomes if isinstance(outcome, ServiceInfo)]
+    by_term = {term.name or "reward": service for term, service in zip(terms, services, strict=True)}
+    if config.rollout.group_parts != "auto":  # else it depends on the number of processes
+        check_whole_groups(config, by_term, config.rollout.group_parts)
     for term, service in zip(terms, services, strict=True):
         called = "reward service" if term.name is None else f"reward {term.name}, weight {term.weight:g}: service"
         tell(f"{called} at {', '.join(term.url)}: {service.model} ({service.engine}), method {term.method}")
-    return {term.name or "reward": service for term, service in zip(terms, services, strict=True)}
+    return by_term
 
 
 async def _ask_all(
@@ -100,17 +103,18 @@ async def _ask_all(
 ) -> list[ServiceInfo | EditR1Error]:
     """For each term its service's description, or the reason why the term cannot be used."""
 
-    async def ask(term: Term, second_method: str | None) -> ServiceInfo | EditR1Error:
+    async def ask(term: Term, other_methods: Mapping[str, str | None]) -> ServiceInfo | EditR1Error:
         try:
             service = await _wait_for_service(config, term, tell)
-            _check_service(config, term, service, second_method)
+            _check_service(config, term, service, other_methods)
         except EditR1Error as error:
             return error
         return service
 
-    # The first term's service also answers the second method.
-    seconds = [config.monitor.second_method, *[None] * (len(terms) - 1)]
-    return await asyncio.gather(*map(ask, terms, seconds))
+    # The first term's service also answers these.
+    first = {"monitor.second_method": config.monitor.second_method, "evaluation.method": config.evaluation.method}
+    none: Mapping[str, str | None] = {}
+    return await asyncio.gather(*map(ask, terms, [first, *[none] * (len(terms) - 1)]))
 
 
 async def _wait_for_service(config: TrainConfig, term: Term, tell: Callable[[str], None]) -> ServiceInfo:
@@ -134,11 +138,39 @@ def _check_sources(config: TrainConfig, tasks: TaskList) -> None:
         )
 
 
-def _check_service(config: TrainConfig, term: Term, service: ServiceInfo, second_method: str | None) -> None:
+def check_whole_groups(config: TrainConfig, services: Mapping[str, ServiceInfo], num_parts: int) -> None:
+    """Methods that compare the candidates of a group need them in one request: raises ConfigError if they are not.
+
+    services: as in `Inputs`. num_parts: parts into which each group is divided.
+    """
+    terms = terms_of(config.reward)
+    methods = {f"{term.key}.method": (term.method, services[term.name or "reward"]) for term in terms}
+    if config.monitor.second_method is not None:
+        methods["monitor.second_method"] = (config.monitor.second_method, services[terms[0].name or "reward"])
+    for key, (method, service) in methods.items():
+        if num_parts > 1 and method in service.relative_methods:
+            raise ConfigError(
+                f"{key} = {method!r} compares all candidates of a group, but each group is divided into {num_parts} "
+                "parts that are scored apart (rollout.group_parts): set rollout.group_parts=1, and use no more "
+                "processes than batches of groups"
+            )
+
+
+def _check_service(
+    config: TrainConfig, term: Term, service: ServiceInfo, other_methods: Mapping[str, str | None]
+) -> None:
     where = ", ".join(term.url)
-    for key, method in ((f"{term.key}.method", term.method), ("monitor.second_method", second_method)):
+    for key, method in {f"{term.key}.method": term.method, **other_methods}.items():
         if method is not None and method not in service.methods:
             raise ConfigError(f"{key} = {method!r}: the service at {where} offers {', '.join(service.methods)}")
+    key, method = f"{term.key}.method", term.method
+    if config.evaluation.method is not None:
+        key, method = "evaluation.method", config.evaluation.method
+    if config.data.held_out and method in service.relative_methods:
+        raise ConfigError(
+            f"{key} = {method!r} compares the candidates of a group, but an evaluation has one edit per task: set "
+            "evaluation.method to another method, such as score_logit"
+        )
     if config.group_size > service.limits.max_candidates:
         raise ConfigError(
             f"group_size = {config.group_size}: the service at {where} accepts at most "

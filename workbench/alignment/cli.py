@@ -72,7 +72,7 @@ def _align(
     console = Console()
     connect = partial(RewardClient, url, api_key=api_key, max_in_flight=in_flight)
     info, names = asyncio.run(_score_all(read, store, connect, methods, num_edits))
-    evidence, answering = _gather(read(), store, names, info.model)
+    evidence, answering = _gather(read(), store, names, info)
     found = report.Alignment.of(data.name, info.model, evidence, answering)
     report.write(found, out)
     console.print(_table(found))
@@ -125,7 +125,7 @@ def _survey(read: Callable[[], Iterator[PreferenceItem]]) -> tuple[int, int]:
 
 
 def _gather(
-    items: Iterable[PreferenceItem], store: ScoreStore, methods: Sequence[str], model: str
+    items: Iterable[PreferenceItem], store: ScoreStore, methods: Sequence[str], info: ServiceInfo
 ) -> tuple[Evidence, dict[str, report.Answering]]:
     """Gather judgements with scores, and the cost of each method; the items are read once."""
     answers: dict[str, list[Found]] = {method: [] for method in methods}
@@ -133,7 +133,7 @@ def _gather(
     def scores_of(item: PreferenceItem) -> Scores:
         scores = {}
         for method in methods:
-            found = [store.get(key) for key in edit_keys(item, method, model)]
+            found = [store.get(key) for key in edit_keys(item, method, info)]
             answers[method] += [one for one in found if one is not None]
             scores[method] = [None if one is None else one.score for one in found]
         return scores

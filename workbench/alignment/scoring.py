@@ -85,10 +85,10 @@ class ScoreStore:
         self._costs[method] = Cost(before.edits + edits, before.seconds + seconds)
 
 
-def edit_keys(item: PreferenceItem, method: str, model: str) -> list[str]:
-    """Keys of the scores of the item's edits."""
-    shown = "\0".join((model, method, item.instruction, item.task or "", item.requirement or ""))
-    asked = shown.encode() + b"\0".join(item.sources)
+def edit_keys(item: PreferenceItem, method: str, info: ServiceInfo) -> list[str]:
+    """Keys of the scores of the item's edits; a score that compares the edits depends on all of them."""
+    shown = "\0".join((info.model, method, item.instruction, item.task or "", item.requirement or ""))
+    asked = shown.encode() + b"\0".join((*item.sources, *(item.edits if method in info.relative_methods else ())))
     return [content_hash(asked + b"\0" + edit) for edit in item.edits]
 
 
@@ -116,9 +116,8 @@ async def score_items(
 
     async def score(item: PreferenceItem) -> None:
         nonlocal asked
-        keys = edit_keys(item, method, info.model)
-        missing = {key: edit for key, edit in zip(keys, item.edits, strict=True) if store.get(key) is None}
-        for chunk in _chunks(missing.items(), info.limits.max_candidates):
+        missing = _missing(item, method, info, store)
+        for chunk in _chunks(missing, info.limits.max_candidates):
             answer = await client.score(_group(item, method, info, [edit for _, edit in chunk]))
             asked += len(chunk)
             store.keep(
@@ -134,6 +133,18 @@ async def score_items(
         await asyncio.gather(*(score(item) for item in window))
     if asked:
         store.spend(method, asked, time.perf_counter() - started)
+
+
+def _missing(item: PreferenceItem, method: str, info: ServiceInfo, store: ScoreStore) -> list[tuple[str, bytes]]:
+    """The edits to score, with their keys: those without a score, or all of them if the method compares them.
+
+    A method that compares cannot score an item with one edit, or with more than the service takes at once.
+    """
+    keyed = list(zip(edit_keys(item, method, info), item.edits, strict=True))
+    missing = {key: edit for key, edit in keyed if store.get(key) is None}
+    if not missing or method not in info.relative_methods:
+        return list(missing.items())
+    return keyed if 2 <= len(keyed) <= info.limits.max_candidates else []
 
 
 def _chunks(values: Iterable[Value], size: int) -> Iterator[list[Value]]:

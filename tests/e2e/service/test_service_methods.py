@@ -77,7 +77,7 @@ def test_execution_gates_consistency(url):
         assert result["score"] == pytest.approx(execution * (3 + consistency) / 4, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("method", ["editscore", "unified_reward", "verifier_cot"])
+@pytest.mark.parametrize("method", ["editscore", "unified_reward_edit", "firm_edit", "verifier_cot"])
 def test_a_judge_that_babbles_gets_no_score(url, method):
     for result in results(url, method=method):
         assert result["status"] == "error"

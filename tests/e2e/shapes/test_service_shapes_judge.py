@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from edit_r1.command import app
 from edit_r1.reward_service.app import create_app
 from edit_r1.reward_service.methods import METHODS
+from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.settings import Settings
+from edit_r1.worlds.shapes.studies.judge_table import ALONE
 from tests.support.serving import serving, wait_until_ready
 
 CANDIDATES = ("done", "untouched", "wrong")
@@ -47,7 +49,7 @@ def test_done_beats_untouched_and_wrong(url, samples, method):
     assert sum(pairs) / len(pairs) >= 0.9, scores
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*ALONE, COMPOSITE])
 def test_every_method_scores_the_golden_edits(url, samples, method):
     found = [result for sample in samples for result in results(url, sample, method=method, reasoning="true")]
     scored = [result for result in found if result["status"] == "ok"]

@@ -79,3 +79,18 @@ def test_wrong_input_is_told_before_anything_is_asked(judge_url, data, tmp_path)
     ):
         with pytest.raises(Exception, match=message):
             align(*arguments, "--url", judge_url, "--out", tmp_path)
+
+
+def test_a_method_that_compares_is_asked_about_whole_items(judge_url, data, tmp_path):
+    arguments = (data, "--url", judge_url, "--methods", "ranking", "--out", tmp_path)
+    align(*arguments)
+    before = (tmp_path / "scores.jsonl").read_bytes()
+    scores = [row["score"] for _, row in read_rows(tmp_path / "scores.jsonl") if "score" in row]
+    assert len(scores) == 12 * 4
+    assert [sum(scores[start : start + 4]) for start in range(0, len(scores), 4)] == pytest.approx([2.0] * 12)
+    align(*arguments)
+    assert (tmp_path / "scores.jsonl").read_bytes() == before
+    # If one score is lost, its whole item is asked again.
+    (tmp_path / "scores.jsonl").write_bytes(b"".join(before.splitlines(keepends=True)[1:]))
+    align(*arguments)
+    assert (tmp_path / "scores.jsonl").read_bytes().count(b'"score"') == len(scores) - 1 + 4

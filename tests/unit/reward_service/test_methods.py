@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from edit_r1.reward_service.methods import METHODS, load_methods
@@ -63,6 +65,31 @@ def test_unified_reward_reads_the_final_score():
             METHODS["unified_reward"].read(EDIT, says(wrong))
 
 
+def test_unified_reward_edit_rates_the_original_with_the_edit_and_the_edit_alone():
+    method = METHODS["unified_reward_edit"]
+    shown = [question.messages[-1].content[:-1] for question in method.ask(EDIT)]
+    assert shown == [(*EDIT.brief.sources, EDIT.candidate), (EDIT.candidate,)]
+    score = method.read(EDIT, says('{"reasoning": "red", "score": [20, 16]}', '{"reasoning": "", "score": [25, 9]}'))
+    assert score.raw_score == pytest.approx(math.sqrt(16 * 9))
+    assert method.temperature == 0
+
+
+@given(st.integers(1, 5), st.integers(1, 5))
+def test_firm_edit_is_execution_that_consistency_can_only_raise(execution, consistency):
+    answers = [f'{{"reasoning": "so", "score": [{execution}]}}', f'{{"reasoning": "", "score": {consistency}}}']
+    score = METHODS["firm_edit"].read(EDIT, says(*answers))
+    e, c = (execution - 1) / 4, (consistency - 1) / 4
+    assert score.raw_score == pytest.approx(e * (0.6 + 0.4 * c))
+    assert score.parts == pytest.approx({"execution": e, "consistency": c})
+    assert score.reasoning == "so"
+
+
+@pytest.mark.parametrize("answer", ["", "5", '{"score": []}', '{"score": [0]}', '{"score": [6]}', '{"score": [4, 5]}'])
+def test_firm_edit_never_guesses(answer):
+    with pytest.raises(UnparsableAnswerError):
+        METHODS["firm_edit"].read(EDIT, says('{"score": [5]}', answer))
+
+
 def test_the_verifier_answers_with_every_principle():
     score = METHODS["verifier"].read(EDIT, leans(0.8, 0.5))
     # F = 0.8 with weight 2, K = 0.5 with weight 1.
@@ -105,8 +132,8 @@ def test_a_recipe_may_come_as_json_text():
     assert group.composite == Combination(rule="min", weights={"score_logit": 1.0})
 
 
-def test_an_adapter_answers_the_method_of_its_name():
-    methods = load_methods(adapters=["editscore"])
+def test_an_adapter_answers_the_method_of_its_name(tmp_path):
+    methods = load_methods(adapters={"editscore": tmp_path})
     adapters = {name: {question.spec.adapter for question in method.ask(EDIT)} for name, method in methods.items()}
     assert adapters.pop("editscore") == {"editscore"}
     assert set().union(*adapters.values()) == {None}

@@ -12,7 +12,14 @@ from edit_r1.reward_service.scoring.self_ensemble import PassOptions, score_edit
 from edit_r1.reward_service.types import Answer, Brief, Edit, JudgeImage, Messages, Principle, SamplingSpec
 from edit_r1.shared.errors import EngineError
 
-REASONING = {"score_sampling_cot": 256, "editscore": 512, "unified_reward": 512, "verifier_cot": 1024}
+REASONING = {
+    "score_sampling_cot": 256,
+    "editscore": 512,
+    "unified_reward": 512,
+    "unified_reward_edit": 512,
+    "firm_edit": 256,
+    "verifier_cot": 1024,
+}
 PICTURES = [JudgeImage(Image.new("RGB", (4, 4)), name) for name in ("source", "edited")]
 EDIT = Edit(Brief("make it red", "None", "adjust", (PICTURES[0],)), PICTURES[1], (Principle("Is it red?", "follow"),))
 

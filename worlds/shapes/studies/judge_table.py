@@ -39,8 +39,10 @@ from edit_r1.worlds.shapes.world.tasks import TASKS
 HERE = Path(__file__).resolve().parents[1]
 _PREFIXED = ("score_logit", "yes_no_logit")
 """Methods that are also measured with the service's own answer prefixes, which the judge's own prompts do not have."""
-ALONE = [name for name in METHODS if name != COMPOSITE]
-"""All methods except the composite one."""
+UNTAUGHT = ("unified_reward_edit", "firm_edit")
+"""Methods whose answers the tiny judge has not learned to write: it would get no scores."""
+ALONE = [name for name in METHODS if name not in (COMPOSITE, *UNTAUGHT)]
+"""All methods that the tiny judge has learned, except the composite one."""
 
 
 class Result(TypedDict):

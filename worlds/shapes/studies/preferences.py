@@ -3,7 +3,7 @@
     python -m edit_r1.worlds.shapes.studies.preferences [--tasks 60] [--out runs/align]
 
 Writes held-out edits of two kinds, damaged drawings and samples of the committed editor, to OUT/data in the format of
-`edit-r1 align`; then starts the tiny judge and compares its methods with `edit-r1 align`.
+`edit-r1 align`; then starts the tiny judge and compares the methods that it has learned with `edit-r1 align`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from edit_r1.shared.jsonl import write_rows
 from edit_r1.shared.preferences import QualityLabel
 from edit_r1.worlds.shapes.demo import HERE, reward_service
 from edit_r1.worlds.shapes.studies.edit_sets import EditSet, corruption_set, editor_set
+from edit_r1.worlds.shapes.studies.judge_table import ALONE
 from edit_r1.worlds.shapes.world.oracle import SUCCESS_THRESHOLD
 from edit_r1.worlds.shapes.world.scenes import render, to_image
 
@@ -81,6 +82,7 @@ def main() -> int:
     )
     with reward_service(arguments.out / "service.log", HERE / "judge") as url:
         command = [sys.executable, "-m", "edit_r1", "align", str(data), "--url", url, "--out", str(arguments.out)]
+        command += ["--methods", ",".join(ALONE)]
         return subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
 
 

@@ -9,6 +9,7 @@ admission       how many candidates may be in progress
 service         the state of one judge: loading, self-test, ready, broken
 scoring         one request: decode images -> ask the judge -> read its answers -> a score
 methods         the scoring methods: which questions to ask, how to read the answers
+measures        scores that are no answer of the judge: from the images, or by a model of their own
 engines         what runs the judge: transformers, vLLM, or a remote vLLM server
 mathematics     pure: label log-probabilities -> score; several numbers -> one
 settings        flags and environment variables

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
@@ -17,7 +17,8 @@ import structlog
 from edit_r1.reward_service.admission import Admission
 from edit_r1.reward_service.engines.base import Engine
 from edit_r1.reward_service.engines.factory import build_engine
-from edit_r1.reward_service.methods import METHODS, adapter_warnings, load_group_methods, load_methods
+from edit_r1.reward_service.methods import adapter_warnings, load_group_methods, load_methods
+from edit_r1.reward_service.methods.base import Method
 from edit_r1.reward_service.methods.composite import NAME as COMPOSITE
 from edit_r1.reward_service.methods.templates import base_prompts, load_task_prompts
 from edit_r1.reward_service.metrics import Metrics
@@ -58,9 +59,17 @@ class Service:
         self.on_failure: Callable[[], None] = lambda: None
         self._prompts = base_prompts(settings.prompts, settings.judge_prompts)
         adapters = settings.adapter_directories
-        _check_adapters(adapters)
+        alone = load_methods(
+            settings.prompts,
+            adapters,
+            settings.judge_prompts,
+            added=settings.methods,
+            added_options=settings.method_options,
+        )
+        _check_adapters(adapters, alone)
+        _check_engine(settings, alone)
         self.methods: dict[str, AnyMethod] = {
-            **load_methods(settings.prompts, adapters, settings.judge_prompts),
+            **alone,
             **load_group_methods(settings.prompts, settings.judge_prompts, settings.max_opponents),
         }
         self._warnings = adapter_warnings(adapters, settings.prompts, settings.judge_prompts)
@@ -165,9 +174,14 @@ class Service:
 
     async def _load(self) -> Scorer:
         settings = self.settings
-        log.info("loading", model=settings.model, engine=settings.engine)
+        log.info("loading", model=settings.model if settings.engine != "none" else None, engine=settings.engine)
         for warning in self._warnings:
             log.warning(warning)
+        for method in self.methods.values():
+            if isinstance(method, Method) and method.measure is not None:
+                self._phase = f"the measure {method.name} is loading"
+                await _in_background(method.measure.load)
+        self._phase = "the model is loading"
         # Assigned first, so that it is closed even if the self-test fails.
         self._engine = await _in_background(build_engine, settings.engine, settings.engine_options)
         self._labels = check_labels(self._engine, self.methods)
@@ -223,9 +237,17 @@ async def _in_background(
     return await asyncio.wrap_future(outcome)
 
 
-def _check_adapters(names: Iterable[str]) -> None:
-    strangers = [name for name in names if name not in METHODS or name == COMPOSITE]
+def _check_adapters(names: Iterable[str], methods: Mapping[str, Method]) -> None:
+    known = [name for name, method in methods.items() if method.asks_judge and name != COMPOSITE]
+    strangers = [name for name in names if name not in known]
     if strangers:
         raise ConfigError(
-            f"adapters: {strangers[0]!r} is not a method that an adapter can serve; known: {', '.join(METHODS)}"
+            f"adapters: {strangers[0]!r} is not a method that an adapter can serve; known: {', '.join(known)}"
+        )
+
+
+def _check_engine(settings: Settings, methods: Mapping[str, Method]) -> None:
+    if settings.engine == "none" and not any(method.measure for method in methods.values()):
+        raise ConfigError(
+            "engine: none serves only measures, and there is none; add one, e.g. --methods preservation=preservation"
         )

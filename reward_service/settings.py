@@ -46,7 +46,9 @@ class Settings(BaseSettings):
 
     model: str = Field(str(EMBEDDED_JUDGE), description="Judge: checkpoint directory or Hugging Face Hub name.")
     model_name: str | None = Field(None, description="Name in responses; by default the last part of `model`.")
-    engine: EngineName = Field("auto", description="Engine; auto: vllm if it is installed and there is a GPU.")
+    engine: EngineName = Field(
+        "auto", description="Engine; auto: vllm if it is installed and there is a GPU; none: no judge, only measures."
+    )
     dtype: DtypeName = Field("auto", description="Data type; auto: float32 on CPU, the checkpoint's dtype on GPU.")
 
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only by default.")
@@ -132,6 +134,14 @@ class Settings(BaseSettings):
         {},
         description="LoRA adapters, METHOD=DIRECTORY; each serves that method, with the base prompts in its directory "
         "`prompts`. By default the judge's own.",
+    )
+    methods: dict[str, str] = Field(
+        {},
+        description="Methods to add, NAME=package.module:attribute; the attribute is a function that returns a Method, "
+        "or a Measure class. NAME=NAME for a measure that we ship.",
+    )
+    method_options: dict[str, dict[str, Any]] = Field(
+        {}, description='Options of added measures, as JSON, e.g. {"reward_head": {"model": "DIRECTORY"}}.'
     )
     tensor_parallel_size: int = Field(1, ge=1, description="Number of GPUs each layer is split across (vllm).")
     pipeline_parallel_size: int = Field(1, ge=1, description="Number of pipeline stages (vllm).")
@@ -221,7 +231,7 @@ class Settings(BaseSettings):
     @property
     def display_name(self) -> str:
         """The judge's name in responses."""
-        return self.model_name or Path(self.model).name
+        return self.model_name or ("none" if self.engine == "none" else Path(self.model).name)
 
     @property
     def judge_prompts(self) -> Path | None:
@@ -251,13 +261,15 @@ class Settings(BaseSettings):
 
     def _own(self, name: str) -> Path | None:
         """A directory inside the judge's checkpoint, if it exists."""
+        if self.engine == "none":
+            return None
         own = Path(self.model) / name
         return own if own.is_dir() else None
 
     @property
     def golden_edits(self) -> Sequence[Golden]:
         """Golden edits for the self-test; empty: none wanted. Raises ConfigError."""
-        if self.calibration == "none":
+        if "none" in (self.calibration, self.engine):
             return ()
         samples = _SHAPES / "samples"
         is_embedded = Path(self.model).resolve() == EMBEDDED_JUDGE.resolve() and samples.is_dir()

@@ -7,11 +7,13 @@ All are frozen and independent of HTTP, engines and torch. Legend: L labels, T g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from PIL import Image
 
+from edit_r1.shared.errors import MeasureError
 from edit_r1.shared.schemas import Category
 
 
@@ -53,6 +55,10 @@ class Brief:
     task: str
     """The normalised task type; `default` if the client names none."""
     sources: tuple[JudgeImage, ...]
+    mask: JudgeImage | None = None
+    """Where the first source may change, for measures: white may, black must not; None: the client sent none."""
+    expected_text: str | None = None
+    """The text that the edited image must show, for measures; None: only the instruction says so."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Edit:
     candidate: JudgeImage
     principles: tuple[Principle, ...] = ()
     """Principles for verifiers; empty for other methods."""
+    measured: Mapping[str, Score | MeasureError] = field(default_factory=dict)
+    """Results of the measures that the method reads, by name."""
 
 
 @dataclass(frozen=True)

@@ -249,6 +249,8 @@ def _fields(group: EditGroup) -> dict[str, str]:
 
 def _files(group: EditGroup) -> list[tuple[str, tuple[str, bytes, str]]]:
     named = [("source", data) for data in group.sources] + [("candidates", data) for data in group.candidates]
+    if group.mask is not None:
+        named.append(("mask", group.mask))
     return [(name, (f"{name}-{i}", data, mime_type(data))) for i, (name, data) in enumerate(named)]
 
 

@@ -10,6 +10,7 @@
     │   ├── UnsuitableModelError    rejected at start-up: a label is not one token, the self-test fails, ...
     │   ├── UnparsableAnswerError   the judge answered, but not with a score
     │   ├── NotComparableError      no other candidate of the group is left to compare this one with
+    │   ├── MeasureError            a measure has no score for this candidate
     │   └── EngineError             the engine failed on this candidate
     │       └── EngineUnavailableError  the engine cannot answer anything at present
     │           ├── EngineAccountError    the API that it uses refuses the account
@@ -95,6 +96,12 @@ class NotComparableError(JudgeError):
     """A method compares the candidates of a group, and no other candidate is left to compare this one with."""
 
     code: ClassVar[str] = "not_comparable"
+
+
+class MeasureError(JudgeError):
+    """A measure, which asks no judge, has no score for this candidate."""
+
+    code = "not_measurable"
 
 
 class EngineError(JudgeError):

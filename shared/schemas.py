@@ -104,6 +104,9 @@ class ScoreOptions(RequestModel):
     instruction: str = Field(min_length=1, description="The edit instruction.")
     task: str | None = Field(None, description="Task type; selects the task prompt. None: `default`.")
     requirement: str | None = Field(None, min_length=1, description="Requirement text that replaces the task prompt.")
+    expected_text: str | None = Field(
+        None, min_length=1, description="Text that the edited image must show, for measures that read it."
+    )
     method: str = Field(DEFAULT_METHOD, description="Scoring method, one of GET /v1/methods.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed for sampling methods; equal requests get equal scores.")
     num_passes: int = Field(
@@ -122,6 +125,9 @@ class ScoreOptions(RequestModel):
     )
 
 
+_MASK = "Where the first source may change, for measures: an image of its size; white may, black must not."
+
+
 class EditGroup(ScoreOptions):
     """One source, one instruction, 1..N candidate edits; images are encoded bytes (PNG, JPEG, WebP or binary PPM)."""
 
@@ -129,6 +135,7 @@ class EditGroup(ScoreOptions):
         min_length=1, repr=False, description="Original image(s), in the order the judge sees them."
     )
     candidates: tuple[bytes, ...] = Field(min_length=1, repr=False, description="Edited images to score.")
+    mask: bytes | None = Field(None, repr=False, description=_MASK)
 
 
 def _decode_base64(value: object) -> object:
@@ -155,6 +162,7 @@ class JsonScoreRequest(ScoreOptions):
 
     source: Base64Images = Field(min_length=1, repr=False, description="One image, or several in order.")
     candidates: Base64Images = Field(min_length=1, repr=False, description="Edited images to score.")
+    mask: Base64Image | None = Field(None, repr=False, description=_MASK)
 
     def to_group(self) -> EditGroup:
         """The same request as an `EditGroup`."""
@@ -167,12 +175,14 @@ class BatchGroup(ScoreOptions):
 
     source: Names = Field(min_length=1, description="Name of one file part, or several in order.")
     candidates: Names = Field(min_length=1, description="Names of the edited images' file parts.")
+    mask: str | None = Field(None, description="Name of the mask's file part.")
 
     def to_group(self, files: Mapping[str, bytes]) -> EditGroup:
         """The group with its files. Raises KeyError for an unknown file name."""
-        options = self.model_dump(exclude={"source", "candidates"})
+        options = self.model_dump(exclude={"source", "candidates", "mask"})
         sources, candidates = ([files[name] for name in names] for names in (self.source, self.candidates))
-        return EditGroup.model_validate({"sources": sources, "candidates": candidates, **options})
+        mask = None if self.mask is None else files[self.mask]
+        return EditGroup.model_validate({"sources": sources, "candidates": candidates, "mask": mask, **options})
 
 
 class CandidateScore(WireModel):

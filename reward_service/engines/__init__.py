@@ -15,4 +15,5 @@ sampling           picks tokens, seeded per row
 vllm               vLLM, in process
 vllm_config        engine options -> vLLM's configuration
 remote             a judge on another server
+none               no judge, for a service that offers only measures
 """

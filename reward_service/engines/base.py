@@ -17,7 +17,7 @@ from edit_r1.reward_service.engines.labels import LabelTokens
 from edit_r1.reward_service.types import Answer, Messages, SamplingSpec
 from edit_r1.shared.errors import EngineUnavailableError
 
-EngineName = Literal["auto", "transformers", "vllm", "openai"]
+EngineName = Literal["auto", "transformers", "vllm", "openai", "none"]
 OpenAIMode = Literal["auto", "exact", "compatible"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edit_r1.reward_service.engines.base import Engine, EngineName, EngineOptions
+from edit_r1.reward_service.engines.none import NoEngine
 from edit_r1.shared.errors import ConfigError
 
 _VLLM_ONLY = {
@@ -18,6 +19,12 @@ _VLLM_ONLY = {
     "vllm_arguments": "use --engine vllm",
 }
 """Options that only vLLM in process has, and what to do instead."""
+
+_JUDGES = (
+    *("adapters", "chat_template_kwargs", "max_model_len", "quantization", "trust_remote_code"),
+    *("min_judge_pixels", "max_judge_pixels", "openai_url", "openai_model"),
+)
+"""Options that concern a judge, with any engine."""
 
 _NOT_HONOURED: Mapping[str, Mapping[str, str]] = {
     "vllm": {},
@@ -31,11 +38,12 @@ _NOT_HONOURED: Mapping[str, Mapping[str, str]] = {
         "trust_remote_code": "set it on that server; here, a processor without code of its own is needed",
         "min_judge_pixels": "set the bounds on that server (--mm-processor-kwargs)",
     },
+    "none": dict.fromkeys((*_VLLM_ONLY, *_JUDGES), "remove it: there is no judge"),
 }
 """Options that an engine cannot honour, and what to do instead."""
 
 
-def choose_engine(name: EngineName) -> Literal["transformers", "vllm", "openai"]:
+def choose_engine(name: EngineName) -> Literal["transformers", "vllm", "openai", "none"]:
     """Resolve `auto`: vLLM if it is installed and there is a GPU, else transformers."""
     if name != "auto":
         return name
@@ -54,6 +62,9 @@ def build_engine(name: EngineName, options: EngineOptions) -> Engine:
         UnsuitableModelError: the model cannot serve as a judge.
 
     """
+    if name == "none":
+        _check_options(name, options)
+        return NoEngine()
     if options.model.startswith((".", "/", "~")) and not Path(options.model).is_dir():
         raise ConfigError(f"model: directory {options.model} does not exist")
     _check_adapters(options.adapters)

@@ -17,11 +17,14 @@ verifier_cot        a written verdict on every principle
 ranking             the candidates of a group compared in pairs
 composite           several methods in one reward
 adapters            methods answered by an adapter, with the questions that it brings
+plugins             methods and measures that a setting adds, by import path
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edit_r1.reward_service.methods import (
     composite,
@@ -37,8 +40,9 @@ from edit_r1.reward_service.methods import (
     verifier_cot,
     yes_no_logit,
 )
-from edit_r1.reward_service.methods.adapters import Adapters, adapted, unlike_its_training
+from edit_r1.reward_service.methods.adapters import Adapters, adapted, answered_by_adapter, unlike_its_training
 from edit_r1.reward_service.methods.base import GroupMethod, Method
+from edit_r1.reward_service.methods.plugins import load_plugins
 from edit_r1.reward_service.methods.templates import base_prompts
 
 _CONSTRUCTORS = (
@@ -59,7 +63,12 @@ _CONSTRUCTORS = (
 
 
 def load_methods(
-    prompts: Path | None = None, adapters: Adapters | None = None, judge_prompts: Path | None = None
+    prompts: Path | None = None,
+    adapters: Adapters | None = None,
+    judge_prompts: Path | None = None,
+    *,
+    added: Mapping[str, str] | None = None,
+    added_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Method]:
     """All methods.
 
@@ -67,18 +76,22 @@ def load_methods(
         prompts: directory of base prompts that replace all others.
         adapters: the engine's LoRA adapters; each serves the method of its name, with the base prompts it brings.
         judge_prompts: directory of base prompts that replace the built-in ones.
+        added: import paths of methods that are not built in, by name.
+        added_options: their options, by name.
 
     Raises:
-        ConfigError: a base prompt is invalid.
+        ConfigError: a base prompt is invalid, or a method cannot be added.
 
     """
     template, adapters = base_prompts(prompts, judge_prompts), adapters or {}
-    loaded = {}
-    for construct in _CONSTRUCTORS:
-        method = construct(template)
-        if method.name in adapters:
-            method = adapted(construct, adapters[method.name], prompts, judge_prompts)
-        loaded[method.name] = method
+    constructs = {construct(template).name: construct for construct in _CONSTRUCTORS}
+    loaded = {
+        name: adapted(construct, adapters[name], prompts, judge_prompts) if name in adapters else construct(template)
+        for name, construct in constructs.items()
+    }
+    taken = [*loaded, composite.NAME, ranking.NAME]
+    plugins = load_plugins(added or {}, added_options or {}, template, taken)
+    loaded |= {name: answered_by_adapter(one) if name in adapters else one for name, one in plugins.items()}
     return {**loaded, composite.NAME: composite.compose(composite.DEFAULT_RECIPE, loaded)}
 
 
@@ -86,7 +99,9 @@ def adapter_warnings(adapters: Adapters, prompts: Path | None, judge_prompts: Pa
     """Warnings about adapters that are asked other questions than they were trained on."""
     constructs = {construct(base_prompts()).name: construct for construct in _CONSTRUCTORS}
     found = (
-        unlike_its_training(constructs[name], directory, prompts, judge_prompts) for name, directory in adapters.items()
+        unlike_its_training(constructs[name], directory, prompts, judge_prompts)
+        for name, directory in adapters.items()
+        if name in constructs
     )
     return tuple(filter(None, found))
 

@@ -53,6 +53,11 @@ def adapted(construct: Construct, adapter: Path, prompts: Path | None, judge_pro
             f"base prompts in {own}: {strangers[0]}.txt is not asked by {method.name}, which asks "
             f"{', '.join(sorted(noted.asked))}"
         )
+    return answered_by_adapter(method)
+
+
+def answered_by_adapter(method: Method) -> Method:
+    """The method with its questions answered by the adapter of its name."""
 
     def ask(edit: Edit) -> tuple[Question, ...]:
         return tuple(replace(one, spec=replace(one.spec, adapter=method.name)) for one in method.ask(edit))

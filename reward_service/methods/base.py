@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from edit_r1.reward_service.measures.base import Measure
 from edit_r1.reward_service.types import Answer, Edit, Question, Score
 
 SCORE_LABELS = ("0", "1", "2", "3", "4", "5")
@@ -72,6 +73,11 @@ class MethodTraits:
     """The methods that it combines."""
 
     @property
+    def asks_judge(self) -> bool:
+        """Whether it, or a component, asks the judge."""
+        return not self.components or any(one.asks_judge for one in self.components)
+
+    @property
     def reads_labels(self) -> bool:
         """Whether it, or a component, reads log-probabilities of labels."""
         return bool(self.labels) or any(one.reads_labels for one in self.components)
@@ -100,6 +106,20 @@ class Method(MethodTraits):
     """Maximum number of attempts per edit, with different seeds, until its answers can be read."""
     published_at: str = ""
     """Where the questions are published that its models were trained on, if these are not built in."""
+    measure: Measure | None = None
+    """Computes the score without the judge; None: the judge is asked."""
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether it, or a component, asks the judge."""
+        return self.measure is None and super().asks_judge
+
+    @property
+    def measures(self) -> tuple[Method, ...]:
+        """Itself or its components, as far as they are measures."""
+        if self.measure is not None:
+            return (self,)
+        return tuple(found for one in self.components if isinstance(one, Method) for found in one.measures)
 
 
 @dataclass(frozen=True, kw_only=True)

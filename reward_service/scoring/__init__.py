@@ -2,6 +2,7 @@
 
 scorer         the steps of a request, in order
 principles     the principles that verifiers check
+measuring      runs measures, which ask the judge nothing
 self_ensemble  the answers behind one score: asking, retrying, averaging
 group_scores   the scores of a group by a method that compares its candidates
 prompt         the questions about an edit, as the judge reads them

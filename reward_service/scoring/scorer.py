@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -21,6 +22,7 @@ from edit_r1.reward_service.methods.base import GroupMethod, Method, MethodTrait
 from edit_r1.reward_service.problems import ProblemError, engine_unavailable
 from edit_r1.reward_service.scoring.answering import thoughts_end
 from edit_r1.reward_service.scoring.group_scores import Outcome, score_group
+from edit_r1.reward_service.scoring.measuring import EditOrError, Measuring
 from edit_r1.reward_service.scoring.principles import Principles
 from edit_r1.reward_service.scoring.prompt import prompt_response
 from edit_r1.reward_service.scoring.self_ensemble import PassOptions, Scored, score_edit
@@ -90,11 +92,13 @@ class Scorer:
         self._turns = asyncio.Semaphore(options.max_in_engine)
         self._control_tokens = engine.chat.control_tokens
         self.begins_thinking = thoughts_end(engine) is not None
+        self._measuring = Measuring(one for one in methods.values() if isinstance(one, Method))
         self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Shut down the decoder threads after their current images."""
+        """Shut down the threads after their current images."""
         self._decoders.shutdown(wait=False)
+        self._measuring.close()
 
     async def score(self, group: EditGroup, request_id: str) -> ScoreResponse:
         """Score every candidate of a group.
@@ -104,7 +108,8 @@ class Scorer:
 
         """
         started = time.perf_counter()
-        method, brief = self._method(group), await self._brief(group)
+        method = self._method(group)
+        brief = await self._brief(group, method)
         candidates = await self._decode_all(group.candidates)
         decoded = time.perf_counter()
         outcomes = await self._outcomes(method, group, brief, candidates)
@@ -127,8 +132,13 @@ class Scorer:
 
         Raises ProblemError, also if an image is unreadable or the judge cannot write the principles.
         """
-        method, brief = self._method(group), await self._brief(group)
+        method = self._method(group)
+        brief = await self._brief(group, method)
         edits = [Edit(brief, image) for image in await self._readable(group.candidates[: 1 + method.relative])]
+        if not method.asks_judge:
+            raise ProblemError(
+                422, "no_prompt", f"method {method.name!r} measures the images; the judge gets no prompt"
+            )
         if isinstance(method, GroupMethod):
             asked = [one.question for one in method.ask(edits, group.seed)]
         else:
@@ -145,23 +155,13 @@ class Scorer:
         if isinstance(method, GroupMethod):
             return await score_group(self._engine, method, brief, candidates, seed=group.seed, turns=self._turns)
         principles = await self._principles_of(method, group, brief)
-        return await asyncio.gather(
-            *(self._score_one(method, group, brief, principles, candidate) for candidate in candidates)
-        )
+        edits = await self._measuring.measured(method, [_edit(brief, one, principles) for one in candidates])
+        return await asyncio.gather(*(self._score_one(method, group, edit) for edit in edits))
 
-    async def _score_one(
-        self,
-        method: Method,
-        group: EditGroup,
-        brief: Brief,
-        principles: _Principles,
-        candidate: JudgeImage | ImageError,
-    ) -> Outcome:
+    async def _score_one(self, method: Method, group: EditGroup, edit: EditOrError) -> Outcome:
         """One candidate's score, or the reason it has none."""
-        if isinstance(candidate, ImageError):
-            return candidate
-        if isinstance(principles, JudgeError):
-            return principles
+        if not isinstance(edit, Edit):
+            return edit
         options = PassOptions(
             group.num_passes,
             group.seed,
@@ -170,10 +170,10 @@ class Scorer:
             self._options.max_thinking_tokens,
         )
         arrived = time.perf_counter()
-        async with self._turns:
+        async with self._turns if method.asks_judge else nullcontext():
             waited = time.perf_counter() - arrived
             try:
-                scored = await score_edit(self._engine, method, Edit(brief, candidate, principles), options)
+                scored = await score_edit(self._engine, method, edit, options)
             except JudgeError as error:
                 return error
         return replace(scored, queue_seconds=scored.queue_seconds + waited)
@@ -232,6 +232,10 @@ class Scorer:
 
     def why_not(self, method: MethodTraits) -> ProblemError | None:
         """Why this judge cannot serve a method; None if it can."""
+        if method.asks_judge and self._engine.name == "none":
+            served = ", ".join(name for name, one in self._methods.items() if not one.asks_judge)
+            detail = f"method {method.name!r} asks a judge, and this service has none (engine none)"
+            return ProblemError(422, "unsupported_method", f"{detail}; without a judge: {served}")
         if method.reads_first_token and self.begins_thinking:
             detail = first_token_is_a_thought(self._methods)
             return ProblemError(422, "thinking_judge", f"method {method.name}: {detail}")
@@ -254,15 +258,17 @@ class Scorer:
             raise ProblemError(422, "unknown_component", f"composite: {unknown}")
         return composite.compose(group.composite, alone)
 
-    async def _brief(self, group: EditGroup) -> Brief:
+    async def _brief(self, group: EditGroup, method: AnyMethod) -> Brief:
         """The group's brief, with its source images decoded and its requirement chosen."""
         self._refuse_control_tokens(group)
         task = task_key(group.task or DEFAULT_TASK)
-        if group.requirement is None and task not in self._task_prompts:
+        if group.requirement is None and task not in self._task_prompts and method.asks_judge:
             detail = f"task {group.task!r}; known: {', '.join(sorted(self._task_prompts))}"
             raise ProblemError(422, "unknown_task", f"{detail} (or send a requirement of your own)")
-        requirement = self._task_prompts[task] if group.requirement is None else group.requirement
-        return Brief(group.instruction, requirement, task, await self._sources(group))
+        requirement = self._task_prompts.get(task, "None") if group.requirement is None else group.requirement
+        sources = await self._sources(group)
+        mask = await self._mask(group, sources[0])
+        return Brief(group.instruction, requirement, task, sources, mask, group.expected_text)
 
     def _refuse_control_tokens(self, group: EditGroup) -> None:
         questions = {f"principles.{i}": one.question for i, one in enumerate(group.principles or ())}
@@ -287,12 +293,30 @@ class Scorer:
                 raise _image_problem(f"candidate {index}", image)
         return [image for image in found if isinstance(image, JudgeImage)]
 
+    async def _mask(self, group: EditGroup, source: JudgeImage) -> JudgeImage | None:
+        """The decoded mask, which must be as large as the first source."""
+        if group.mask is None:
+            return None
+        (mask,) = await self._decode_all([group.mask])
+        if isinstance(mask, ImageError):
+            raise _image_problem("mask", mask)
+        if mask.pixels.size != source.pixels.size:
+            found, expected = ("x".join(map(str, one.pixels.size)) for one in (mask, source))
+            raise ProblemError(422, "invalid_field", f"mask: {found}; it must be as large as source 0: {expected}")
+        return mask
+
     async def _decode_all(self, encoded: Sequence[bytes]) -> list[JudgeImage | ImageError]:
         """Decode off the event loop; an unreadable image is returned as its error."""
         loop = asyncio.get_running_loop()
         return await asyncio.gather(
             *(loop.run_in_executor(self._decoders, _decode_one, data, self._options.image_limits) for data in encoded)
         )
+
+
+def _edit(brief: Brief, candidate: JudgeImage | ImageError, principles: _Principles) -> EditOrError:
+    if isinstance(candidate, ImageError):
+        return candidate
+    return principles if isinstance(principles, JudgeError) else Edit(brief, candidate, principles)
 
 
 def first_token_is_a_thought(methods: Mapping[str, AnyMethod]) -> str:

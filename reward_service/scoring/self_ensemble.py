@@ -71,7 +71,7 @@ async def _score_pass(engine: Engine, method: Method, edit: Edit, options: PassO
         written += sum(answer.num_tokens for answer in answers)
         try:
             score = _with_thinking(method.read(edit, answers), answers)
-            return Scored(score, fmean(answer.queue_seconds for answer in answers), written)
+            return Scored(score, fmean([answer.queue_seconds for answer in answers] or [0.0]), written)
         except UnparsableAnswerError as error:
             failure = _explained(error, planned, answers, engine.can_continue)
             if not any(question.spec.temperature > 0 for question in planned):

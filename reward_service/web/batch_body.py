@@ -62,7 +62,7 @@ def _from_json(item: Any) -> EditGroup:
 def _from_names(item: Any, files: Mapping[str, bytes]) -> EditGroup:
     """A group from a form, with its files filled in. Raises ProblemError for an unknown file name."""
     group = BatchGroup.model_validate(item)
-    for name in (*group.source, *group.candidates):
+    for name in (*group.source, *group.candidates, *([group.mask] if group.mask else [])):
         if name not in files:
             raise ProblemError(
                 422, "invalid_field", f"no file part named {name!r}; found: {', '.join(files) or 'none'}"
@@ -74,7 +74,7 @@ async def _read_parts(request: Request, limits: Limits) -> tuple[dict[str, bytes
     """The files by name, and the text of the part `groups`."""
     files: dict[str, bytes] = {}
     text = None
-    max_files = limits.max_groups * (limits.max_candidates + limits.max_sources)
+    max_files = limits.max_groups * (limits.max_candidates + limits.max_sources + 1)
     async with read_form(request, limits, max_files, limits.max_groups * limits.max_text_chars * 4) as form:
         for name, value in form.multi_items():
             if name in files or (name == "groups" and text is not None):

@@ -19,6 +19,8 @@ from edit_r1.shared.errors import suggest
 from edit_r1.shared.schemas import EditGroup, JsonScoreRequest, Limits, ScoreOptions
 
 _FILES = {"source": "sources", "candidates": "candidates"}
+_MASK = "mask"
+_FILE_NAMES = (*_FILES, _MASK)
 _TEXTS = frozenset(ScoreOptions.model_fields)
 
 
@@ -89,23 +91,26 @@ async def _from_json(request: Request) -> EditGroup:
 
 
 async def _from_form(request: Request, limits: Limits) -> EditGroup:
-    max_files = limits.max_candidates + limits.max_sources
+    max_files = limits.max_candidates + limits.max_sources + 1  # the mask
     async with read_form(request, limits, max_files, limits.max_text_chars * 4) as form:
         files, texts = await _sort_parts(form)
     for name, inner in _FILES.items():
         if not files[inner]:
             raise ProblemError(422, "invalid_field", f"{name}: at least one file is required")
-    return EditGroup.model_validate({"instruction": "", **texts, **files})
+    mask = files.pop(_MASK, [None])
+    if len(mask) > 1:
+        raise ProblemError(422, "invalid_field", f"{_MASK}: given more than once")
+    return EditGroup.model_validate({"instruction": "", "mask": mask[0], **texts, **files})
 
 
-async def _sort_parts(form: FormData) -> tuple[dict[str, list[bytes]], dict[str, str]]:
+async def _sort_parts(form: FormData) -> tuple[dict[str, list[bytes | None]], dict[str, str]]:
     """Images by their internal field name, and the non-empty texts."""
-    files: dict[str, list[bytes]] = defaultdict(list)
+    files: dict[str, list[bytes | None]] = defaultdict(list)
     texts: dict[str, str] = {}
     for name, value in form.multi_items():
         _check_part(name, value, texts)
         if isinstance(value, UploadFile):
-            files[_FILES[name]].append(await value.read())
+            files[_FILES.get(name, name)].append(await value.read())
         elif value:  # browsers send an empty field for "not filled in"
             texts[name] = value
     return files, texts
@@ -125,11 +130,11 @@ def _form_problem(detail: str, limits: Limits) -> ProblemError:
 
 def _check_part(name: str, value: str | UploadFile, seen: Mapping[str, str]) -> None:
     """Reject unknown names, repeated texts, and files in place of texts or the reverse."""
-    if name not in _FILES and name not in _TEXTS:
-        known = sorted([*_FILES, *_TEXTS])
+    if name not in _FILE_NAMES and name not in _TEXTS:
+        known = sorted([*_FILE_NAMES, *_TEXTS])
         raise ProblemError(422, "unknown_field", f"{name}: unknown field; {suggest(name, known)}")
-    if isinstance(value, UploadFile) != (name in _FILES):
-        kind = "a file" if name in _FILES else "text, not a file"
+    if isinstance(value, UploadFile) != (name in _FILE_NAMES):
+        kind = "a file" if name in _FILE_NAMES else "text, not a file"
         raise ProblemError(422, "invalid_field", f"{name}: must be {kind}")
     if name in seen:
         raise ProblemError(422, "invalid_field", f"{name}: given more than once")
@@ -142,7 +147,7 @@ def check_group(group: EditGroup, limits: Limits) -> None:
         raise ProblemError(413, "too_many_candidates", f"candidates: {found}; the limit is {limit}")
     if len(group.sources) > limits.max_sources:
         raise too_large("source", f"{len(group.sources)} images", f"{limits.max_sources} (max_sources)")
-    for name in ("instruction", "requirement"):
+    for name in ("instruction", "requirement", "expected_text"):
         text = getattr(group, name) or ""
         if len(text) > limits.max_text_chars:
             limit = f"{limits.max_text_chars:,} (max_text_chars)"

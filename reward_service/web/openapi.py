@@ -27,7 +27,8 @@ def score_body() -> dict[str, Any]:
     options = _DEFINITIONS["$defs"][ScoreOptions.__name__]
     files = {name: _files(inner) for name, inner in (("source", "sources"), ("candidates", "candidates"))}
     structured = {name: _json_text(options["properties"][name]["description"]) for name in _JSON_TEXTS}
-    properties = {**files, **options["properties"], **structured}
+    mask = {"mask": {**_FILE, "description": EditGroup.model_fields["mask"].description}}
+    properties = {**files, **mask, **options["properties"], **structured}
     form = {**options, "properties": properties, "required": [*files, *options["required"]]}
     return _body({"multipart/form-data": form, "application/json": _reference(JsonScoreRequest)})
 

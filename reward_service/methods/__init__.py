@@ -6,8 +6,7 @@ thinking            where the thoughts of a thinking judge end; pure
 answers             numbers and reasoning in a text, the position of a score among tokens; pure
 score_logit         expected score at one token: the paper, and the default; and a wording of our own
 yes_no_logit        p(Yes) relative to No at one token, in both wordings
-score_sampling      a written number
-score_sampling_cot  a written number after reasoning
+score_sampling      a written number, at once or after reasoning
 score_logit_cot     expected score at the number that follows the reasoning
 editscore           two rated questions, as EditScore asks them
 unified_reward      the output of a UnifiedReward model, and of one for edits
@@ -34,7 +33,6 @@ from edit_r1.reward_service.methods import (
     score_logit,
     score_logit_cot,
     score_sampling,
-    score_sampling_cot,
     unified_reward,
     verifier,
     verifier_cot,
@@ -51,7 +49,7 @@ _CONSTRUCTORS = (
     yes_no_logit.method,
     yes_no_logit.direct,
     score_sampling.method,
-    score_sampling_cot.method,
+    score_sampling.reasoned,
     score_logit_cot.method,
     editscore.method,
     unified_reward.method,

@@ -4,8 +4,8 @@
 
 The judge was trained to answer the paper's questions with a label at once. Here it learns to give the same answers
 after an answer prefix. Only the embeddings of the prefix's new tokens are trained (prompt tuning, arXiv:2104.08691),
-with the judge's own answers as targets, so its weights and its adapters stay as they are; and the tokens are kept out of
-what the judge writes. The sentences of our own wording become tokens, too; adapters learn to answer them
+with the judge's own answers as targets, so its weights and its adapters stay as they are; and these tokens are kept out
+of what the judge writes. The sentences of our own wording become tokens, too; adapters learn to answer them
 (`train_reviews`). Legend: B batch, N examples, V vocabulary, S positions of written answers, D width.
 """
 

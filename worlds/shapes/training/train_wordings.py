@@ -90,7 +90,7 @@ def learn_wordings(judge: Path, recipe: Recipe, seed: int) -> dict[str, object]:
         Lesson([ids + prompts.encode(prefixes.answer_prefix(prompt)) for ids in asked[method]], wanted[method])
         for method, prompt in PREFIXED.items()
     ]
-    learner.train(lessons, new, written_states(judge, model, processor, examples[:_NUM_WRITTEN]), recipe)
+    learner.train(lessons, new, written_states(judge, examples[:_NUM_WRITTEN]), recipe)
     save(model, processor, judge)
     return {"recipe": asdict(recipe), "new_tokens": len(new), "seconds": round(time.monotonic() - started)}
 
@@ -131,13 +131,10 @@ def _pictures(processor: Qwen2_5_VLProcessor, examples: Sequence[Example]) -> Te
 
 
 @torch.no_grad()
-def written_states(
-    judge: Path,
-    model: Qwen2_5_VLForConditionalGeneration,
-    processor: Qwen2_5_VLProcessor,
-    examples: Sequence[Example],
-) -> Tensor:
+def written_states(judge: Path, examples: Sequence[Example]) -> Tensor:
     """[S, D] states from which the judge and its adapters write their answers, with the answers that they learned."""
+    processor = Qwen2_5_VLProcessor.from_pretrained(judge)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(judge, dtype=torch.float32).eval()
     prompts, principles = Prompts(processor), written_principles(judge)
     methods, known = load_methods(judge / "prompts"), [facts(example) for example in examples]
     both = _pictures(processor, examples).float()
@@ -257,7 +254,7 @@ def main() -> None:
     torch.set_num_threads(1)
     record = learn_wordings(arguments.judge, Recipe(steps=arguments.steps), arguments.seed)
     kept = json.loads((arguments.judge / "recipe.json").read_text())
-    write_json(arguments.judge / "recipe.json", {**kept, "wordings": record})
+    write_json(arguments.judge / "recipe.json", {**kept, "wordings": [*kept.get("wordings", []), record]})
     print(json.dumps(record, indent=2))  # noqa: T201
 
 

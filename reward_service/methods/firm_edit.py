@@ -1,7 +1,7 @@
 """`firm_edit`: execution and consistency, each rated 1..5 in JSON, as by FIRM-Edit (arXiv:2603.12247).
 
 Both questions show originals and edit; neither counts what the other judges. With E and C the ratings scaled to [0, 1],
-the raw score is the paper's consistency-modulated execution R = E (0.6 + 0.4 C).
+the raw score is FIRM's consistency-modulated execution R = E (0.6 + 0.4 C).
 """
 
 from __future__ import annotations

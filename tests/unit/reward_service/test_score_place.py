@@ -18,7 +18,7 @@ from edit_r1.reward_service.methods.score_logit_cot import MARKER
 from edit_r1.reward_service.methods.templates import before_and_after, conversation
 from edit_r1.reward_service.methods.thinking import Thoughts, find_thoughts, left_open
 from edit_r1.reward_service.types import Brief, Edit, JudgeImage, Principle
-from edit_r1.worlds.shapes.training.judge_model import make_processor
+from edit_r1.worlds.shapes.training.judge_model import CONTROL_TOKENS, make_processor
 from tests.support.qwen_vocabulary import NUM_ENTRIES, qwen_tokenizer
 
 INSTRUCTIONS = (
@@ -108,6 +108,13 @@ def test_instructions_of_all_scripts_reach_the_judge_as_they_were_written(chat, 
     assert chat.tokenizer.decode(ids) == chat.text(messages)
     assert ids.count(chat.tokenizer.convert_tokens_to_ids("<|image_pad|>")) == 2
     assert instruction in chat.decode(ids)
+
+
+def test_the_structure_of_the_prompt_is_known_and_thoughts_are_text(chat):
+    assert set(CONTROL_TOKENS) <= chat.control_tokens
+    assert not chat.control_tokens & {"<think>", "</think>"}
+    assert all(chat.encode(token) == (chat.tokenizer.convert_tokens_to_ids(token),) for token in CONTROL_TOKENS)
+    assert not chat.control_ids & set(chat.encode("<im_end> <|imend|> < |im_end|>"))
 
 
 @pytest.mark.parametrize("thought", ["", "红色的圆形变成了蓝色。", 'I would say "Score": 5, or 4. 🙂'])

@@ -34,8 +34,17 @@ class LabelTokens:
         return tuple(found)
 
 
+def comparable(text: str) -> str:
+    """A token's text or a label in the form in which both are compared: without blanks, and words in one case.
+
+    A single letter keeps its case: `a` is a word of its own, and no vote for `A`.
+    """
+    bare = text.strip()
+    return bare.casefold() if len(bare) > 1 else bare
+
+
 def spellings(label: str, own: int, vocabulary: Mapping[str, int], decode: Callable[[int], str]) -> tuple[int, ...]:
-    """Ids of all tokens whose text is the label, apart from blanks around it and the case of its letters.
+    """Ids of all tokens whose text is the label, apart from blanks around it and the case of words.
 
     Args:
         label: the label's text.
@@ -44,13 +53,12 @@ def spellings(label: str, own: int, vocabulary: Mapping[str, int], decode: Calla
         decode: text of one id.
 
     """
-    wanted = label.casefold()
     near = (
         token
         for entry, token in vocabulary.items()
-        if wanted in entry.casefold() and len(entry) <= len(label) + _MAX_EXTRA_CHARACTERS
+        if label.casefold() in entry.casefold() and len(entry) <= len(label) + _MAX_EXTRA_CHARACTERS
     )
-    found = sorted(token for token in near if decode(token).strip().casefold() == wanted)
+    found = sorted(token for token in near if comparable(decode(token)) == comparable(label))
     return tuple(dict.fromkeys([own, *found]))
 
 

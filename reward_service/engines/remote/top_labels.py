@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edit_r1.reward_service.engines.labels import comparable
 from edit_r1.shared.chat.completions import Position
 
 _BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
@@ -16,11 +17,11 @@ _BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
 
 def label_logprobs(position: Position, labels: Sequence[str]) -> tuple[float, ...]:
     """[L] log-probabilities; -inf for a label without a spelling among the most likely tokens."""
-    found: dict[str, list[float]] = {label.casefold(): [] for label in labels}
+    found: dict[str, list[float]] = {comparable(label): [] for label in labels}
     for token, logprob in _tokens(position).items():
-        if (spelled := _readable(token).strip().casefold()) in found:
+        if (spelled := comparable(_readable(token))) in found:
             found[spelled].append(logprob)
-    return tuple(_log_sum(found[label.casefold()]) for label in labels)
+    return tuple(_log_sum(found[comparable(label)]) for label in labels)
 
 
 def uncovered_mass(position: Position) -> float:

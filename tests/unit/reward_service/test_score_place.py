@@ -63,11 +63,12 @@ def test_the_label_follows_the_prefix_as_the_judge_itself_would_write_it(chat, n
 
 
 def test_every_spelling_of_a_label_counts(chat):
-    found = {label: set(chat.pieces(ids)) for label, ids in spelled(chat, ("4", "Yes", "No")).items()}
+    found = {label: set(chat.pieces(ids)) for label, ids in spelled(chat, ("4", "Yes", "No", "A")).items()}
     assert found["4"] == {"4"}  # Qwen writes every digit, and the blank before it, as a token of its own
     assert {"Yes", " Yes", "yes", " yes", "YES"} <= found["Yes"]
     assert {"No", " No", "no", " no"} <= found["No"]
     assert not found["Yes"] & found["No"]
+    assert found["A"] == {"A", " A", "\tA"}  # and no article
     assert all(piece.strip().casefold() == label.casefold() for label in found for piece in found[label])
 
 

@@ -22,8 +22,9 @@ MIN_ORDERED_SHARE = 0.75
 
 MIN_SCORE_MASS = 0.5
 """Default of the minimum score mass."""
-_DIRECT = "_direct"
-"""Ending of the names of methods with our wording."""
+_WORDINGS = (("score_logit", "score_logit_direct"), ("yes_no_logit", "yes_no_logit_direct"))
+_OTHER_WORDING = {one: other for pair in _WORDINGS for one, other in (pair, pair[::-1])}
+"""Method -> the method that asks the same in another wording."""
 
 Pair = tuple[str, str]
 """(better, worse) of two qualities."""
@@ -95,11 +96,11 @@ def mean_mass(answers: Sequence[ScoreResponse]) -> float | None:
 
 def low_mass(method: str, mass: float, limit: float) -> str:
     """A message about a score mass below its limit, with the remedies."""
-    other = method.removesuffix(_DIRECT) if method.endswith(_DIRECT) else f"{method}{_DIRECT}"
+    wording = f"the other wording ({_OTHER_WORDING[method]}), " if method in _OTHER_WORDING else ""
     return (
         f"{method}: the judge puts a probability of only {mass:.3f} on its labels, and at least {limit:g} is needed "
-        f"for their distribution to mean something; try the other wording ({other}), a prompt of your own with an "
-        f"answer prefix (--prompts), or a method that reasons first (score_logit_cot)"
+        f"for their distribution to mean something; try {wording}a prompt of your own with an answer prefix "
+        f"(--prompts), or a method that reasons first (score_logit_cot)"
     )
 
 

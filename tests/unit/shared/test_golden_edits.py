@@ -1,9 +1,12 @@
 """Golden edits: files become groups, and scores become shares of correctly ordered pairs."""
 
+import re
+
 import pytest
 
+from edit_r1.reward_service.methods import METHODS
 from edit_r1.shared.errors import ConfigError
-from edit_r1.shared.golden.edits import PAIRS, ordered_shares, read_calibration, required_share
+from edit_r1.shared.golden.edits import PAIRS, low_mass, ordered_shares, read_calibration, required_share
 
 
 def test_the_embedded_worlds_samples_show_every_quality_of_every_task(shapes_dir):
@@ -32,3 +35,12 @@ def test_shares_count_strict_wins_and_leave_out_what_has_no_score():
     assert ordered_shares([tied, {}]).keys() == {("done", "untouched"), ("done", "wrong"), ("untouched", "wrong")}
     assert required_share([falling, tied]) == 0.75
     assert required_share([]) == 0.0
+
+
+def test_the_remedies_for_a_low_score_mass_are_methods_that_exist():
+    for name, method in METHODS.items():
+        if method.reads_labels:
+            message = low_mass(name, 0.1, 0.5)
+            assert message.startswith(f"{name}: ")
+            assert set(re.findall(r"\((\w+)\)", message)) <= METHODS.keys() - {name} | {"score_logit_cot"}
+    assert "(yes_no_logit)" in low_mass("yes_no_logit_direct", 0.1, 0.5)

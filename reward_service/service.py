@@ -204,7 +204,7 @@ class Service:
         }
         if self._calibration:
             self._phase = "the self-test is running"
-            found = await check_golden(scorer, self._calibration, settings.min_score_mass)
+            found = await check_golden(scorer, self.methods, self._calibration, settings.min_score_mass)
             log.info("self-test passed", **found)
         log.info(
             "ready",

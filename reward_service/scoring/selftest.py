@@ -5,10 +5,9 @@ A short version of `edit-r1 selftest` inside the service, with the default metho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from edit_r1.reward_service.engines.base import Engine
-from edit_r1.reward_service.methods import METHODS
 from edit_r1.reward_service.methods.base import MethodTraits
 from edit_r1.reward_service.scoring.scorer import Scorer
 from edit_r1.shared.errors import UnsuitableModelError
@@ -39,10 +38,12 @@ def check_labels(engine: Engine, methods: Mapping[str, MethodTraits]) -> dict[st
     return {label: dict(zip(chat.pieces(ids), ids, strict=True)) for label, ids in spelled if ids}
 
 
-async def check_golden(scorer: Scorer, calibration: Sequence[Golden], min_score_mass: float) -> dict[str, float]:
+async def check_golden(
+    scorer: Scorer, offered: Container[str], calibration: Sequence[Golden], min_score_mass: float
+) -> dict[str, float]:
     """Score golden edits; returns the share of pairs in the right order and the score mass.
 
-    With the default method, or the next one that this judge can serve.
+    With the default method, or the next one that the service offers.
 
     Raises:
         UnsuitableModelError: an edit has no score, the mean score mass is below `min_score_mass`, or a done edit beats
@@ -50,7 +51,7 @@ async def check_golden(scorer: Scorer, calibration: Sequence[Golden], min_score_
 
     """
     answers = []
-    method = next(name for name in _METHODS if scorer.why_not(METHODS[name]) is None)
+    method = next(name for name in _METHODS if name in offered)
     for golden in calibration:
         answer = await scorer.score(golden.group.model_copy(update={"method": method}), "self-test")
         failed = [result.error.message for result in answer.results if isinstance(result, CandidateError)]

@@ -14,21 +14,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import httpx
 from PIL import Image
 from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.remote.named_chat import NamedChat
 from edit_r1.reward_service.engines.remote.probe import Abilities, probe
-from edit_r1.reward_service.engines.remote.server import counters
+from edit_r1.reward_service.engines.remote.server import connection, counters, root_of
 from edit_r1.reward_service.engines.remote.top_labels import answer_positions, label_logprobs, pieces, uncovered_mass
 from edit_r1.reward_service.engines.remote.trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Completion, Position, Usage
 from edit_r1.shared.chat.exchange import ChatExchange
 from edit_r1.shared.chat.parameters import ChatParameters
-from edit_r1.shared.connections.http_clients import async_client
 from edit_r1.shared.errors import (
     AccountError,
     ConfigError,
@@ -40,7 +38,6 @@ from edit_r1.shared.errors import (
 )
 from edit_r1.shared.images import data_url, encode_png
 
-_TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 120.0
 """Rate limits of an API last up to a minute."""
 _THINKING_TOKENS = 4096
@@ -52,16 +49,13 @@ class CompatibleEngine:
     name = "openai"
 
     def __init__(self, options: EngineOptions) -> None:
-        if options.openai_url is None:
-            raise ConfigError("engine openai: openai_url must be set to the server's URL, e.g. http://gpu-1:8000/v1")
         self._model = options.openai_model or options.model
         self.chat = NamedChat(self._model)
         self._template_arguments = dict(options.chat_template_kwargs)
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
-        self._url = options.openai_url.rstrip("/")
-        limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
-        self._http = async_client(api_key=options.openai_key, timeout=_TIMEOUT_SECONDS, limits=limits)
+        self._url = root_of(options)
+        self._http = connection(options)
         parameters = ChatParameters()
         self._exchange = ChatExchange(self._http, _RETRY_SECONDS, parameters)
         self._encoded = lru_cache(maxsize=128)(_Encoder(options.max_judge_pixels))

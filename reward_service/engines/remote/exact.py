@@ -19,15 +19,14 @@ from prometheus_client.core import Metric
 
 from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.reward_service.engines.checkpoint import load_chat
-from edit_r1.reward_service.engines.remote.server import check_served, counters
+from edit_r1.reward_service.engines.remote.server import check_served, connection, counters, root_of
 from edit_r1.reward_service.engines.remote.trouble import Trouble
 from edit_r1.reward_service.types import Answer, JudgeImage, Message, Messages, SamplingSpec
 from edit_r1.shared.chat.completions import Usage, usage_of
 from edit_r1.shared.chat.failures import failure_of
-from edit_r1.shared.connections.http_clients import async_client, client
+from edit_r1.shared.connections.http_clients import client
 from edit_r1.shared.connections.http_failures import TRANSIENT_STATUSES
 from edit_r1.shared.errors import (
-    ConfigError,
     EngineAccountError,
     EngineDiedError,
     EngineError,
@@ -36,7 +35,6 @@ from edit_r1.shared.errors import (
 )
 from edit_r1.shared.images import data_url, encode
 
-_TIMEOUT_SECONDS = 300.0
 _RETRY_SECONDS = 15.0
 _PROBE = (
     Message("system", ("You are a helpful assistant.",)),
@@ -51,15 +49,12 @@ class OpenAIEngine:
     can_read_labels = can_continue = True
 
     def __init__(self, options: EngineOptions) -> None:
-        if options.openai_url is None:
-            raise ConfigError("engine openai: openai_url must be set to the server's URL, e.g. http://gpu-1:8000/v1")
         self.chat = load_chat(options.model, options.chat_template_kwargs, trust_remote_code=options.trust_remote_code)
         self._template_arguments = dict(options.chat_template_kwargs)
         self.adapters = frozenset(options.adapters)
         self.max_model_len = options.max_model_len
-        self._url = options.openai_url.rstrip("/")
-        limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
-        self._http = async_client(api_key=options.openai_key, timeout=_TIMEOUT_SECONDS, limits=limits)
+        self._url = root_of(options)
+        self._http = connection(options)
         self._encoded = lru_cache(maxsize=512)(_data_url)
         self._image_id: int = self.chat.image_token_id
         self._num_answers = 0

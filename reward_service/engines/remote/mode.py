@@ -12,7 +12,7 @@ import structlog
 
 from edit_r1.reward_service.engines.base import Engine, EngineOptions
 from edit_r1.reward_service.engines.remote.compatible import CompatibleEngine
-from edit_r1.reward_service.engines.remote.server import returns_token_ids
+from edit_r1.reward_service.engines.remote.server import returns_token_ids, root_of
 from edit_r1.shared.connections.http_clients import client
 from edit_r1.shared.errors import ConfigError, UnsuitableModelError
 
@@ -28,11 +28,10 @@ def open_engine(options: EngineOptions) -> Engine:
         UnsuitableModelError: the server cannot be a judge in the chosen mode.
 
     """
-    if options.openai_url is None:
-        raise ConfigError("engine openai: openai_url must be set to the server's URL, e.g. http://gpu-1:8000/v1")
+    url = root_of(options)
     if options.openai_mode == "compatible":
         return CompatibleEngine(options)
-    if options.openai_mode == "auto" and (reason := _why_not_exact(options.openai_url, options)):
+    if options.openai_mode == "auto" and (reason := _why_not_exact(url, options)):
         log.info("openai mode", mode="compatible", reason=reason)
         return CompatibleEngine(options)
     if not _is_here(options.model):
@@ -58,7 +57,7 @@ def open_engine(options: EngineOptions) -> Engine:
 def _why_not_exact(url: str, options: EngineOptions) -> str | None:
     """Why exact scores are impossible; None if they are not."""
     with client(api_key=options.openai_key, timeout=_PROBE_SECONDS) as http:
-        if not returns_token_ids(http, url.rstrip("/"), options.openai_model or options.model):
+        if not returns_token_ids(http, url, options.openai_model or options.model):
             return "the server returns no token ids"
     return None if _is_here(options.model) else f"model {options.model} is no checkpoint on this machine"
 

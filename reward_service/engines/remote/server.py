@@ -8,11 +8,27 @@ from typing import Any
 import httpx
 from prometheus_client.core import CounterMetricFamily, Metric
 
+from edit_r1.reward_service.engines.base import EngineOptions
 from edit_r1.shared.chat.completions import Usage
 from edit_r1.shared.chat.failures import failure_of
+from edit_r1.shared.connections.http_clients import async_client
 from edit_r1.shared.errors import AccountError, ConfigError
 
 _SHOWN = 10
+_TIMEOUT_SECONDS = 300.0
+
+
+def root_of(options: EngineOptions) -> str:
+    """The server's root URL. Raises ConfigError if none is set."""
+    if options.openai_url is None:
+        raise ConfigError("engine openai: openai_url must be set to the server's URL, e.g. http://gpu-1:8000/v1")
+    return options.openai_url.rstrip("/")
+
+
+def connection(options: EngineOptions) -> httpx.AsyncClient:
+    """A client for the engine's requests: as many at once as the service has in work."""
+    limits = httpx.Limits(max_connections=4 * options.max_batch, max_keepalive_connections=options.max_batch)
+    return async_client(api_key=options.openai_key, timeout=_TIMEOUT_SECONDS, limits=limits)
 
 
 def check_served(http: httpx.Client, url: str, wanted: Collection[str]) -> None:

@@ -138,12 +138,14 @@ def written_states(judge: Path, examples: Sequence[Example]) -> Tensor:
     prompts, principles = Prompts(processor), written_principles(judge)
     methods, known = load_methods(judge / "prompts"), [facts(example) for example in examples]
     both = _pictures(processor, examples).float()
+    # Adapters that are trained later learn not to write the new tokens.
+    adapters = {name: path for name in WRITING if (path := judge / "adapters" / name).is_dir()}
+    writers = {"score_logit_cot": (_reasons,)} | {name: answers(name, principles) for name in adapters}
     states = []
-    for name in ("score_logit_cot", *WRITING):
-        if name in WRITING:
-            model.load_adapter(str(judge / "adapters" / name), adapter_name=name)
+    for name, says in writers.items():
+        if name in adapters:
+            model.load_adapter(str(adapters[name]), adapter_name=name)
             model.set_adapter(name)
-        says = answers(name, principles) if name in WRITING else (_reasons,)
         for index, say in enumerate(says):
             asked = [
                 prompts.of_method(methods[name], one.task.instruction, _NO_REQUIREMENT, principles)[index]
@@ -151,7 +153,7 @@ def written_states(judge: Path, examples: Sequence[Example]) -> Tensor:
             ]
             spoken = [prompts.encode(say(one, 0.5)) for one in known]
             states.append(_states(model, processor, asked, spoken, both))
-        if name in WRITING:
+        if name in adapters:
             model.delete_adapter(name)
     return torch.cat(states)
 
